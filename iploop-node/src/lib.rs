@@ -1,0 +1,1 @@
+//! The device side of IPLoop: consent, limits, dialing and reconnecting.

@@ -1,0 +1,1 @@
+//! IPLoop's HTTP API: axum routes, OpenAPI, sign-in sessions and roles.

@@ -1,0 +1,1 @@
+//! IPLoop's gateway: customer listeners, authentication, exit selection, relay and metering.

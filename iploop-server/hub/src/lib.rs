@@ -1,0 +1,1 @@
+//! IPLoop's hub: node connections, registration, liveness, quality and the directory of live nodes.

@@ -1,0 +1,1 @@
+//! The IPLoop server: gateway, hub and API in one binary.

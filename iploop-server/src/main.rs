@@ -1,0 +1,2 @@
+//! The IPLoop server: gateway, hub and API in one binary.
+fn main() {}

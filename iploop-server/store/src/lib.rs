@@ -1,0 +1,1 @@
+//! IPLoop's data: SQLite and PostgreSQL from one SQL source, and their migrations.

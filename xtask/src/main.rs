@@ -1,0 +1,2 @@
+//! The project's chores: demo, test, bench, fuzz.
+fn main() {}
