@@ -1,0 +1,3 @@
+//! The IPLoop tunnel as pure state: frames, multiplexer, control messages, targeting grammar and exit policy.
+
+pub mod destination;
