@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::limits::AbuseLimits;
 use super::names::{self, SuffixMap};
 use super::ports::PortRange;
 use super::ranges::{self, AddressSet, RangeMap};
@@ -38,8 +39,10 @@ pub enum Layer {
 /// ```json
 /// { "format": 1, "version": 12,
 ///   "lists": { "denySuffixes": ["gov"], "denyAddresses": ["192.5.6.0/24"], "denyPorts": ["6000-6063"], "allowPorts": [80, 443] },
-///   "ownAddresses": ["45.6.7.8"] }
+///   "ownAddresses": ["45.6.7.8"],
+///   "limits": { "openStreams": 64, "dialsPerSecond": 20 } }
 /// ```
+/// Only `format` and `version` are required; [`AbuseLimits`] has the names and defaults of the limits.
 /// Unknown fields are an error: a list that this code doesn't know would otherwise not be kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "PlatformDocument", into = "PlatformDocument")]
@@ -48,6 +51,7 @@ pub struct PlatformPolicy {
     lists: NarrowPolicy,
     own_addresses: Vec<IpNet>,
     own: AddressSet,
+    limits: AbuseLimits,
 }
 
 /// What one layer takes away.
@@ -128,7 +132,14 @@ impl PlatformPolicy {
             lists,
             own_addresses,
             own,
+            limits: AbuseLimits::default(),
         })
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: AbuseLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Reads the JSON text that the hub pushes.
@@ -144,6 +155,11 @@ impl PlatformPolicy {
     /// The platform's count of changes.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// What one customer may do on one device.
+    pub fn limits(&self) -> &AbuseLimits {
+        &self.limits
     }
 
     pub(super) fn lists(&self) -> &NarrowPolicy {
@@ -268,6 +284,8 @@ struct PlatformDocument {
     lists: NarrowPolicy,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     own_addresses: Vec<String>,
+    #[serde(default)]
+    limits: AbuseLimits,
 }
 
 impl TryFrom<PlatformDocument> for PlatformPolicy {
@@ -278,7 +296,7 @@ impl TryFrom<PlatformDocument> for PlatformPolicy {
             return Err(PolicyError::Format(document.format));
         }
         let own = parse_nets("ownAddresses", &document.own_addresses)?;
-        Self::new(document.version, document.lists, own)
+        Ok(Self::new(document.version, document.lists, own)?.with_limits(document.limits))
     }
 }
 
@@ -289,6 +307,7 @@ impl From<PlatformPolicy> for PlatformDocument {
             version: policy.version,
             lists: policy.lists,
             own_addresses: policy.own_addresses.iter().map(IpNet::to_string).collect(),
+            limits: policy.limits,
         }
     }
 }
@@ -305,10 +324,22 @@ mod tests {
 
     #[test]
     fn a_platform_policy_travels_as_json() {
-        let text = r#"{"format":1,"version":12,"lists":{"denySuffixes":["*.gov"],"denyAddresses":["192.5.6.0/24"],"denyPorts":["6000-6063"],"allowPorts":[80,443]},"ownAddresses":["45.6.7.8/32"]}"#;
+        let text = r#"{"format":1,"version":12,"lists":{"denySuffixes":["*.gov"],"denyAddresses":["192.5.6.0/24"],"denyPorts":["6000-6063"],"allowPorts":[80,443]},"ownAddresses":["45.6.7.8/32"],"limits":{"openStreams":8}}"#;
         let policy = PlatformPolicy::parse(text).unwrap();
         assert_eq!(policy.version(), 12);
-        assert_eq!(serde_json::to_string(&policy).unwrap(), text);
+        assert_eq!(
+            policy.limits(),
+            &AbuseLimits {
+                open_streams: 8,
+                ..AbuseLimits::default()
+            }
+        );
+        let written = serde_json::to_string(&policy).unwrap();
+        assert!(
+            written.starts_with(text.split(",\"limits\"").next().unwrap()),
+            "{written}"
+        );
+        assert_eq!(PlatformPolicy::parse(&written).unwrap(), policy);
         assert_eq!(
             PlatformPolicy::parse(r#"{"format":1,"version":1}"#)
                 .unwrap()

@@ -31,6 +31,7 @@ mod address;
 mod checked;
 mod grants;
 mod layers;
+mod limits;
 mod local;
 mod names;
 mod nat64;
@@ -42,6 +43,7 @@ mod test_allow;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::destination::{Destination, Host, HostName};
 use address::Reading;
@@ -52,12 +54,16 @@ pub use layers::{
     Layer, MAX_LIST_ENTRIES, MAX_POLICY_BYTES, NarrowDocument, NarrowPolicy, POLICY_FORMAT, PlatformPolicy,
     PolicyError,
 };
+pub use limits::AbuseLimits;
 pub use local::{LocalFacts, LocalNetwork, MAX_NAT64_PREFIXES};
 pub use nat64::{Nat64Prefix, Nat64PrefixError};
 pub use ports::{PortRange, PortRangeError, Transport};
 pub use refusal::{Refusal, RefusalKind, RuleClass, UnknownRuleClass};
-pub use table::{AddressRule, Tier, address_rules};
+pub use table::{AddressRule, SeedCategory, Tier, address_rules, seed_categories};
 pub use test_allow::{MAX_TEST_ALLOW, TestAllow, TestAllowError};
+
+/// Longest time that a resolver's answer is kept. Each use checks it again: the device's networks may have changed.
+pub const MAX_ANSWER_AGE: Duration = Duration::from_secs(60);
 
 /// The rule table and the layers above it. Cloning shares the layers.
 #[derive(Clone, Debug, Default)]

@@ -1,25 +1,21 @@
 //! Name rules: which names are refused before anybody resolves them.
 
-use super::refusal::RuleClass;
+use std::cmp::Ordering;
+
 use super::table::{self, Row};
 use crate::destination::{HostError, HostName};
 
-/// The hard or default row that a name falls under.
+/// The row of the table that a name falls under.
 pub(super) fn row(name: &HostName) -> Option<Row> {
     let table = table::get();
-    table.names.get(name).or_else(|| {
-        let single = !name.as_str().contains('.');
-        let tier = table.tier(RuleClass::SingleLabel).unwrap_or(table::Tier::Hard);
-        single.then_some(Row {
-            rule: RuleClass::SingleLabel,
-            tier,
-        })
-    })
+    let single = !name.as_str().contains('.');
+    table.names.get(name).or(table.single_label.filter(|_| single))
 }
 
 /// Suffixes of names, each with a value. A suffix covers itself and everything below it, on label borders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SuffixMap<V> {
+    /// Sorted by length, then text: most steps of a search compare two numbers.
     entries: Vec<(Box<str>, V)>,
 }
 
@@ -30,7 +26,7 @@ impl<V: Copy> SuffixMap<V> {
 
     /// Of canonical names (lower case, no trailing dot).
     pub(super) fn new(mut entries: Vec<(Box<str>, V)>) -> Self {
-        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        entries.sort_by(|(a, _), (b, _)| by_length(a, b));
         entries.dedup_by(|(a, _), (b, _)| a == b);
         entries.shrink_to_fit();
         Self { entries }
@@ -44,11 +40,15 @@ impl<V: Copy> SuffixMap<V> {
         name.suffixes().find_map(|suffix| {
             let index = self
                 .entries
-                .binary_search_by(|(entry, _)| (**entry).cmp(suffix))
+                .binary_search_by(|(entry, _)| by_length(entry, suffix))
                 .ok()?;
             self.entries.get(index).map(|(_, value)| *value)
         })
     }
+}
+
+fn by_length(a: &str, b: &str) -> Ordering {
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
 /// A suffix as people write them: `example.com`, `.example.com` and `*.example.com` all mean the domain and all below.
@@ -63,6 +63,7 @@ pub(super) fn parse_suffix(text: &str) -> Result<HostName, HostError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::RuleClass;
 
     fn rule(name: &str) -> Option<RuleClass> {
         row(&HostName::parse(name).unwrap()).map(|row| row.rule)

@@ -44,6 +44,16 @@ pub struct AddressRule {
     pub rfc: Vec<u16>,
 }
 
+/// Domains that a platform admin adds to the platform's list, or takes out of it, as one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub struct SeedCategory {
+    /// A name that stays, such as `government_and_military`.
+    pub category: String,
+    /// The domains, each with everything below it. A beginning: the admin's own list goes beside it.
+    pub deny_suffixes: Vec<String>,
+}
+
 /// What the table says about an IPv6 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum V6Row {
@@ -58,15 +68,22 @@ pub(super) struct Table {
     pub(super) v4: RangeMap<u32, Row>,
     pub(super) v6: RangeMap<u128, V6Row>,
     pub(super) names: SuffixMap<Row>,
+    pub(super) single_label: Option<Row>,
     pub(super) tcp: PortTable,
     pub(super) udp: PortTable,
     pub(super) ports_without_platform_policy: RangeMap<u16, ()>,
-    tiers: Vec<(RuleClass, Tier)>,
+    pub(super) seed_categories: Vec<SeedCategory>,
+    tiers: Tiers,
 }
 
 /// Every row of the address table.
 pub fn address_rules() -> &'static [AddressRule] {
     &get().address_rules
+}
+
+/// The categories that a platform's list can start from. None is in force by itself.
+pub fn seed_categories() -> &'static [SeedCategory] {
+    &get().seed_categories
 }
 
 pub(super) fn get() -> &'static Table {
@@ -80,10 +97,7 @@ pub(super) fn get() -> &'static Table {
 impl Table {
     /// The tier of a class, if it is one of the table: lists and malformed destinations have none.
     pub(super) fn tier(&self, rule: RuleClass) -> Option<Tier> {
-        self.tiers
-            .iter()
-            .find(|(class, _)| *class == rule)
-            .map(|(_, tier)| *tier)
+        self.tiers.row(rule).map(|row| row.tier)
     }
 
     fn parse(text: &str) -> Result<Self, TableError> {
@@ -138,10 +152,12 @@ impl Table {
             v4: RangeMap::innermost(&v4),
             v6: RangeMap::innermost(&v6),
             names: SuffixMap::new(names),
+            single_label: tiers.row(RuleClass::SingleLabel),
             tcp: document.tcp.into_table(),
             udp: document.udp.into_table(),
             ports_without_platform_policy: PortRange::union(&document.ports_without_platform_policy),
-            tiers: tiers.0,
+            seed_categories: document.seed_categories,
+            tiers,
         })
     }
 }
@@ -157,10 +173,20 @@ enum TableError {
 }
 
 /// The tier of each class: one class is never half hard, else its name would tell nobody what it means.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Tiers(Vec<(RuleClass, Tier)>);
 
 impl Tiers {
+    fn row(&self, rule: RuleClass) -> Option<Row> {
+        self.0
+            .iter()
+            .find(|(class, _)| *class == rule)
+            .map(|(rule, tier)| Row {
+                rule: *rule,
+                tier: *tier,
+            })
+    }
+
     fn note(&mut self, row: Row) -> Result<Row, TableError> {
         match self.0.iter().find(|(class, _)| *class == row.rule) {
             Some((_, tier)) if *tier != row.tier => return Err(TableError::MixedTiers(row.rule)),
@@ -180,6 +206,7 @@ struct Document {
     tcp: PortRules,
     udp: PortRules,
     ports_without_platform_policy: Vec<PortRange>,
+    seed_categories: Vec<SeedCategory>,
     decided_in_code: Vec<CodeRule>,
 }
 
@@ -332,7 +359,12 @@ mod tests {
 
     #[test]
     fn suffixes_are_canonical_names() {
-        for suffix in document().names.iter().flat_map(|rule| &rule.suffixes) {
+        let document = document();
+        let seeds = document
+            .seed_categories
+            .iter()
+            .flat_map(|category| &category.deny_suffixes);
+        for suffix in document.names.iter().flat_map(|rule| &rule.suffixes).chain(seeds) {
             assert_eq!(HostName::parse(suffix).unwrap().as_str(), suffix);
         }
     }

@@ -289,6 +289,26 @@ fn each_layer_refuses_in_its_own_name() {
 }
 
 #[test]
+fn a_seed_category_is_in_force_once_it_is_in_a_list() {
+    let government = seed_categories()
+        .iter()
+        .find(|seed| seed.category == "government_and_military")
+        .unwrap();
+    assert_eq!(check(&Policy::new(platform()), "www.example.gov:443"), Ok(()));
+    let lists = NarrowDocument {
+        deny_suffixes: government.deny_suffixes.clone(),
+        ..NarrowDocument::default()
+    };
+    let listed = PlatformPolicy::new(2, NarrowPolicy::new(lists).unwrap(), Vec::new()).unwrap();
+    let policy = Policy::new(Some(Arc::new(listed)));
+    assert_eq!(
+        check(&policy, "www.example.gov:443"),
+        Err(RuleClass::PlatformList)
+    );
+    assert_eq!(check(&policy, "www.example.gov.example:443"), Ok(()));
+}
+
+#[test]
 fn the_same_layer_twice_narrows_twice() {
     let policy = Policy::new(platform())
         .narrowed_by(Layer::Customer, narrow(r#"{"denySuffixes":["a.example"]}"#))
