@@ -1,0 +1,67 @@
+//! The command line: `run` for people, the rest for the processes that `run` starts.
+
+use clap::{Parser, Subcommand};
+
+use crate::link::{self, LinkOptions};
+use crate::run::{self, RunOptions};
+use crate::{load, origin};
+
+/// Compares IPLoop with a direct connection and with tunnels that do the same work.
+#[derive(Debug, Parser)]
+#[command(name = "iploop-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Takes every test on every peer in rounds and prints the table
+    Run(RunOptions),
+    /// The destination behind every peer
+    #[command(hide = true)]
+    Origin,
+    /// A relay that delays and limits
+    #[command(hide = true)]
+    Link(LinkOptions),
+    /// One test through one route; the order comes on standard input
+    #[command(hide = true)]
+    Load,
+}
+
+/// Reads the command line and does what it says.
+///
+/// # Errors
+///
+/// When the origin or the load can't be started or a file can't be written. A peer that can't run is no error.
+pub fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run(options) => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(run::main(options)),
+        Command::Origin => origin::main(),
+        Command::Link(options) => link::main(&options),
+        Command::Load => load::main(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::peer::Peer;
+
+    #[test]
+    fn command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn peers_are_named_in_a_list_and_an_unknown_one_is_refused_with_the_known() {
+        assert!(Cli::try_parse_from(["iploop-bench", "run", "--peers", "direct,ssh"]).is_ok());
+        let refused = Cli::try_parse_from(["iploop-bench", "run", "--peers", "carrier-pigeon"]).unwrap_err();
+        assert!(refused.to_string().contains(Peer::Ssh.name()), "{refused}");
+    }
+}

@@ -1,0 +1,197 @@
+//! IPLoop itself, from its finished binaries: one server with every role, one device, one account.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Deserialize;
+use tokio::process::Command;
+
+use super::{Env, Running};
+use crate::child::Process;
+use crate::route::{Credentials, Route};
+
+/// The consent text that the device accepts (`docs/contracts.md`).
+const TERMS_VERSION: &str = "1";
+const ACCOUNT: &str = "bench@example.com";
+
+/// What customers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Front {
+    HttpConnect,
+    Socks5,
+}
+
+/// What the device speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leg {
+    Clear,
+    Tls,
+}
+
+/// The server's ready line (`docs/contracts.md`).
+#[derive(Debug, Deserialize)]
+struct Ready {
+    proxy: SocketAddr,
+    hub: SocketAddr,
+}
+
+pub(super) fn missing(env: &Env) -> Option<String> {
+    let absent: Vec<&str> = ["iploop-server", "iploop-node"]
+        .into_iter()
+        .filter(|name| !env.binaries.join(name).is_file())
+        .collect();
+    (!absent.is_empty()).then(|| format!("not built in {}: {}", env.binaries.display(), absent.join(", ")))
+}
+
+pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<Running> {
+    let folder = tempfile::tempdir()?;
+    let here = folder.path();
+    if leg == Leg::Tls {
+        write_certificate(here)?;
+    }
+    fs::write(here.join("server.toml"), configuration(env.origin, leg, here)?)?;
+
+    let server = Program {
+        binary: env.binaries.join("iploop-server"),
+        folder: here,
+    };
+    let key = server.secret(
+        &[
+            "account",
+            "create",
+            "--email",
+            ACCOUNT,
+            "--verified",
+            "--key",
+            "bench",
+        ],
+        "iploop_",
+    );
+    let key = key.await?;
+    let partner = server
+        .secret(&["partner", "create", "--name", "bench"], "iplp_")
+        .await?;
+    let mut gateway = Process::spawn("iploop-server", server.command(&["serve"]), here)?;
+    let Ready { proxy, hub } = gateway.ready().await?;
+
+    let (reached_at, link) = env.through_link(hub, here).await?;
+    let scheme = if leg == Leg::Tls { "wss" } else { "ws" };
+    let mut command = Command::new(env.binaries.join("iploop-node"));
+    command
+        .args([
+            "run",
+            "--hub",
+            &format!("{scheme}://{reached_at}/ws"),
+            "--partner-key",
+            &partner,
+        ])
+        .args([
+            "--accept-terms",
+            TERMS_VERSION,
+            "--test-allow",
+            &env.origin.to_string(),
+        ])
+        .arg("--state")
+        .arg(here.join("node"));
+    if leg == Leg::Tls {
+        command.arg("--ca").arg(here.join("cert.pem"));
+    }
+    let device = Process::spawn("iploop-node", command, here)?;
+
+    let credentials = Some(Credentials {
+        user: "iploop".to_owned(),
+        password: key,
+    });
+    let route = match front {
+        Front::HttpConnect => Route::HttpConnect { proxy, credentials },
+        Front::Socks5 => Route::Socks5 { proxy, credentials },
+    };
+    Ok(Running {
+        route,
+        device: Some(device),
+        gateway: Some(gateway),
+        _link: link,
+        _folder: folder,
+    })
+}
+
+/// The server's binary with its configuration.
+struct Program<'a> {
+    binary: PathBuf,
+    folder: &'a Path,
+}
+
+impl Program<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.join("server.toml"))
+            .arg("--data")
+            .arg(self.folder.join("data"))
+            .current_dir(self.folder);
+        command
+    }
+
+    /// Runs a command that prints a credential, and takes that from its output.
+    async fn secret(&self, arguments: &[&str], prefix: &str) -> anyhow::Result<String> {
+        let output = self.command(arguments).output().await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{}: {complaint}", arguments.join(" "));
+        find_secret(&text, prefix).with_context(|| format!("{} printed {text}", arguments.join(" ")))
+    }
+}
+
+/// `prefix` and the 48 hex digits behind it.
+fn find_secret(text: &str, prefix: &str) -> Option<String> {
+    text.match_indices(prefix).find_map(|(at, _)| {
+        let digits = text.get(at + prefix.len()..at + prefix.len() + 48)?;
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit())
+            .then(|| format!("{prefix}{digits}"))
+    })
+}
+
+fn configuration(origin: SocketAddr, leg: Leg, folder: &Path) -> anyhow::Result<String> {
+    let mut text = String::from("[gateway]\nlisten = \"127.0.0.1:0\"\nsocks_listen = \"127.0.0.1:0\"\n\n");
+    text.push_str("[api]\nlisten = \"127.0.0.1:0\"\n\n[metrics]\nlisten = \"127.0.0.1:0\"\n\n");
+    write!(
+        text,
+        "[exit]\ntest_allow = [\"{origin}\"]\n\n[hub]\nlisten = \"127.0.0.1:0\"\n"
+    )?;
+    if leg == Leg::Tls {
+        let folder = folder.display();
+        write!(
+            text,
+            "tls_cert = \"{folder}/cert.pem\"\ntls_key = \"{folder}/key.pem\"\n"
+        )?;
+    }
+    Ok(text)
+}
+
+/// A self-signed ECDSA P-256 certificate for loopback.
+fn write_certificate(folder: &Path) -> anyhow::Result<()> {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
+    fs::write(folder.join("cert.pem"), cert.pem())?;
+    Ok(fs::write(folder.join("key.pem"), signing_key.serialize_pem())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_found_in_whatever_is_printed_around_them() {
+        let key = format!("iploop_{}", "0a".repeat(24));
+        let printed = format!("{{\"account\":\"iploop_x\",\"key\":\"{key}\"}}\n");
+        assert_eq!(find_secret(&printed, "iploop_"), Some(key));
+        assert_eq!(find_secret("iploop_too-short", "iploop_"), None);
+    }
+}

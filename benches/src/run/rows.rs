@@ -1,0 +1,342 @@
+//! The rows of the table, with their targets: the project's speed figures (`docs/contracts.md`).
+
+use serde_json::json;
+
+use super::book::Book;
+use super::measure::Quantity;
+use crate::peer::{Peer, RTT_MS};
+use crate::statistics::Spread;
+
+/// One line of the table.
+pub(super) struct Row {
+    pub(super) title: &'static str,
+    pub(super) test: &'static str,
+    pub(super) quantity: Quantity,
+    pub(super) shown: Shown,
+    pub(super) target: Option<Target>,
+}
+
+/// How a value is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// As a multiple of direct's value of the same round.
+    Ratio,
+    /// As it is.
+    Plain,
+    /// As a multiple of the path's round trip.
+    RoundTrips,
+}
+
+/// What ours has to reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Target {
+    Ceiling(f64),
+    Floor(f64),
+    /// No more than this peer, in the same rounds.
+    NotAbove(Peer),
+}
+
+impl Target {
+    fn is_met_by(self, value: f64) -> bool {
+        match self {
+            Target::Ceiling(bound) => value <= bound,
+            Target::Floor(bound) => value >= bound,
+            Target::NotAbove(_) => value <= 1.0,
+        }
+    }
+}
+
+/// All rows in the order of the speed figures.
+pub(super) fn rows() -> Vec<Row> {
+    use Quantity::*;
+    use Shown::*;
+    let row = |title, test, quantity, shown, target| Row {
+        title,
+        test,
+        quantity,
+        shown,
+        target,
+    };
+    let at_most = |bound| Some(Target::Ceiling(bound));
+    let at_least = |bound| Some(Target::Floor(bound));
+    vec![
+        row(
+            "64-byte request, open tunnel, p50",
+            "small",
+            P50,
+            Ratio,
+            at_most(3.5),
+        ),
+        row("  p99", "small", P99, Ratio, None),
+        row(
+            "new connection + 1 KiB, p50",
+            "connect-1",
+            P50,
+            Ratio,
+            at_most(4.5),
+        ),
+        row(
+            "connections per second, 16 at once",
+            "connect-16",
+            ConnectionsPerSecond,
+            Ratio,
+            at_least(0.40),
+        ),
+        row(
+            "connections per second, 64 at once",
+            "connect-64",
+            ConnectionsPerSecond,
+            Ratio,
+            at_least(0.40),
+        ),
+        row(
+            "CPU s per 10,000 connections",
+            "connect-16",
+            CpuPer10kConnections,
+            Plain,
+            Some(Target::NotAbove(Peer::Ssh)),
+        ),
+        row(
+            "one download",
+            "bulk-1-down",
+            BytesPerSecond,
+            Ratio,
+            at_least(0.35),
+        ),
+        row("  CPU s per GiB", "bulk-1-down", CpuPerGib, Plain, at_most(1.85)),
+        row("one upload", "bulk-1-up", BytesPerSecond, Ratio, at_least(0.35)),
+        row("  CPU s per GiB", "bulk-1-up", CpuPerGib, Plain, at_most(1.85)),
+        row(
+            "32 downloads",
+            "bulk-32-down",
+            BytesPerSecond,
+            Ratio,
+            at_least(0.35),
+        ),
+        row("  CPU s per GiB", "bulk-32-down", CpuPerGib, Plain, at_most(1.9)),
+        row("32 uploads", "bulk-32-up", BytesPerSecond, Ratio, at_least(0.35)),
+        row("  CPU s per GiB", "bulk-32-up", CpuPerGib, Plain, at_most(1.9)),
+        row(
+            "small request beside 32 downloads, p50",
+            "beside",
+            P50,
+            Ratio,
+            at_most(30.0),
+        ),
+        row("  p99", "beside", P99, Ratio, at_most(4.0)),
+        row("  bulk kept", "beside", BulkKept, Plain, at_least(0.9)),
+        row(
+            "first to last of 32 equal downloads",
+            "equal",
+            FirstToLast,
+            Plain,
+            at_least(0.9),
+        ),
+        row(
+            "  peak memory growth, KiB",
+            "equal",
+            PeakGrowth,
+            Plain,
+            at_most(10_240.0),
+        ),
+        row(
+            "memory per stalled download, KiB",
+            "stalled-down",
+            MemoryPerStream,
+            Plain,
+            at_most(256.0),
+        ),
+        row(
+            "  the others' p50 against before",
+            "stalled-down",
+            Slowdown,
+            Plain,
+            at_most(1.2),
+        ),
+        row(
+            "memory per stalled upload, KiB",
+            "stalled-up",
+            MemoryPerStream,
+            Plain,
+            at_most(256.0),
+        ),
+        row(
+            "  the others' p50 against before",
+            "stalled-up",
+            Slowdown,
+            Plain,
+            at_most(1.2),
+        ),
+        row(
+            "idle customer tunnel at the gateway, KiB",
+            "idle",
+            GatewayMemoryPerStream,
+            Plain,
+            at_most(8.0),
+        ),
+        row(
+            "50 ms: new connection + 1 KiB, p50",
+            "delayed-connect-1",
+            P50,
+            Ratio,
+            at_most(1.05),
+        ),
+        row(
+            "50 ms: plain HTTP, round trips",
+            "delayed-http",
+            P50,
+            RoundTrips,
+            at_most(1.1),
+        ),
+        row(
+            "50 ms: connections per second, 64 at once",
+            "delayed-connect-64",
+            ConnectionsPerSecond,
+            Ratio,
+            at_least(0.9),
+        ),
+        row(
+            "50 ms: one download of 16 MiB",
+            "delayed-bulk",
+            BytesPerSecond,
+            Ratio,
+            at_least(0.55),
+        ),
+        row(
+            "20 Mbit/s, 8 downloads: small request, p50",
+            "limited",
+            P50,
+            Ratio,
+            at_most(1.1),
+        ),
+        row("  bulk", "limited", BytesPerSecond, Ratio, at_least(0.97)),
+    ]
+}
+
+impl Row {
+    /// What the peer's cell shows. Direct's is always plain.
+    pub(super) fn value(&self, book: &Book, peer: Peer) -> Option<Spread> {
+        match self.shown {
+            Shown::Ratio if peer != Peer::Direct => book.ratio(self.test, self.quantity, peer, Peer::Direct),
+            Shown::Ratio | Shown::Plain => book.spread(self.test, self.quantity, peer),
+            Shown::RoundTrips => {
+                let rtt_us = RTT_MS as f64 * 1_000.0;
+                let Spread {
+                    median,
+                    min,
+                    max,
+                    rounds,
+                } = book.spread(self.test, self.quantity, peer)?;
+                Some(Spread {
+                    median: median / rtt_us,
+                    min: min / rtt_us,
+                    max: max / rtt_us,
+                    rounds,
+                })
+            }
+        }
+    }
+
+    /// Has the peer reached the target? `None` without a target or a value. An error in the test is a miss.
+    pub(super) fn reached(&self, book: &Book, peer: Peer) -> Option<bool> {
+        let target = self.target?;
+        let value = match target {
+            Target::NotAbove(other) => book.ratio(self.test, self.quantity, peer, other)?,
+            Target::Ceiling(_) | Target::Floor(_) => self.value(book, peer)?,
+        };
+        Some(target.is_met_by(value.median) && book.fault_count(self.test, peer) == 0)
+    }
+}
+
+/// The table for programs.
+pub(super) fn machine_readable(book: &Book) -> Vec<serde_json::Value> {
+    let mut parent = "";
+    rows()
+        .into_iter()
+        .map(|row| {
+            if !row.title.starts_with(' ') {
+                parent = row.title;
+            }
+            let cells: serde_json::Map<String, serde_json::Value> = book
+                .peers
+                .iter()
+                .filter_map(|peer| {
+                    let cell =
+                        json!({ "value": row.value(book, *peer)?, "reached": row.reached(book, *peer) });
+                    Some((peer.name().to_owned(), cell))
+                })
+                .collect();
+            let title = if row.title == parent {
+                parent.to_owned()
+            } else {
+                format!("{parent}: {}", row.title.trim())
+            };
+            json!({ "title": title, "test": row.test, "quantity": row.quantity, "cells": cells })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::book::tests::book_with;
+    use super::super::suite::{Effort, suite};
+    use super::*;
+    use crate::order::{Figures, Outcome};
+
+    #[test]
+    fn every_row_has_its_test_and_every_test_a_row() {
+        let tests = suite(Effort::full());
+        for row in rows() {
+            assert!(tests.iter().any(|test| test.name == row.test), "{}", row.title);
+        }
+        for test in tests {
+            assert!(rows().iter().any(|row| row.test == test.name), "{}", test.name);
+        }
+    }
+
+    #[test]
+    fn a_target_is_reached_by_the_median_and_missed_with_an_error() {
+        let mut book = book_with(&[
+            (
+                0,
+                "connect-16",
+                Peer::Direct,
+                Quantity::ConnectionsPerSecond,
+                100.0,
+            ),
+            (
+                0,
+                "connect-16",
+                Peer::Iploop,
+                Quantity::ConnectionsPerSecond,
+                45.0,
+            ),
+            (0, "connect-16", Peer::Iploop, Quantity::CpuPer10kConnections, 2.0),
+            (0, "connect-16", Peer::Ssh, Quantity::CpuPer10kConnections, 3.0),
+        ]);
+        let rows = rows();
+        let of = |quantity| {
+            rows.iter()
+                .find(|row| row.test == "connect-16" && row.quantity == quantity)
+                .unwrap()
+        };
+        let (rate, cpu) = (
+            of(Quantity::ConnectionsPerSecond),
+            of(Quantity::CpuPer10kConnections),
+        );
+        assert_eq!(rate.reached(&book, Peer::Iploop), Some(true));
+        assert_eq!(cpu.reached(&book, Peer::Iploop), Some(true));
+        assert_eq!(rate.reached(&book, Peer::Ssh), None);
+        let outcome = Outcome {
+            errors: 1,
+            first_error: Some("reset".into()),
+            figures: Figures::default(),
+        };
+        book.note(
+            (1, "connect-16", Peer::Iploop),
+            &outcome,
+            &std::collections::BTreeMap::new(),
+        );
+        assert_eq!(rate.reached(&book, Peer::Iploop), Some(false));
+    }
+}
