@@ -2,3 +2,4 @@
 
 pub mod destination;
 pub mod policy;
+pub mod targeting;
