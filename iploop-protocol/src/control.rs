@@ -1,0 +1,305 @@
+//! Control messages: JSON objects in CONTROL frames, told apart by their `type` (`docs/protocol.md`, Control messages).
+//!
+//! Unknown fields and unknown types are ignored, so that either side can be older than the other.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u16 = 2;
+
+/// Longest text field of a control message, in bytes: a longer one makes the message invalid.
+pub const MAX_TEXT_BYTES: usize = 512;
+
+/// What a node tells its hub.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ToHub {
+    /// The first message: who the device is and what its owner agreed to.
+    Hello(Box<Hello>),
+    /// Whether the device takes streams, when that changes.
+    Status(SharingStatus),
+    /// Counters, every five minutes or so.
+    Heartbeat(Heartbeat),
+    /// The owner withdrew consent. The last message.
+    Withdraw(Withdrawal),
+}
+
+/// What a hub tells a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ToNode {
+    /// The device is registered: streams may come.
+    Welcome(Box<Welcome>),
+    /// A new platform policy, in force for new streams at once.
+    Policy(PolicyUpdate),
+    /// Something the owner or the app should know.
+    Notice(Notice),
+}
+
+/// Who a device is and what its owner agreed to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// Versions of the protocol that the node speaks.
+    pub versions: Vec<u16>,
+    /// Name and version of the library, as in an HTTP `User-Agent`.
+    pub agent: String,
+    /// The partner's key.
+    pub partner_key: String,
+    /// The device.
+    pub device: DeviceFacts,
+    /// What its owner agreed to.
+    pub consent: ConsentStatement,
+    /// What it can do beyond TCP: `udp`.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
+    /// Streams it serves at the same time.
+    pub max_streams: u32,
+    /// Addresses that it opened for tests against the exit policy (`host:port`). A production hub refuses such a node.
+    #[serde(default)]
+    pub test_allow: Vec<String>,
+    /// Whether it takes streams now.
+    #[serde(default)]
+    pub status: SharingStatus,
+}
+
+/// Facts about a device. Nothing here identifies a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceFacts {
+    /// A random id that lasts as long as the installation, 16 to 64 characters.
+    pub id: String,
+    /// A random secret that proves it is the same device when it comes back, 32 to 128 characters.
+    pub secret: String,
+    /// `android`, `ios`, `windows`, `mac`, `linux` or `browser`.
+    pub os: String,
+    /// `wifi`, `cellular` or `ethernet`; none where the system does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<String>,
+    /// The library's version.
+    pub sdk_version: String,
+    /// The app that carries it.
+    pub app_id: String,
+    /// The app's version.
+    pub app_version: String,
+}
+
+/// What an owner agreed to, when and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConsentStatement {
+    /// The record's own id, a UUID made when the owner acted.
+    pub id: String,
+    /// Version of the text that was shown.
+    pub text_version: String,
+    /// SHA-256 of that text, in hex.
+    pub text_hash: String,
+    /// BCP 47 tag of the language it was shown in.
+    pub language: String,
+    /// When the owner acted, RFC 3339.
+    pub given_at: String,
+    /// How: `button`, `command-line`, …
+    pub act: String,
+    /// Kinds of network the owner allowed: `wifi`, `ethernet`, `cellular`.
+    pub networks: Vec<String>,
+    /// The owner confirmed the minimum age.
+    pub minimum_age: bool,
+}
+
+/// Whether a device takes streams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SharingStatus {
+    /// It does.
+    pub sharing: bool,
+    /// Why not: `paused_by_owner`, `daily_cap`, `metered_network`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Default for SharingStatus {
+    fn default() -> Self {
+        Self {
+            sharing: true,
+            reason: None,
+        }
+    }
+}
+
+/// Counters since the tunnel was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heartbeat {
+    /// Bytes sent to destinations.
+    pub bytes_up: u64,
+    /// Bytes received from destinations.
+    pub bytes_down: u64,
+    /// Streams served.
+    pub streams: u64,
+    /// Streams refused, by code.
+    #[serde(default)]
+    pub refused: std::collections::BTreeMap<String, u64>,
+}
+
+/// The owner withdrew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Withdrawal {
+    /// The consent record that no longer holds.
+    pub consent_id: String,
+    /// When the owner acted, RFC 3339.
+    pub at: String,
+}
+
+/// The device is registered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Welcome {
+    /// The version of the protocol that the hub chose.
+    pub version: u16,
+    /// The device's id at the platform.
+    pub node_id: String,
+    /// The device's public address as the hub sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_ip: Option<IpAddr>,
+    /// Seconds between heartbeats.
+    pub heartbeat_s: u32,
+    /// Streams that the node may open at the same time.
+    #[serde(default)]
+    pub max_streams: u32,
+    /// The platform's exit policy; none: only ports 80 and 443.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyUpdate>,
+    /// The platform's own addresses, which no device may dial.
+    #[serde(default)]
+    pub platform_addresses: Vec<IpAddr>,
+}
+
+/// A platform policy in the form of [`crate::policy::PlatformPolicy`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyUpdate {
+    /// The policy document. Parsed by the receiver: one that does not parse counts as missing.
+    pub document: serde_json::Value,
+}
+
+/// Something the owner or the app should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// `paused`, `too_old`, `terms_changed`, …
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Why bytes are not a control message.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Not JSON, or a field is missing or has the wrong type.
+    #[error("not a control message: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl ToHub {
+    /// The message as JSON.
+    pub fn encode(&self) -> Bytes {
+        encode(self)
+    }
+
+    /// Reads a message; none: a type that this version does not know, to be ignored.
+    ///
+    /// # Errors
+    /// If it is not a JSON object, or one of a known type with a field missing or of the wrong type.
+    pub fn decode(message: &[u8]) -> Result<Option<Self>, ControlError> {
+        decode(message, &["hello", "status", "heartbeat", "withdraw"])
+    }
+}
+
+impl ToNode {
+    /// The message as JSON.
+    pub fn encode(&self) -> Bytes {
+        encode(self)
+    }
+
+    /// Reads a message; none: a type that this version does not know, to be ignored.
+    ///
+    /// # Errors
+    /// If it is not a JSON object, or one of a known type with a field missing or of the wrong type.
+    pub fn decode(message: &[u8]) -> Result<Option<Self>, ControlError> {
+        decode(message, &["welcome", "policy", "notice"])
+    }
+}
+
+fn encode<T: Serialize>(message: &T) -> Bytes {
+    // Plain structs with string keys: serialisation has no way to fail.
+    serde_json::to_vec(message).map(Bytes::from).unwrap_or_default()
+}
+
+fn decode<T: DeserializeOwned>(message: &[u8], known: &[&str]) -> Result<Option<T>, ControlError> {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: std::borrow::Cow<'a, str>,
+    }
+    let Kind { kind } = serde_json::from_slice(message)?;
+    if known.contains(&kind.as_ref()) {
+        Ok(Some(serde_json::from_slice(message)?))
+    } else {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_types_are_ignored_and_unknown_fields_too() {
+        assert_eq!(ToNode::decode(br#"{"type":"confetti","n":1}"#).unwrap(), None);
+        let status =
+            ToHub::decode(br#"{"type":"status","sharing":false,"reason":"daily_cap","mood":"fine"}"#);
+        let expected = SharingStatus {
+            sharing: false,
+            reason: Some("daily_cap".into()),
+        };
+        assert_eq!(status.unwrap(), Some(ToHub::Status(expected)));
+    }
+
+    #[test]
+    fn what_is_no_message_is_an_error() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            "null",
+            r#"{"type":7}"#,
+            r#"{"type":"hello"}"#,
+            "\u{fffd}",
+        ] {
+            assert!(ToHub::decode(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_message_reads_back() {
+        let welcome = ToNode::Welcome(Box::new(Welcome {
+            version: VERSION,
+            node_id: "0199c0de-0000-7000-8000-000000000000".into(),
+            public_ip: Some([203, 0, 113, 7].into()),
+            heartbeat_s: 300,
+            max_streams: 0,
+            policy: Some(PolicyUpdate {
+                document: serde_json::json!({"version": 1}),
+            }),
+            platform_addresses: vec![],
+        }));
+        assert_eq!(ToNode::decode(&welcome.encode()).unwrap(), Some(welcome));
+    }
+}

@@ -1,0 +1,251 @@
+//! The task that owns a transport and moves messages between it and the tunnel's state.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::{Instant, Sleep};
+
+use super::{Shared, Transport, remember};
+use crate::codes::CloseCode;
+use crate::tunnel::Closed;
+
+/// Bytes handed to the transport before it has to flush. What lies there can't be overtaken by a small frame.
+const FLUSH_BYTES: usize = 64 * 1024;
+/// Bytes moved before other tasks get their turn.
+const WORK_BYTES: usize = 256 * 1024;
+/// Time for the last messages and the transport's own farewell.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Owns the transport. A future that ends when the tunnel is closed; dropping it aborts the tunnel.
+pub struct Driver<T: Transport> {
+    transport: T,
+    shared: Arc<Shared>,
+    timer: Pin<Box<Sleep>>,
+    message: BytesMut,
+    unflushed: usize,
+    end: Option<End>,
+}
+
+/// The tunnel is closed: what it has to say still goes out, then the transport ends.
+struct End {
+    closed: Closed,
+    until: Pin<Box<Sleep>>,
+    said: bool,
+}
+
+enum Step {
+    Progress(usize),
+    Blocked,
+}
+
+impl<T: Transport> Driver<T> {
+    pub(super) fn new(transport: T, shared: Arc<Shared>) -> Self {
+        let timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+        Self {
+            transport,
+            shared,
+            timer,
+            message: BytesMut::new(),
+            unflushed: 0,
+            end: None,
+        }
+    }
+
+    pub(super) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        if self.end.is_none() {
+            ready!(self.poll_work(cx));
+        }
+        self.poll_end(cx)
+    }
+
+    /// Ready when the tunnel is closed.
+    fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Before anything is looked at, so that nothing that a stream does meanwhile goes unseen.
+        remember(&mut self.shared.lock().driver_waker, cx);
+        let mut worked = 0;
+        loop {
+            let sent = match self.transmit(cx) {
+                Ok(step) => step,
+                Err(error) => return self.transport_failed(&error.to_string()),
+            };
+            let received = match self.receive(cx) {
+                Ok(step) => step,
+                Err(error) => return self.transport_failed(&error.to_string()),
+            };
+            if let Some(closed) = &self.shared.lock().closed {
+                self.end = Some(End {
+                    closed: closed.clone(),
+                    until: Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)),
+                    said: false,
+                });
+                return Poll::Ready(());
+            }
+            match (sent, received) {
+                (Step::Blocked, Step::Blocked) => {
+                    if self.poll_timer(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+                (Step::Progress(bytes), Step::Blocked) | (Step::Blocked, Step::Progress(bytes)) => {
+                    worked += bytes
+                }
+                (Step::Progress(sent), Step::Progress(received)) => worked += sent + received,
+            }
+            if worked >= WORK_BYTES {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Fills the transport up to one flush and flushes it.
+    fn transmit(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        let mut sent = 0;
+        if self.unflushed < FLUSH_BYTES {
+            let shared = Arc::clone(&self.shared);
+            loop {
+                let has_message = {
+                    let mut inner = shared.lock();
+                    let has_message = inner
+                        .tunnel
+                        .poll_transmit(Instant::now().into_std(), &mut self.message);
+                    inner.hand_out_events();
+                    has_message
+                };
+                if !has_message {
+                    break;
+                }
+                sent += self.message.len();
+                self.unflushed += self.message.len();
+                self.transport.send(&mut self.message)?;
+                if self.unflushed >= FLUSH_BYTES {
+                    break;
+                }
+            }
+        }
+        if self.unflushed > 0 {
+            match self.transport.poll_flush(cx)? {
+                Poll::Ready(()) => {
+                    self.unflushed = 0;
+                    // An idle tunnel keeps no buffer.
+                    self.message = BytesMut::new();
+                }
+                Poll::Pending => return Ok(Step::Blocked),
+            }
+        }
+        Ok(if sent > 0 {
+            Step::Progress(sent)
+        } else {
+            Step::Blocked
+        })
+    }
+
+    /// Takes up to one flush's worth of messages off the transport.
+    fn receive(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
+        let mut received = 0;
+        while received < FLUSH_BYTES {
+            let message = match self.transport.poll_receive(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Some(message)) => message?,
+                Poll::Ready(None) => {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer hung up"));
+                }
+            };
+            received += message.len().max(1);
+            let mut inner = self.shared.lock();
+            // A breach closes the tunnel; its CLOSE is sent by the end.
+            let breach = inner
+                .tunnel
+                .handle_message(Instant::now().into_std(), message)
+                .is_err();
+            inner.hand_out_events();
+            if breach || inner.closed.is_some() {
+                break;
+            }
+        }
+        Ok(if received > 0 {
+            Step::Progress(received)
+        } else {
+            Step::Blocked
+        })
+    }
+
+    /// Ready when the time of the tunnel had come and it was told.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let wanted = self.shared.lock().tunnel.poll_timeout().map(Instant::from_std);
+            let Some(wanted) = wanted else {
+                return Poll::Pending;
+            };
+            // A later time than the one that is armed is looked at when that one has come: re-arming costs a lock.
+            if wanted < self.timer.deadline() || self.timer.is_elapsed() {
+                self.timer.as_mut().reset(wanted);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= wanted {
+                let mut inner = self.shared.lock();
+                inner.tunnel.handle_timeout(now.into_std());
+                inner.hand_out_events();
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    fn transport_failed(&mut self, reason: &str) -> Poll<()> {
+        let mut inner = self.shared.lock();
+        inner.tunnel.handle_transport_closed(reason);
+        inner.hand_out_events();
+        let closed = inner.closed.clone().unwrap_or_else(|| Closed {
+            code: CloseCode::Silent,
+            by: super::Initiator::Transport,
+            reason: reason.to_owned(),
+            retry_after: None,
+        });
+        // There is nobody left to say anything to.
+        self.end = Some(End {
+            closed,
+            until: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            said: true,
+        });
+        Poll::Ready(())
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Closed> {
+        let Some(end) = &mut self.end else {
+            return Poll::Pending;
+        };
+        if !end.said {
+            let mut inner = self.shared.lock();
+            while inner
+                .tunnel
+                .poll_transmit(Instant::now().into_std(), &mut self.message)
+            {
+                if self.transport.send(&mut self.message).is_err() {
+                    break;
+                }
+            }
+            end.said = true;
+        }
+        let farewell = match self.transport.poll_flush(cx) {
+            Poll::Ready(Ok(())) => self.transport.poll_close(cx, end.closed.code.to_websocket()),
+            other => other,
+        };
+        if farewell.is_ready() || end.until.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(end.closed.clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl<T: Transport> Drop for Driver<T> {
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        inner.tunnel.handle_transport_closed("the driver was dropped");
+        inner.hand_out_events();
+    }
+}

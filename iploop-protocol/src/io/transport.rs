@@ -1,0 +1,26 @@
+//! What carries a tunnel: whole messages, in order, both ways.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+
+/// A connection that carries whole messages, each at most [`crate::frame::MAX_MESSAGE_BYTES`] long.
+///
+/// All methods are called by one task, the owner of the [`super::Driver`].
+pub trait Transport: Send + Unpin {
+    /// The next message; none when the peer has ended the connection in order.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
+
+    /// Takes one message, everything that is in `message`, to be sent with the next flush.
+    ///
+    /// # Errors
+    /// If the connection is broken.
+    fn send(&mut self, message: &mut BytesMut) -> io::Result<()>;
+
+    /// Ready when everything is with the operating system.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends the connection in order; `code` is the tunnel's close code.
+    fn poll_close(&mut self, cx: &mut Context<'_>, code: u16) -> Poll<io::Result<()>>;
+}

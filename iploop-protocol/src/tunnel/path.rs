@@ -1,0 +1,317 @@
+//! How much to keep in flight: enough to fill the path, no more, so that a small request does not queue behind bulk.
+//!
+//! The peer acknowledges DATA by giving connection credit back on receipt. From what was sent and when it came back we
+//! learn the round-trip time and the delivery rate; their product is the path's content. More than that in flight only
+//! fills queues between the two ends, where our scheduler can't reorder. The estimators are those of BBR
+//! (draft-ietf-ccwg-bbr, sections 5.5 and 5.6): a windowed minimum of the round trip, a windowed maximum of the rate,
+//! samples taken while there was too little to send never lower the rate. Loss, pacing and retransmission are the
+//! transport's business.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// In flight before anything is known, in bytes. The transport's own slow start is below us.
+const INITIAL_CAP_BYTES: u64 = 1024 * 1024;
+/// Bytes between two marks: the grain of the samples.
+const MARK_BYTES: u64 = 8 * 1024;
+/// Most marks kept; with [`super::config::CONNECTION_WINDOW_BYTES`] in flight they are further apart.
+const MAX_MARKS: usize = 512;
+/// How long a minimum of the round trip is believed.
+const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
+/// Queueing time that we allow ourselves beyond the path's content.
+const SLACK: Duration = Duration::from_millis(4);
+/// Less than this is not worth a frame while more is in flight, in bytes.
+const CRUMB_BYTES: u64 = 1024;
+/// The time that one message of bulk may take.
+const BURST: Duration = Duration::from_millis(2);
+/// Startup ends when the rate grew by less than a quarter in three rounds (BBR, section 5.3.1).
+const PLATEAU_ROUNDS: u32 = 3;
+/// Rounds between two probes for more rate, and how long a rate sample is believed.
+const CYCLE_ROUNDS: u32 = 8;
+
+/// The estimators of one direction of one tunnel.
+#[derive(Debug)]
+pub(super) struct Path {
+    sent: u64,
+    acked: u64,
+    acked_at: Option<Instant>,
+    marks: VecDeque<Mark>,
+    /// Bytes sent when there last was nothing more to send: samples up to here are no measure of the path.
+    app_limited_to: u64,
+    rtt: MinFilter,
+    rate: MaxFilter,
+    round_ends_at: u64,
+    rounds: u32,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Startup { best: f64, stale_rounds: u32 },
+    Steady,
+}
+
+/// A point in the byte sequence and what was known when it was sent.
+#[derive(Debug)]
+struct Mark {
+    sent: u64,
+    at: Instant,
+    acked: u64,
+    acked_at: Instant,
+    app_limited: bool,
+}
+
+impl Path {
+    pub(super) fn new() -> Self {
+        Self {
+            sent: 0,
+            acked: 0,
+            acked_at: None,
+            marks: VecDeque::new(),
+            app_limited_to: 0,
+            rtt: MinFilter::default(),
+            rate: MaxFilter::default(),
+            round_ends_at: 0,
+            rounds: 0,
+            phase: Phase::Startup {
+                best: 0.0,
+                stale_rounds: 0,
+            },
+        }
+    }
+
+    /// Bytes that may be sent now; nothing while that would only be a crumb.
+    pub(super) fn room(&self) -> u64 {
+        let in_flight = self.sent - self.acked;
+        let room = self.cap().saturating_sub(in_flight);
+        if room < CRUMB_BYTES && in_flight > 0 {
+            0
+        } else {
+            room
+        }
+    }
+
+    /// Bytes of one message: what the path carries in [`BURST`], so that a small frame never waits long for one before it.
+    pub(super) fn burst_bytes(&self, most: usize) -> usize {
+        let rate = self.rate.get();
+        if rate == 0.0 {
+            return most;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive; saturates"
+        )]
+        let burst = (rate * BURST.as_secs_f64()) as usize;
+        burst.clamp(most.min(2 * 1024), most)
+    }
+
+    /// The round trip without queues, as far as it is known.
+    pub(super) fn min_rtt(&self) -> Option<Duration> {
+        self.rtt.get()
+    }
+
+    /// A sample from PING and PONG.
+    pub(super) fn on_rtt(&mut self, now: Instant, rtt: Duration) {
+        self.rtt.note(now, rtt);
+    }
+
+    /// `bytes` of DATA were handed to the transport.
+    pub(super) fn on_sent(&mut self, now: Instant, bytes: u64) {
+        if self.sent == self.acked {
+            // Nothing was in flight: the time since the last acknowledgement says nothing about the path.
+            self.acked_at = Some(now);
+        }
+        self.sent += bytes;
+        let last = self.marks.back().map_or(0, |mark| mark.sent);
+        if self.marks.is_empty() || (self.sent >= last + MARK_BYTES && self.marks.len() < MAX_MARKS) {
+            self.marks.push_back(Mark {
+                sent: self.sent,
+                at: now,
+                acked: self.acked,
+                acked_at: self.acked_at.unwrap_or(now),
+                app_limited: self.acked < self.app_limited_to,
+            });
+        }
+    }
+
+    /// There is room in flight and nothing to fill it with.
+    pub(super) fn on_app_limited(&mut self) {
+        self.app_limited_to = self.sent;
+    }
+
+    /// The peer received `bytes` more.
+    pub(super) fn on_acked(&mut self, now: Instant, bytes: u64) {
+        self.acked = (self.acked + bytes).min(self.sent);
+        self.acked_at = Some(now);
+        while let Some(mark) = self.marks.front() {
+            if mark.sent > self.acked {
+                break;
+            }
+            self.rtt.note(now, now.saturating_duration_since(mark.at));
+            let elapsed = now.saturating_duration_since(mark.acked_at).as_secs_f64();
+            if elapsed > 0.0 {
+                #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
+                let rate = (self.acked - mark.acked) as f64 / elapsed;
+                if !mark.app_limited || rate > self.rate.get() {
+                    self.rate.note(self.rounds, rate);
+                }
+            }
+            self.marks.pop_front();
+        }
+        if self.acked >= self.round_ends_at {
+            self.round_ends_at = self.sent;
+            self.on_round();
+        }
+    }
+
+    fn on_round(&mut self) {
+        let app_limited = self.acked < self.app_limited_to;
+        // While there is too little to send, time brings no news: old samples stay.
+        if app_limited {
+            return;
+        }
+        self.rounds = self.rounds.wrapping_add(1);
+        let rate = self.rate.get();
+        if let Phase::Startup { best, stale_rounds } = &mut self.phase {
+            if rate > *best * 1.25 {
+                *best = rate;
+                *stale_rounds = 0;
+            } else {
+                *stale_rounds += 1;
+                if *stale_rounds >= PLATEAU_ROUNDS {
+                    self.phase = Phase::Steady;
+                }
+            }
+        }
+    }
+
+    /// Bytes that may be in flight.
+    fn cap(&self) -> u64 {
+        let (Some(rtt), rate) = (self.rtt.get(), self.rate.get()) else {
+            return INITIAL_CAP_BYTES;
+        };
+        if rate == 0.0 {
+            return INITIAL_CAP_BYTES;
+        }
+        let gain = match self.phase {
+            Phase::Startup { .. } => 3.0,
+            Phase::Steady if self.rounds.is_multiple_of(CYCLE_ROUNDS) => 1.25,
+            Phase::Steady => 1.0,
+        };
+        let content = rate * (rtt.as_secs_f64() * gain + SLACK.as_secs_f64());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive; saturates"
+        )]
+        let content = content as u64;
+        match self.phase {
+            Phase::Startup { .. } => content.max(INITIAL_CAP_BYTES),
+            Phase::Steady => content.max(2 * MARK_BYTES),
+        }
+    }
+}
+
+/// The least of the last [`MIN_RTT_WINDOW`], kept in two halves.
+#[derive(Debug, Default)]
+struct MinFilter {
+    since: Option<Instant>,
+    current: Option<Duration>,
+    previous: Option<Duration>,
+}
+
+impl MinFilter {
+    fn note(&mut self, now: Instant, sample: Duration) {
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) > MIN_RTT_WINDOW / 2 {
+            self.since = Some(now);
+            self.previous = self.current.take();
+        }
+        self.current = Some(self.current.map_or(sample, |least| least.min(sample)));
+    }
+
+    fn get(&self) -> Option<Duration> {
+        match (self.current, self.previous) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// The most of the last one to two cycles of rounds.
+#[derive(Debug, Default)]
+struct MaxFilter {
+    cycle: u32,
+    current: f64,
+    previous: f64,
+}
+
+impl MaxFilter {
+    fn note(&mut self, round: u32, sample: f64) {
+        let cycle = round / CYCLE_ROUNDS;
+        if cycle != self.cycle {
+            self.cycle = cycle;
+            self.previous = self.current;
+            self.current = 0.0;
+        }
+        self.current = self.current.max(sample);
+    }
+
+    fn get(&self) -> f64 {
+        self.current.max(self.previous)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends as fast as `Path` allows over a path of `rate` bytes a second and `rtt`; returns (delivered, longest queue).
+    fn run(rate: f64, rtt: Duration, for_: Duration) -> (f64, f64) {
+        let start = Instant::now();
+        let mut path = Path::new();
+        let mut now = Duration::ZERO;
+        let step = Duration::from_micros(500);
+        let (mut queue, mut delivered, mut longest) = (0.0_f64, 0.0_f64, 0.0_f64);
+        let mut acks: VecDeque<(Duration, u64)> = VecDeque::new();
+        let mut carry = 0.0;
+        while now < for_ {
+            let room = path.room();
+            if room > 0 {
+                path.on_sent(start + now, room);
+                queue += room as f64;
+            }
+            let served = (rate * step.as_secs_f64()).min(queue);
+            queue -= served;
+            delivered += served;
+            carry += served;
+            if now > for_ / 2 {
+                longest = longest.max(queue);
+            }
+            if carry >= 4096.0 {
+                acks.push_back((now + rtt, carry as u64));
+                carry -= (carry as u64) as f64;
+            }
+            now += step;
+            while acks.front().is_some_and(|(at, _)| *at <= now) {
+                let (_, bytes) = acks.pop_front().unwrap();
+                path.on_acked(start + now, bytes);
+            }
+        }
+        (delivered / (rate * for_.as_secs_f64()), longest / rate)
+    }
+
+    #[test]
+    fn fills_a_slow_path_without_a_standing_queue() {
+        let (used, queue_s) = run(2_500_000.0, Duration::from_millis(50), Duration::from_secs(20));
+        assert!(used > 0.97, "used {used}");
+        assert!(queue_s < 0.025, "queue of {queue_s} s");
+    }
+
+    #[test]
+    fn fills_a_fast_path() {
+        let (used, _) = run(500_000_000.0, Duration::from_millis(1), Duration::from_secs(5));
+        assert!(used > 0.97, "used {used}");
+    }
+}

@@ -1,0 +1,198 @@
+//! The state of one stream in a tunnel.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::config::{Budget, MAX_STREAM_WINDOW_BYTES, MIN_STREAM_WINDOW_BYTES};
+use super::schedule::Turn;
+use crate::codes::ResetCode;
+use crate::destination::Destination;
+use crate::frame::StreamKind;
+
+/// Datagrams kept in each direction of a UDP stream; the oldest goes when another comes.
+const MAX_DATAGRAMS: usize = 64;
+
+/// Where a stream is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// We sent OPEN and wait for the answer.
+    Opening,
+    /// The peer sent OPEN and waits for ours.
+    Asked,
+    /// Bytes flow.
+    Open,
+}
+
+#[derive(Debug)]
+pub(super) struct StreamState {
+    pub(super) phase: Phase,
+    pub(super) turn: Turn,
+    pub(super) send: Send,
+    pub(super) receive: Receive,
+    /// The peer reset it: what came before is still to be read.
+    pub(super) reset: Option<(ResetCode, Bytes)>,
+    pub(super) datagrams: Option<Box<Datagrams>>,
+}
+
+/// The sending half.
+#[derive(Debug, Default)]
+pub(super) struct Send {
+    pub(super) queue: VecDeque<Bytes>,
+    pub(super) queued_bytes: usize,
+    pub(super) credit: u64,
+    pub(super) fin: Fin,
+    /// The writer was told to wait.
+    pub(super) writer_waits: bool,
+}
+
+/// How far the end of a direction has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Fin {
+    /// Not yet.
+    #[default]
+    No,
+    /// Queued behind the last bytes (sending), or received and not yet read (receiving).
+    Queued,
+    /// Sent, or read.
+    Done,
+}
+
+/// The receiving half.
+#[derive(Debug, Default)]
+pub(super) struct Receive {
+    pub(super) queue: VecDeque<Bytes>,
+    /// The window's size now.
+    pub(super) window: u32,
+    /// Bytes the peer may still send.
+    pub(super) credit: u32,
+    /// Bytes read since credit was given last.
+    pub(super) read_since_grant: u32,
+    pub(super) granted_at: Option<Instant>,
+    pub(super) fin: Fin,
+    /// The reader was told to wait.
+    pub(super) reader_waits: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Datagrams {
+    pub(super) incoming: VecDeque<(Destination, Bytes)>,
+    pub(super) outgoing: VecDeque<(Destination, Bytes)>,
+}
+
+impl StreamState {
+    pub(super) fn new(phase: Phase, kind: StreamKind, window: u32) -> Self {
+        Self {
+            phase,
+            turn: Turn::default(),
+            send: Send::default(),
+            receive: Receive {
+                window,
+                credit: window,
+                ..Receive::default()
+            },
+            reset: None,
+            datagrams: (kind == StreamKind::Udp).then(Box::default),
+        }
+    }
+
+    /// Both directions are finished and read.
+    pub(super) fn is_over(&self) -> bool {
+        self.send.fin == Fin::Done && self.receive.fin == Fin::Done
+    }
+
+    /// Whether there is something that may be sent now, flow control of the tunnel aside.
+    pub(super) fn can_send(&self) -> bool {
+        self.phase == Phase::Open
+            && ((self.send.queued_bytes > 0 && self.send.credit > 0)
+                || (self.send.queued_bytes == 0 && self.send.fin == Fin::Queued)
+                || self
+                    .datagrams
+                    .as_ref()
+                    .is_some_and(|datagrams| !datagrams.outgoing.is_empty()))
+    }
+
+    /// Bytes reserved in the budget for its window.
+    pub(super) fn reserved_bytes(&self) -> u64 {
+        u64::from(self.receive.window.saturating_sub(MIN_STREAM_WINDOW_BYTES))
+    }
+}
+
+impl Send {
+    /// Takes up to `most` bytes off the queue's front, from one buffer.
+    pub(super) fn take(&mut self, most: usize) -> Option<Bytes> {
+        let front = self.queue.front_mut()?;
+        let part = if front.len() <= most {
+            self.queue.pop_front()?
+        } else {
+            front.split_to(most)
+        };
+        self.queued_bytes -= part.len();
+        self.credit = self.credit.saturating_sub(part.len() as u64);
+        if self.queue.is_empty() {
+            // An idle stream keeps no buffer.
+            self.queue = VecDeque::new();
+        }
+        Some(part)
+    }
+}
+
+impl Receive {
+    /// Takes up to `most` bytes off the queue's front, from one buffer.
+    pub(super) fn take(&mut self, most: usize) -> Option<Bytes> {
+        let front = self.queue.front_mut()?;
+        let part = if front.len() <= most {
+            self.queue.pop_front()?
+        } else {
+            front.split_to(most)
+        };
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(part)
+    }
+
+    /// `bytes` were read: the credit to give back now, with the window grown where the reader keeps up with the path.
+    ///
+    /// Half a window read within two round trips means that the window, not the path or the reader, sets the pace.
+    pub(super) fn on_read(
+        &mut self,
+        now: Instant,
+        bytes: usize,
+        rtt: Option<std::time::Duration>,
+        budget: &mut Budget,
+    ) -> Option<u32> {
+        self.read_since_grant = self
+            .read_since_grant
+            .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.fin != Fin::No || self.read_since_grant < self.window / 2 {
+            return None;
+        }
+        let mut grant = self.read_since_grant;
+        if let (Some(rtt), Some(granted_at)) = (rtt, self.granted_at) {
+            let elapsed = now.saturating_duration_since(granted_at);
+            let factor = if elapsed <= rtt { 4 } else { 2 };
+            let larger = self.window.saturating_mul(factor).min(MAX_STREAM_WINDOW_BYTES);
+            let more = larger - self.window;
+            if elapsed <= 2 * rtt && more > 0 && budget.reserve(u64::from(more)) {
+                self.window = larger;
+                grant += more;
+            }
+        }
+        self.granted_at = Some(now);
+        self.read_since_grant = 0;
+        self.credit += grant;
+        Some(grant)
+    }
+}
+
+impl Datagrams {
+    /// Adds one; the oldest goes where there is no room.
+    pub(super) fn push(queue: &mut VecDeque<(Destination, Bytes)>, peer: Destination, data: Bytes) {
+        if queue.len() >= MAX_DATAGRAMS {
+            queue.pop_front();
+        }
+        queue.push_back((peer, data));
+    }
+}
