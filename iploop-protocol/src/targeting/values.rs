@@ -347,7 +347,10 @@ pub(super) fn print_span(span: Duration) -> impl fmt::Display {
 pub(super) fn check_dashes(value: &str) -> Result<(), ValueFault> {
     if value.is_empty() {
         Err(ValueFault::Missing)
-    } else if value.starts_with('-') || value.ends_with('-') || value.contains("--") {
+    } else if value.starts_with('-')
+        || value.ends_with('-')
+        || value.as_bytes().windows(2).any(|two| two == b"--")
+    {
         Err(ValueFault::StrayDash)
     } else {
         Ok(())
