@@ -1,0 +1,227 @@
+//! What an account uses of its plan's limits in this process: connections now, requests today.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use crate::clock::Timestamp;
+use crate::ids::AccountId;
+use crate::store::{StoreError, Usage};
+
+const SHARDS: usize = 64;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY_MILLIS: i64 = 24 * 3600 * 1000;
+
+/// One account's use.
+pub(super) struct AccountUse {
+    connections: AtomicU32,
+    /// The UTC day in the upper half, requests of that day in the lower: they change together.
+    today: AtomicU64,
+    loaded: OnceCell<()>,
+}
+
+/// A tunnel or request that runs; dropping it makes room for the next.
+pub(super) struct Connection(Arc<AccountUse>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, AcqRel);
+    }
+}
+
+/// A request that counts for its day; dropping it before [`keep`](Self::keep) takes it out again.
+pub(super) struct CountedRequest<'a> {
+    account: &'a AccountUse,
+    day: u32,
+    kept: bool,
+}
+
+impl CountedRequest<'_> {
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for CountedRequest<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            let taken_out = |today| match unpack(today) {
+                (day, count) if day == self.day => Some(pack(day, count.saturating_sub(1))),
+                _ => None,
+            };
+            let _ = self.account.today.fetch_update(AcqRel, Acquire, taken_out);
+        }
+    }
+}
+
+impl AccountUse {
+    /// Takes one of `limit` connections.
+    pub(super) fn connect(self: &Arc<Self>, limit: u32) -> Option<Connection> {
+        self.connections
+            .fetch_update(AcqRel, Acquire, |open| (open < limit).then(|| open + 1))
+            .ok()
+            .map(|_| Connection(Arc::clone(self)))
+    }
+
+    /// Counts a request of today, or says how long until tomorrow.
+    pub(super) fn count_request(&self, now: Timestamp, limit: u64) -> Result<CountedRequest<'_>, Duration> {
+        let day = utc_day(now);
+        let counted = |today| {
+            let count = match unpack(today) {
+                (known, count) if known == day => count,
+                _ => 0,
+            };
+            (u64::from(count) < limit).then(|| pack(day, count.saturating_add(1)))
+        };
+        match self.today.fetch_update(AcqRel, Acquire, counted) {
+            Ok(_) => Ok(CountedRequest {
+                account: self,
+                day,
+                kept: false,
+            }),
+            Err(_) => Err(day_start(now).plus(DAY).since(now)),
+        }
+    }
+
+    /// Reads today's count from the store, the first time only.
+    pub(super) async fn load(
+        &self,
+        account: AccountId,
+        usage: &dyn Usage,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let load = async || {
+            let count = usage
+                .request_count(account, day_start(now), day_start(now).plus(DAY))
+                .await?;
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            self.today
+                .store(pack(utc_day(now), count), std::sync::atomic::Ordering::Release);
+            Ok(())
+        };
+        self.loaded.get_or_try_init(load).await.copied()
+    }
+}
+
+/// The use of each account that was here lately. At most `max`.
+pub(super) struct AccountUses {
+    shards: [Mutex<HashMap<AccountId, Arc<AccountUse>>>; SHARDS],
+    max_per_shard: usize,
+}
+
+impl AccountUses {
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            max_per_shard: max.div_ceil(SHARDS),
+        }
+    }
+
+    /// The account's use; none if the table is full of accounts with open connections.
+    pub(super) fn of(&self, account: AccountId) -> Option<Arc<AccountUse>> {
+        let [.., last] = account.uuid().into_bytes();
+        let mut shard = self.shards[usize::from(last) % SHARDS].lock();
+        if let Some(known) = shard.get(&account) {
+            return Some(Arc::clone(known));
+        }
+        if shard.len() >= self.max_per_shard {
+            // Whoever is not connected loses nothing: today's count is read anew.
+            shard.retain(|_, known| Arc::strong_count(known) > 1);
+            if shard.len() >= self.max_per_shard {
+                return None;
+            }
+        }
+        let fresh = Arc::new(AccountUse {
+            connections: AtomicU32::new(0),
+            today: AtomicU64::new(0),
+            loaded: OnceCell::new(),
+        });
+        shard.insert(account, Arc::clone(&fresh));
+        Some(fresh)
+    }
+}
+
+/// Days since 1970 in UTC.
+fn utc_day(now: Timestamp) -> u32 {
+    u32::try_from(now.as_millis().div_euclid(DAY_MILLIS)).unwrap_or(0)
+}
+
+fn day_start(now: Timestamp) -> Timestamp {
+    Timestamp::from_millis(now.as_millis() - now.as_millis().rem_euclid(DAY_MILLIS))
+}
+
+fn pack(day: u32, count: u32) -> u64 {
+    u64::from(day) << 32 | u64::from(count)
+}
+
+fn unpack(today: u64) -> (u32, u32) {
+    let [d0, d1, d2, d3, c0, c1, c2, c3] = today.to_be_bytes();
+    (
+        u32::from_be_bytes([d0, d1, d2, d3]),
+        u32::from_be_bytes([c0, c1, c2, c3]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh() -> Arc<AccountUse> {
+        AccountUses::new(64).of(AccountId::new()).unwrap()
+    }
+
+    #[test]
+    fn a_dropped_connection_makes_room_for_the_next() {
+        let account = fresh();
+        let first = account.connect(2).unwrap();
+        let _second = account.connect(2).unwrap();
+        assert!(account.connect(2).is_none());
+        drop(first);
+        assert!(account.connect(2).is_some());
+    }
+
+    #[test]
+    fn requests_are_counted_by_utc_day_and_only_if_kept() {
+        let account = fresh();
+        let evening = Timestamp::from_millis(20_000 * DAY_MILLIS - 1500);
+        account.count_request(evening, 2).unwrap().keep();
+        drop(account.count_request(evening, 2).unwrap());
+        account.count_request(evening, 2).unwrap().keep();
+        assert_eq!(
+            account.count_request(evening, 2).err(),
+            Some(Duration::from_millis(1500))
+        );
+        let midnight = Timestamp::from_millis(20_000 * DAY_MILLIS);
+        account.count_request(midnight, 2).unwrap().keep();
+        let late = account.count_request(midnight, 2).unwrap();
+        account.count_request(midnight.plus(DAY), 2).unwrap().keep();
+        drop(late);
+        let tomorrow = midnight.plus(DAY);
+        account.count_request(tomorrow, 2).unwrap().keep();
+        assert!(
+            account.count_request(tomorrow, 2).is_err(),
+            "yesterday's request took nothing from today"
+        );
+    }
+
+    #[test]
+    fn a_full_table_forgets_accounts_without_connections_only() {
+        let table = AccountUses::new(SHARDS);
+        let ids: Vec<AccountId> = (0..1000).map(|_| AccountId::new()).collect();
+        let kept = table.of(ids[0]).unwrap();
+        let connection = kept.connect(10).unwrap();
+        for id in &ids {
+            if let Some(account) = table.of(*id) {
+                drop(account.connect(10));
+            }
+        }
+        drop(kept);
+        assert_eq!(table.of(ids[0]).unwrap().connections.load(Acquire), 1);
+        drop(connection);
+        assert!(table.shards.iter().all(|shard| shard.lock().len() <= 1));
+    }
+}

@@ -1,0 +1,100 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The `[admission]` section: how long logins are believed without asking the database, and how often they may fail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdmissionConfig {
+    /// Keys remembered. 100,000.
+    pub max_keys: u64,
+    /// Unknown keys remembered. 10,000.
+    pub max_unknown_keys: u64,
+    /// Accounts whose connections and requests are counted. 100,000.
+    pub max_accounts: usize,
+    /// How long a key is believed: a change made by another process is noticed after this. `30s`.
+    #[serde(with = "crate::duration")]
+    pub key_ttl: Duration,
+    /// How long an unknown key is believed to be unknown. `5s`.
+    #[serde(with = "crate::duration")]
+    pub unknown_ttl: Duration,
+    /// How long a key is believed while the database is away. `1h`.
+    #[serde(with = "crate::duration")]
+    pub max_stale: Duration,
+    /// Longest wait for the database. `2s`.
+    #[serde(with = "crate::duration")]
+    pub lookup_timeout: Duration,
+    /// Failed logins of one client address at once; an IPv6 /64 is one address. 50.
+    pub failed_logins_burst: u32,
+    /// Failed logins of one client address a second, after the burst. 10.
+    pub failed_logins_per_second: u32,
+    /// How often the use of keys is written to the database. `5s`.
+    #[serde(with = "crate::duration")]
+    pub last_used_interval: Duration,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self {
+            max_keys: 100_000,
+            max_unknown_keys: 10_000,
+            max_accounts: 100_000,
+            key_ttl: Duration::from_secs(30),
+            unknown_ttl: Duration::from_secs(5),
+            max_stale: Duration::from_secs(3600),
+            lookup_timeout: Duration::from_secs(2),
+            failed_logins_burst: 50,
+            failed_logins_per_second: 10,
+            last_used_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+impl AdmissionConfig {
+    /// What is wrong with the section, each with its key; empty if nothing is.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if self.max_keys == 0 || self.max_accounts == 0 {
+            mistakes.push("admission.max_keys, admission.max_accounts: must be at least 1".to_owned());
+        }
+        if self.failed_logins_burst == 0 || !(1..=1000).contains(&self.failed_logins_per_second) {
+            mistakes.push(
+                "admission.failed_logins_burst, admission.failed_logins_per_second: must be at least 1, \
+                 and at most 1000 a second"
+                    .to_owned(),
+            );
+        }
+        if self.max_stale < self.key_ttl {
+            mistakes.push("admission.max_stale: must be at least key_ttl".to_owned());
+        }
+        for (key, value) in [
+            ("lookup_timeout", self.lookup_timeout),
+            ("last_used_interval", self.last_used_interval),
+        ] {
+            if value < Duration::from_millis(10) {
+                mistakes.push(format!("admission.{key}: must be at least 10ms"));
+            }
+        }
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_sound_and_unknown_keys_are_refused() {
+        let config = AdmissionConfig::default();
+        assert_eq!(config.mistakes(), Vec::<String>::new());
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<AdmissionConfig>(&text).unwrap(), config);
+        assert!(serde_json::from_str::<AdmissionConfig>(r#"{"key_tll": "1s"}"#).is_err());
+        let unsound = AdmissionConfig {
+            max_stale: Duration::ZERO,
+            failed_logins_burst: 0,
+            ..config
+        };
+        assert_eq!(unsound.mistakes().len(), 2);
+    }
+}

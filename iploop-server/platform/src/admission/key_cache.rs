@@ -1,0 +1,211 @@
+//! Keys remembered by their hash: the database is asked on a miss, and one at a time for the same key.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
+
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
+use tokio::time::{Instant, timeout};
+
+use super::config::AdmissionConfig;
+use crate::api_key::{ApiKeyHash, KeyGrant};
+use crate::clock::Timestamp;
+use crate::store::{ApiKeys, StoreError};
+
+/// Lookups that may ask the database at the same time.
+const TURNS: usize = 64;
+/// After a failure the database is left alone for this long.
+const AWAY_MEMORY: Duration = Duration::from_millis(500);
+/// A key's use is noted at most this often.
+const NOTE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A key as the database had it.
+pub(super) struct KnownKey {
+    pub(super) grant: KeyGrant,
+    read_at: Instant,
+    /// When its use was last noted, in milliseconds since 1970.
+    noted_at: AtomicI64,
+}
+
+impl KnownKey {
+    /// Whether this use is to be noted: at most once a minute.
+    pub(super) fn note_use(&self, now: Timestamp) -> bool {
+        let noted = self.noted_at.load(Relaxed);
+        now.since(Timestamp::from_millis(noted)) >= NOTE_INTERVAL
+            && self
+                .noted_at
+                .compare_exchange(noted, now.as_millis(), Relaxed, Relaxed)
+                .is_ok()
+    }
+}
+
+/// What memory says about a key.
+pub(super) enum Memory {
+    /// Believe it.
+    Known(Arc<KnownKey>),
+    /// Nobody's, as of a moment ago.
+    Unknown,
+    /// Ask the database.
+    Absent,
+    /// Known, but too old to be believed without asking.
+    Stale,
+}
+
+pub(super) struct KeyCache {
+    keys: Arc<dyn ApiKeys>,
+    known: Cache<ApiKeyHash, Arc<KnownKey>>,
+    unknown: Cache<ApiKeyHash, Instant>,
+    /// Who may ask: by the key, so that one key is asked for once.
+    turns: [AsyncMutex<()>; TURNS],
+    spread: RandomState,
+    /// Goes up with each invalidation: what was read before it is not remembered after it.
+    epoch: AtomicU64,
+    away_at: Mutex<Option<Instant>>,
+    config: AdmissionConfig,
+}
+
+impl KeyCache {
+    pub(super) fn new(keys: Arc<dyn ApiKeys>, config: AdmissionConfig) -> Self {
+        Self {
+            keys,
+            known: Cache::builder()
+                .max_capacity(config.max_keys)
+                .time_to_live(config.max_stale)
+                .build(),
+            unknown: Cache::builder()
+                .max_capacity(config.max_unknown_keys)
+                .time_to_live(config.unknown_ttl)
+                .build(),
+            turns: std::array::from_fn(|_| AsyncMutex::default()),
+            spread: RandomState::new(),
+            epoch: AtomicU64::new(0),
+            away_at: Mutex::default(),
+            config,
+        }
+    }
+
+    /// What is remembered of a key, without asking the database.
+    pub(super) fn recall(&self, hash: ApiKeyHash) -> Memory {
+        if let Some(known) = self.known.get(&hash) {
+            return match known.read_at.elapsed() < self.config.key_ttl {
+                true => Memory::Known(known),
+                false => Memory::Stale,
+            };
+        }
+        match self.unknown.get(&hash) {
+            Some(asked_at) if asked_at.elapsed() < self.config.unknown_ttl => Memory::Unknown,
+            _ => Memory::Absent,
+        }
+    }
+
+    /// Reads a key anew if it will soon be too old and nobody does so already: the others go on with what is remembered.
+    pub(super) async fn refresh_if_old(
+        &self,
+        hash: ApiKeyHash,
+        known: Arc<KnownKey>,
+    ) -> Option<Arc<KnownKey>> {
+        if known.read_at.elapsed() < self.config.key_ttl * 2 / 3 {
+            return Some(known);
+        }
+        match self.turn(hash).try_lock() {
+            Ok(turn) => self.read(hash, turn).await.unwrap_or(Some(known)),
+            Err(_) => Some(known),
+        }
+    }
+
+    /// The key from the database. While that is away, from memory if it is there and not too old.
+    pub(super) async fn look_up(&self, hash: ApiKeyHash) -> Result<Option<Arc<KnownKey>>, StoreError> {
+        let wait = timeout(self.config.lookup_timeout, self.turn(hash).lock());
+        let turn = wait
+            .await
+            .map_err(|elapsed| StoreError::Unavailable(Box::new(elapsed)))?;
+        match self.recall(hash) {
+            Memory::Known(known) => Ok(Some(known)),
+            Memory::Unknown => Ok(None),
+            Memory::Absent | Memory::Stale => self.read(hash, turn).await,
+        }
+    }
+
+    /// Forgets the keys that `changed` picks, at once: the next login with one of them asks the database.
+    pub(super) fn forget(&self, changed: impl Fn(&KeyGrant) -> bool) {
+        self.epoch.fetch_add(1, SeqCst);
+        for (hash, known) in &self.known {
+            if changed(&known.grant) {
+                self.known.invalidate(&*hash);
+            }
+        }
+    }
+
+    fn turn(&self, hash: ApiKeyHash) -> &AsyncMutex<()> {
+        let bucket = self.spread.hash_one(hash) % (TURNS as u64);
+        &self.turns[usize::try_from(bucket).unwrap_or(0)]
+    }
+
+    async fn read(
+        &self,
+        hash: ApiKeyHash,
+        _turn: MutexGuard<'_, ()>,
+    ) -> Result<Option<Arc<KnownKey>>, StoreError> {
+        if self.is_away() {
+            return self.remembered(hash, StoreError::Unavailable("it was away a moment ago".into()));
+        }
+        loop {
+            let epoch = self.epoch.load(SeqCst);
+            let answer = timeout(self.config.lookup_timeout, self.keys.key_grant(hash)).await;
+            let grant = match answer {
+                Ok(Ok(grant)) => grant,
+                Ok(Err(error)) => return self.failed(hash, error),
+                Err(elapsed) => return self.failed(hash, StoreError::Unavailable(Box::new(elapsed))),
+            };
+            let Some(grant) = grant else {
+                self.known.invalidate(&hash);
+                self.unknown.insert(hash, Instant::now());
+                return Ok(None);
+            };
+            let known = Arc::new(self.known_key(hash, grant));
+            self.known.insert(hash, Arc::clone(&known));
+            if self.epoch.load(SeqCst) == epoch {
+                return Ok(Some(known));
+            }
+            // Something changed while we read, perhaps this key: what we have may be from before.
+            self.known.invalidate(&hash);
+        }
+    }
+
+    fn known_key(&self, hash: ApiKeyHash, grant: KeyGrant) -> KnownKey {
+        let before = self
+            .known
+            .get(&hash)
+            .map_or(i64::MIN, |known| known.noted_at.load(Relaxed));
+        let noted = grant
+            .key
+            .last_used_at
+            .map_or(i64::MIN, Timestamp::as_millis)
+            .max(before);
+        KnownKey {
+            grant,
+            read_at: Instant::now(),
+            noted_at: AtomicI64::new(noted),
+        }
+    }
+
+    fn failed(&self, hash: ApiKeyHash, error: StoreError) -> Result<Option<Arc<KnownKey>>, StoreError> {
+        *self.away_at.lock() = Some(Instant::now());
+        self.remembered(hash, error)
+    }
+
+    /// Looked up again, not carried along: what was revoked meanwhile stays revoked.
+    fn remembered(&self, hash: ApiKeyHash, error: StoreError) -> Result<Option<Arc<KnownKey>>, StoreError> {
+        match self.known.get(&hash) {
+            Some(known) if known.read_at.elapsed() < self.config.max_stale => Ok(Some(known)),
+            _ => Err(error),
+        }
+    }
+
+    fn is_away(&self) -> bool {
+        self.away_at.lock().is_some_and(|at| at.elapsed() < AWAY_MEMORY)
+    }
+}

@@ -1,0 +1,96 @@
+//! Durations in configuration: a number with its unit, never a bare number.
+//!
+//! For `#[serde(with = "iploop_platform::duration")]` on a [`Duration`] of a configuration struct.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serializer};
+
+/// Reads `250ms`, `15s`, `5m`, `1h` or `1d`.
+///
+/// # Errors
+/// Names the text and the way out: `"15" has no unit; write "15s" or "15m"`.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse(&text).map_err(serde::de::Error::custom)
+}
+
+/// Writes the form that [`deserialize`] reads, in the largest unit that keeps it exact to the millisecond.
+pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    let millis = duration.as_millis();
+    let (unit, name) = UNITS
+        .iter()
+        .rev()
+        .find(|(unit, _)| millis != 0 && millis.is_multiple_of(*unit))
+        .unwrap_or(&UNITS[0]);
+    serializer.collect_str(&format_args!("{}{name}", millis / unit))
+}
+
+/// Units by their length in milliseconds, shortest first.
+const UNITS: [(u128, &str); 5] = [
+    (1, "ms"),
+    (1_000, "s"),
+    (60_000, "m"),
+    (3_600_000, "h"),
+    (86_400_000, "d"),
+];
+
+fn parse(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| {
+        format!("\"{text}\" is no duration; write a whole number with a unit, such as \"15s\"")
+    })?;
+    if unit.is_empty() {
+        return Err(format!(
+            "\"{text}\" has no unit; write \"{text}s\" or \"{text}m\""
+        ));
+    }
+    let (millis, _) = UNITS
+        .iter()
+        .find(|(_, name)| *name == unit.trim())
+        .ok_or_else(|| format!("\"{text}\" has an unknown unit; use ms, s, m, h or d"))?;
+    u64::try_from(u128::from(number) * millis)
+        .map(Duration::from_millis)
+        .map_err(|_| format!("\"{text}\" is too long"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize, serde::Serialize)]
+    struct Section {
+        #[serde(with = "super")]
+        wait: Duration,
+    }
+
+    fn read(text: &str) -> Result<Duration, String> {
+        serde_json::from_value::<Section>(serde_json::json!({ "wait": text }))
+            .map(|section| section.wait)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_unit_is_read_and_written_back() {
+        for text in ["0ms", "250ms", "15s", "5m", "36h", "1d"] {
+            let wait = read(text).unwrap();
+            let written = serde_json::to_value(Section { wait }).unwrap();
+            assert_eq!(written["wait"], text);
+        }
+        assert_eq!(read(" 2 h").unwrap(), Duration::from_secs(7200));
+    }
+
+    #[test]
+    fn a_mistake_says_the_way_out() {
+        assert_eq!(
+            read("15").unwrap_err(),
+            "\"15\" has no unit; write \"15s\" or \"15m\""
+        );
+        assert!(read("15 parsecs").unwrap_err().contains("use ms, s, m, h or d"));
+        assert!(read("soon").unwrap_err().contains("such as \"15s\""));
+        assert!(read("99999999999999999999d").is_err());
+        assert!(read("999999999999999d").unwrap_err().contains("too long"));
+    }
+}

@@ -1,0 +1,200 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::config::MeteringConfig;
+use super::journal::{Journal, JournalError};
+use super::pool::{Pool, Shared};
+use super::replay;
+use super::stream::{NoCredit, StreamMeter, StreamState};
+use super::tables::{Pools, Streams};
+use super::task::MeterTask;
+use super::telemetry;
+use crate::clock::Clock;
+use crate::ids::{AccountId, ApiKeyId, GatewayId, RequestId};
+use crate::store::{Ledger, StoreError};
+use crate::usage::Balance;
+
+/// Refills that may wait for the meter's task.
+const REFILL_QUEUE: usize = 4096;
+
+/// The meters of one gateway process. Cheap to clone.
+#[derive(Clone)]
+pub struct Meters {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) gateway: GatewayId,
+    pub(super) pools: Pools,
+    pub(super) streams: Streams,
+    /// Locked on blocking threads only.
+    pub(super) journal: Mutex<Journal>,
+    /// The journal is full or can't be written: what would be served now could not be billed.
+    pub(super) refusing: AtomicBool,
+    /// The last write to the journal failed.
+    pub(super) journal_fails: AtomicBool,
+    /// Size of the journal when it last began anew.
+    pub(super) checkpoint_size: AtomicU64,
+}
+
+/// Why the meters could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration is unsound: each mistake with its key.
+    #[error("{}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The journal can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// What an earlier process left behind could not be booked, or its leases not returned.
+    #[error("the usage of the last run could not be booked")]
+    Store(#[from] StoreError),
+}
+
+/// Why a request can't be metered, and so not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeginError {
+    /// The account has nothing left.
+    #[error("the balance is used up")]
+    BalanceDepleted,
+    /// The database is away and nothing is known of the account.
+    #[error("no lease can be taken now")]
+    Unavailable,
+    /// Too much usage waits to be booked, or the journal can't be written.
+    #[error("too much usage waits to be booked")]
+    Overloaded,
+}
+
+impl From<NoCredit> for BeginError {
+    fn from(reason: NoCredit) -> Self {
+        match reason {
+            NoCredit::BalanceDepleted => Self::BalanceDepleted,
+            NoCredit::Unavailable => Self::Unavailable,
+        }
+    }
+}
+
+impl Meters {
+    /// Opens the journal, books what an earlier process left in it and returns that process's leases.
+    ///
+    /// `gateway` must stay the same over restarts, and `journal_dir` belong to this gateway alone. Nothing is metered on
+    /// until [`MeterTask::run`] is polled.
+    ///
+    /// # Errors
+    /// The configuration is unsound, the journal is in use or unreadable, or the database is not available.
+    pub async fn start(
+        ledger: Arc<dyn Ledger>,
+        clock: Arc<dyn Clock>,
+        gateway: GatewayId,
+        journal_dir: &Path,
+        config: MeteringConfig,
+    ) -> Result<(Self, MeterTask), StartError> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(StartError::Config(mistakes));
+        }
+        let journal = replay::recover(ledger.as_ref(), clock.as_ref(), gateway, journal_dir, &config).await?;
+        let (asks, asked) = mpsc::channel(REFILL_QUEUE);
+        let inner = Arc::new(Inner {
+            pools: Pools::new(config.max_accounts),
+            streams: Streams::new(config.max_requests),
+            shared: Arc::new(Shared { clock, config, asks }),
+            ledger,
+            gateway,
+            journal: Mutex::new(journal),
+            refusing: AtomicBool::new(false),
+            journal_fails: AtomicBool::new(false),
+            checkpoint_size: AtomicU64::new(0),
+        });
+        Ok((
+            Self {
+                inner: Arc::clone(&inner),
+            },
+            MeterTask::new(inner, asked),
+        ))
+    }
+
+    /// Begins to meter a request that `api_key` of `account` made.
+    ///
+    /// At once if the account has a lease with something left; else after the database granted one. Without this no byte
+    /// of a request may be relayed.
+    ///
+    /// # Errors
+    /// Says why the request must be refused.
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future begins nothing.
+    pub async fn begin(
+        &self,
+        account: AccountId,
+        api_key: ApiKeyId,
+        request: RequestId,
+    ) -> Result<StreamMeter, BeginError> {
+        let pool = self.pool(account)?;
+        pool.credit().await?;
+        let now = pool.now();
+        let make = || StreamState::new(request, api_key, self.inner.gateway, pool, now);
+        let state = self
+            .inner
+            .streams
+            .insert(request, make)
+            .map_err(|_| overloaded())?;
+        Ok(StreamMeter { state })
+    }
+
+    /// What an account has left: the store's balance less what is counted here and not booked yet.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn balance(&self, account: AccountId) -> Result<Balance, StoreError> {
+        // Read before the store's: what is booked in between is subtracted twice for a moment, never forgotten.
+        let unsettled = self.inner.pools.get(account).map_or(0, |pool| pool.unsettled());
+        let mut balance = self.inner.ledger.balance(account).await?;
+        balance.bytes = balance.bytes.saturating_sub(unsettled);
+        balance.used_bytes = balance.used_bytes.saturating_add(unsettled);
+        Ok(balance)
+    }
+
+    /// Tells that an account's balance was raised, so that its next request is not refused on old knowledge.
+    pub fn credited(&self, account: AccountId) {
+        if let Some(pool) = self.inner.pools.get(account) {
+            pool.credited();
+        }
+    }
+
+    /// Requests that run or are not booked yet.
+    pub fn requests(&self) -> usize {
+        self.inner.streams.len()
+    }
+
+    fn pool(&self, account: AccountId) -> Result<Arc<Pool>, BeginError> {
+        if self.inner.refusing.load(Relaxed) {
+            return Err(overloaded());
+        }
+        self.inner
+            .pools
+            .get_or_open(account, &self.inner.shared)
+            .map_err(|_| overloaded())
+    }
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Meters")
+            .field("requests", &self.requests())
+            .finish_non_exhaustive()
+    }
+}
+
+fn overloaded() -> BeginError {
+    telemetry::refused();
+    BeginError::Overloaded
+}
