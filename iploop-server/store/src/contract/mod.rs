@@ -1,0 +1,198 @@
+//! The promises of the store's traits, as one suite that runs on every database.
+//!
+//! A function here that is missing from the list below is reported as unused.
+
+mod accounts;
+mod api_keys;
+mod database;
+mod ledger;
+mod ledger_model;
+mod nodes;
+mod opening;
+mod partners;
+mod plans;
+mod usage;
+
+use iploop_platform::account::{NewAccount, Role};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, RequestId};
+use iploop_platform::store::Store;
+use iploop_platform::usage::UsageRecord;
+use uuid::Uuid;
+
+use database::Database;
+
+macro_rules! contract {
+    ($backend:ident { $($module:ident { $($name:ident)* })* }) => {
+        mod $backend {
+            $(mod $module {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let database = crate::contract::Database::$backend().await;
+                    crate::contract::$module::$name(&database).await;
+                })*
+            })*
+        }
+    };
+}
+
+macro_rules! on_every_database {
+    ($($list:tt)*) => {
+        contract!(sqlite_file { $($list)* });
+        contract!(sqlite_memory { $($list)* });
+        contract!(postgres { $($list)* });
+    };
+}
+
+on_every_database! {
+    accounts {
+        a_new_account_has_its_plan_and_its_bonus
+        an_account_without_bonus_has_no_transaction
+        an_address_is_taken_in_any_case
+        one_of_many_parallel_registrations_gets_the_address
+        an_account_is_found_by_id_and_by_address_in_any_case
+        unknown_accounts_are_none
+        a_password_changes_and_a_login_is_noted
+        a_mail_token_is_good_for_its_purpose_until_it_expires
+        a_newer_mail_token_ends_the_one_before
+        an_address_is_verified_exactly_once_of_many_parallel_tries
+        a_password_is_reset_exactly_once_of_many_parallel_tries
+        a_revoked_login_is_listed_until_it_expires
+        text_with_nul_is_stored_without_it
+    }
+    api_keys {
+        a_new_key_is_active_and_listed_oldest_first
+        a_sixth_key_is_refused_also_of_many_parallel_tries
+        a_hash_belongs_to_one_key
+        a_key_of_another_account_is_out_of_reach
+        a_whitelist_is_stored_and_read_back
+        a_deleted_key_makes_room_and_its_usage_stays
+        a_grant_has_key_account_and_plan
+        the_latest_use_of_a_key_stands
+        parallel_touches_in_any_order_all_land
+    }
+    plans {
+        plans_are_seeded_as_the_prd_says
+        an_unknown_account_has_no_plan
+    }
+    ledger {
+        a_lease_takes_from_what_is_free
+        a_lease_of_nothing_is_still_a_lease
+        an_unknown_account_gets_no_lease_and_has_no_balance
+        usage_lowers_balance_and_lease_once
+        a_later_total_books_the_difference
+        a_replayed_or_older_record_changes_nothing
+        usage_beyond_the_lease_makes_the_balance_negative
+        usage_without_a_lease_is_booked_all_the_same
+        an_unbillable_record_is_kept_and_costs_nothing
+        a_record_that_turns_out_unbillable_gives_back_what_was_booked
+        an_ended_record_stays_ended
+        a_record_of_an_unknown_account_does_not_hold_up_the_rest
+        a_record_under_another_accounts_request_is_dropped
+        an_absurd_count_is_booked_without_a_fault
+        returned_leases_are_free_again
+        a_credit_counts_once_for_its_key
+        a_credit_for_an_unknown_account_fails
+        parallel_gateways_never_lease_a_byte_twice
+        parallel_settlements_of_the_same_records_book_each_byte_once
+        parallel_settlements_returns_and_leases_do_not_deadlock
+        a_large_batch_is_one_settlement
+    }
+    ledger_model {
+        any_interleaving_agrees_with_the_model
+        any_order_of_versions_ends_in_the_same_row
+    }
+    usage {
+        a_record_reads_back_as_it_was_settled
+        the_newest_requests_come_first
+        a_summary_counts_the_period_of_its_account
+        an_empty_period_sums_to_nothing
+    }
+    nodes {
+        a_new_device_is_accepted_and_keeps_its_id
+        another_secret_is_refused_and_changes_nothing
+        a_banned_device_is_refused_until_the_ban_ends
+        an_impostor_does_not_learn_of_a_ban
+        a_withdrawn_consent_is_refused_for_good
+        a_withdrawal_may_come_before_its_consent
+        a_consent_is_stored_once_for_each_device
+        parallel_first_registrations_make_one_device
+        an_unknown_partner_is_an_error
+        activity_adds_up
+        a_late_sign_of_life_does_not_say_who_is_connected
+        a_ban_outlives_activity
+        parallel_activity_in_any_order_all_lands
+    }
+    partners {
+        a_partner_is_found_by_its_key
+        a_key_belongs_to_one_partner
+    }
+    opening {
+        it_answers
+        every_rule_of_the_ledger_holds_over_its_tables
+    }
+}
+
+/// A moment on the tests' own clock.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_764_000_000_000 + seconds * 1_000)
+}
+
+/// 5 GB, the bonus of [`new_account`].
+pub(crate) const BONUS: i64 = 5_000_000_000;
+
+/// A request for an account on the Starter plan, with an address of its own.
+pub(crate) async fn account_request(store: &dyn Store) -> NewAccount {
+    let id = AccountId::new();
+    let plans = store.plans().await.unwrap();
+    NewAccount {
+        id,
+        email: format!("Ada.{id}@Example.com"),
+        password_hash: "$argon2id$first".into(),
+        first_name: "Ada".into(),
+        last_name: "Lovelace".into(),
+        company: Some("Engines".into()),
+        role: Role::Customer,
+        email_verified: false,
+        plan: plans.iter().find(|plan| plan.name == "Starter").unwrap().id,
+        bonus_bytes: BONUS,
+        now: at(0),
+    }
+}
+
+/// An account on the Starter plan with [`BONUS`] bytes.
+pub(crate) async fn new_account(store: &dyn Store) -> AccountId {
+    account_with(store, BONUS).await
+}
+
+pub(crate) async fn account_with(store: &dyn Store, bonus_bytes: i64) -> AccountId {
+    let request = NewAccount {
+        bonus_bytes,
+        ..account_request(store).await
+    };
+    store.create_account(request).await.unwrap().id
+}
+
+/// A running request that moved nothing yet.
+pub(crate) fn usage(account: AccountId, gateway: GatewayId) -> UsageRecord {
+    UsageRecord {
+        id: RequestId::new(),
+        account,
+        api_key: ApiKeyId::from(Uuid::from_u128(7)),
+        gateway,
+        node: None,
+        session: None,
+        bytes_up: 0,
+        bytes_down: 0,
+        billable: true,
+        proxy_type: "connect".into(),
+        destination: "example.com:443".into(),
+        exit_country: None,
+        exit_city: None,
+        status: None,
+        error: None,
+        attempts: 1,
+        started_at: at(10),
+        ended_at: None,
+    }
+}

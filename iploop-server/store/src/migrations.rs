@@ -1,0 +1,42 @@
+//! The steps from an empty database to today's tables. Forward only: a released step never changes, the next one follows.
+
+/// One step.
+pub(crate) struct Migration {
+    /// Its place in the order, from 1 without gaps.
+    pub(crate) version: i64,
+    /// What it is about.
+    pub(crate) name: &'static str,
+    /// PostgreSQL's text; SQLite gets it by way of its dialect.
+    pub(crate) sql: &'static str,
+}
+
+/// All steps, in order.
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "initial",
+        sql: include_str!("../migrations/0001_initial.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "plans",
+        sql: include_str!("../migrations/0002_plans.sql"),
+    },
+];
+
+/// The version that this program brings a database to.
+pub(crate) fn newest_version() -> i64 {
+    MIGRATIONS.last().map_or(0, |step| step.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_count_up_without_gaps() {
+        for (step, version) in MIGRATIONS.iter().zip(1..) {
+            assert_eq!(step.version, version, "{}", step.name);
+        }
+    }
+}

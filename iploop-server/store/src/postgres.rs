@@ -1,0 +1,92 @@
+//! The store on PostgreSQL 15 or newer, for many servers at once.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::error::{ACQUIRE_TIMEOUT, OpenError, act};
+
+pub use sql::SqlStore as PostgresStore;
+
+type Db = sqlx::Postgres;
+type Pool = sqlx::PgPool;
+type Row = sqlx::postgres::PgRow;
+
+/// A connection idle for longer is tried before it is used: the server may have restarted.
+const TRUSTED_IDLE: Duration = Duration::from_secs(5);
+
+/// Limits that the server keeps, should this process hang: below [`crate::error::ACT_TIMEOUT`].
+const SERVER_LIMITS: [(&str, &str); 3] = [
+    ("statement_timeout", "25s"),
+    ("lock_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "30s"),
+];
+
+impl PostgresStore {
+    /// Connects with at most `max_connections` connections and brings the tables up to date.
+    ///
+    /// # Errors
+    /// [`OpenError::Malformed`], [`OpenError::Newer`], [`OpenError::Store`].
+    pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| OpenError::Malformed)?
+            .application_name("iploop")
+            .options(SERVER_LIMITS);
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections.max(1))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, since| {
+                Box::pin(async move {
+                    if since.idle_for > TRUSTED_IDLE {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            });
+        let pool = act(async { Ok(pool.connect_with(options).await?) }).await?;
+        sql::migrate(&pool).await?;
+        Ok(Self::new(pool.clone(), pool))
+    }
+}
+
+/// The few words in which PostgreSQL differs.
+mod dialect {
+    use std::borrow::Cow;
+
+    /// Starts a transaction that writes. Whatever the server's default is: each statement sees what others committed, and
+    /// row locks order the rest.
+    pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+    /// Keeps other servers from migrating until the transaction ends.
+    pub(super) const LOCK_MIGRATIONS: &str = "SELECT 1 FROM pg_advisory_xact_lock(7596835421)";
+
+    /// A migration in PostgreSQL's words, which they are.
+    pub(super) fn migration(sql: &'static str) -> Cow<'static, str> {
+        Cow::Borrowed(sql)
+    }
+}
+
+/// Keeps the rows read from changing until the transaction ends, in the order read. Foreign keys may still refer to them.
+macro_rules! locked {
+    () => {
+        " FOR NO KEY UPDATE"
+    };
+}
+
+/// A SELECT of the rows given as a JSON array of objects in `$1`: `given!(id uuid, at bigint)`.
+macro_rules! given {
+    ($first:ident $type:ident $(, $name:ident $types:ident)*) => {
+        concat!(
+            "SELECT * FROM jsonb_to_recordset($1) AS row_given(",
+            stringify!($first), " ", stringify!($type) $(, ", ", stringify!($name), " ", stringify!($types))*,
+            ")"
+        )
+    };
+}
+
+#[path = "sql/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "one SQL source, compiled for each database")]
+mod sql;

@@ -1,0 +1,329 @@
+//! Accounts, the tokens sent to their mail addresses, and login sessions that ended early.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use iploop_platform::account::{Account, AccountStatus, MailTokenPurpose, NewAccount, Role};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::AccountId;
+use iploop_platform::store::{Accounts, StoreError};
+use sqlx::Row as _;
+
+use super::columns::{id, text, text_or_none, time, time_or_none};
+use super::{Row, SqlStore, Tx, ledger};
+use crate::error::{act, unreadable};
+
+/// A revoked login's row stays for this long after its end, for servers whose clocks are behind.
+const REVOKED_GRACE: Duration = Duration::from_secs(60 * 60);
+
+macro_rules! columns {
+    () => {
+        "id, email, first_name, last_name, company, phone, status, role, email_verified, created_at, last_login_at"
+    };
+}
+
+#[async_trait]
+impl Accounts for SqlStore {
+    async fn create_account(&self, new: NewAccount) -> Result<Account, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let account = insert_user(&mut tx, &new)
+                .await?
+                .ok_or(StoreError::Conflict { what: "email" })?;
+            sqlx::query(
+                "INSERT INTO user_plans (user_id, plan_id, balance_bytes, used_bytes, started_at)
+                 VALUES ($1, $2, $3, 0, $4)",
+            )
+            .bind(new.id.uuid())
+            .bind(new.plan.uuid())
+            .bind(new.bonus_bytes)
+            .bind(new.now.as_millis())
+            .execute(&mut *tx)
+            .await?;
+            if new.bonus_bytes != 0 {
+                ledger::insert_bonus(&mut tx, new.id, new.bonus_bytes, "Welcome bonus", None, new.now)
+                    .await?;
+            }
+            tx.commit().await?;
+            Ok(account)
+        })
+        .await
+    }
+
+    async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!("SELECT ", columns!(), " FROM users WHERE id = $1"))
+                .bind(id.uuid())
+                .fetch_optional(&self.read)
+                .await?;
+            Ok(row.as_ref().map(account_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn account_by_email(&self, email: &str) -> Result<Option<(Account, String)>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "SELECT password_hash, ",
+                columns!(),
+                " FROM users WHERE email_folded = $1"
+            ))
+            .bind(folded(email))
+            .fetch_optional(&self.read)
+            .await?;
+            let Some(row) = row else { return Ok(None) };
+            Ok(Some((account_from(&row)?, row.try_get("password_hash")?)))
+        })
+        .await
+    }
+
+    async fn password_hash(&self, id: AccountId) -> Result<Option<String>, StoreError> {
+        act(async {
+            let row = sqlx::query("SELECT password_hash FROM users WHERE id = $1")
+                .bind(id.uuid())
+                .fetch_optional(&self.read)
+                .await?;
+            Ok(row.map(|row| row.try_get("password_hash")).transpose()?)
+        })
+        .await
+    }
+
+    async fn set_password(&self, id: AccountId, hash: &str, _now: Timestamp) -> Result<(), StoreError> {
+        act(async {
+            sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1")
+                .bind(id.uuid())
+                .bind(hash)
+                .execute(&self.write)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn touch_login(&self, id: AccountId, now: Timestamp) -> Result<(), StoreError> {
+        act(async {
+            sqlx::query("UPDATE users SET last_login_at = $2 WHERE id = $1")
+                .bind(id.uuid())
+                .bind(now.as_millis())
+                .execute(&self.write)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn create_mail_token(
+        &self,
+        account: AccountId,
+        purpose: MailTokenPurpose,
+        token_hash: &str,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        act(async {
+            sqlx::query(
+                "INSERT INTO mail_tokens (user_id, purpose, token_hash, created_at, expires_at)
+                 VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (user_id, purpose) DO UPDATE SET
+                     token_hash = excluded.token_hash,
+                     created_at = excluded.created_at,
+                     expires_at = excluded.expires_at,
+                     used_at = NULL",
+            )
+            .bind(account.uuid())
+            .bind(purpose_text(purpose))
+            .bind(token_hash)
+            .bind(now.as_millis())
+            .bind(expires_at.as_millis())
+            .execute(&self.write)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn mail_token(
+        &self,
+        purpose: MailTokenPurpose,
+        token_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<AccountId>, StoreError> {
+        act(async {
+            let row = sqlx::query(
+                "SELECT user_id FROM mail_tokens
+                 WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3",
+            )
+            .bind(text(token_hash))
+            .bind(purpose_text(purpose))
+            .bind(now.as_millis())
+            .fetch_optional(&self.read)
+            .await?;
+            Ok(row.map(|row| id(&row, "user_id")).transpose()?)
+        })
+        .await
+    }
+
+    async fn verify_email(&self, token_hash: &str, now: Timestamp) -> Result<Option<AccountId>, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let Some(account) = use_up(&mut tx, MailTokenPurpose::VerifyEmail, token_hash, now).await? else {
+                return Ok(None);
+            };
+            sqlx::query("UPDATE users SET email_verified = TRUE WHERE id = $1")
+                .bind(account.uuid())
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            Ok(Some(account))
+        })
+        .await
+    }
+
+    async fn reset_password(
+        &self,
+        token_hash: &str,
+        password_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<AccountId>, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let Some(account) = use_up(&mut tx, MailTokenPurpose::ResetPassword, token_hash, now).await?
+            else {
+                return Ok(None);
+            };
+            sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1")
+                .bind(account.uuid())
+                .bind(password_hash)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            Ok(Some(account))
+        })
+        .await
+    }
+
+    async fn revoke_login(&self, token_id: &str, expires_at: Timestamp) -> Result<(), StoreError> {
+        act(async {
+            sqlx::query(
+                "INSERT INTO revoked_logins (token_id, expires_at) VALUES ($1, $2) ON CONFLICT (token_id) DO NOTHING",
+            )
+            .bind(text(token_id))
+            .bind(expires_at.as_millis())
+            .execute(&self.write)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn revoked_logins(&self, now: Timestamp) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        act(async {
+            sqlx::query("DELETE FROM revoked_logins WHERE expires_at <= $1")
+                .bind(now.minus(REVOKED_GRACE).as_millis())
+                .execute(&self.write)
+                .await?;
+            let rows = sqlx::query(
+                "SELECT token_id, expires_at FROM revoked_logins WHERE expires_at > $1 ORDER BY expires_at, token_id",
+            )
+            .bind(now.as_millis())
+            .fetch_all(&self.read)
+            .await?;
+            let logins = rows.iter().map(|row| Ok((row.try_get("token_id")?, time(row, "expires_at")?)));
+            Ok(logins.collect::<Result<_, sqlx::Error>>()?)
+        })
+        .await
+    }
+}
+
+/// None if the address is known.
+async fn insert_user(tx: &mut Tx, new: &NewAccount) -> Result<Option<Account>, sqlx::Error> {
+    let row = sqlx::query(concat!(
+        "INSERT INTO users (id, email, email_folded, password_hash, first_name, last_name, company, status, role,
+             email_verified, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10)
+         ON CONFLICT (email_folded) DO NOTHING
+         RETURNING ",
+        columns!()
+    ))
+    .bind(new.id.uuid())
+    .bind(text(&new.email))
+    .bind(folded(&new.email))
+    .bind(&new.password_hash)
+    .bind(text(&new.first_name))
+    .bind(text(&new.last_name))
+    .bind(text_or_none(new.company.as_deref()))
+    .bind(role_text(new.role))
+    .bind(new.email_verified)
+    .bind(new.now.as_millis())
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.as_ref().map(account_from).transpose()
+}
+
+/// Marks a token as used, if it is still good. Of parallel tries the first one gets the row, the others see it used.
+async fn use_up(
+    tx: &mut Tx,
+    purpose: MailTokenPurpose,
+    token_hash: &str,
+    now: Timestamp,
+) -> Result<Option<AccountId>, sqlx::Error> {
+    let row = sqlx::query(
+        "UPDATE mail_tokens SET used_at = $3
+         WHERE token_hash = $1 AND purpose = $2 AND used_at IS NULL AND expires_at > $3
+         RETURNING user_id",
+    )
+    .bind(text(token_hash))
+    .bind(purpose_text(purpose))
+    .bind(now.as_millis())
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|row| id(&row, "user_id")).transpose()
+}
+
+fn account_from(row: &Row) -> Result<Account, sqlx::Error> {
+    Ok(Account {
+        id: id(row, "id")?,
+        email: row.try_get("email")?,
+        first_name: row.try_get("first_name")?,
+        last_name: row.try_get("last_name")?,
+        company: row.try_get("company")?,
+        phone: row.try_get("phone")?,
+        status: status_from(row, "status")?,
+        role: match row.try_get("role")? {
+            "customer" => Role::Customer,
+            "admin" => Role::Admin,
+            other => return Err(unreadable("users.role", &other)),
+        },
+        email_verified: row.try_get("email_verified")?,
+        created_at: time(row, "created_at")?,
+        last_login_at: time_or_none(row, "last_login_at")?,
+    })
+}
+
+pub(super) fn status_from(row: &Row, column: &str) -> Result<AccountStatus, sqlx::Error> {
+    match row.try_get(column)? {
+        "active" => Ok(AccountStatus::Active),
+        "suspended" => Ok(AccountStatus::Suspended),
+        "deleted" => Ok(AccountStatus::Deleted),
+        other => Err(unreadable("users.status", &other)),
+    }
+}
+
+/// What addresses are compared by.
+fn folded(email: &str) -> String {
+    text(email.trim()).to_lowercase()
+}
+
+fn role_text(role: Role) -> &'static str {
+    match role {
+        Role::Customer => "customer",
+        Role::Admin => "admin",
+    }
+}
+
+fn purpose_text(purpose: MailTokenPurpose) -> &'static str {
+    match purpose {
+        MailTokenPurpose::VerifyEmail => "verify_email",
+        MailTokenPurpose::ResetPassword => "reset_password",
+    }
+}

@@ -1,0 +1,238 @@
+//! Customer keys, and the one read behind every proxy login.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyGrant, MAX_KEYS_PER_ACCOUNT, NewApiKey};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, ApiKeyId};
+use iploop_platform::store::{ApiKeys, StoreError};
+use ipnet::IpNet;
+use serde::Serialize;
+use sqlx::Row as _;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::columns::{id, json, text, time, time_or_none};
+use super::plans::{plan_columns, plan_from};
+use super::{Row, SqlStore, accounts};
+use crate::error::act;
+
+macro_rules! columns {
+    () => {
+        "id, user_id, key_prefix, name, ip_whitelist, is_active, last_used_at, expires_at, created_at"
+    };
+}
+
+#[async_trait]
+impl ApiKeys for SqlStore {
+    async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKey, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            // The account's row is the lock that makes parallel tries count one after the other.
+            sqlx::query(concat!("SELECT id FROM users WHERE id = $1", locked!()))
+                .bind(key.account.uuid())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let keys: i64 = sqlx::query("SELECT COUNT(*) AS keys FROM api_keys WHERE user_id = $1")
+                .bind(key.account.uuid())
+                .fetch_one(&mut *tx)
+                .await?
+                .try_get("keys")?;
+            if keys >= i64::from(MAX_KEYS_PER_ACCOUNT) {
+                return Err(StoreError::LimitReached { what: "API keys", limit: MAX_KEYS_PER_ACCOUNT }.into());
+            }
+            let row = sqlx::query(concat!(
+                "INSERT INTO api_keys (id, user_id, key_hash, key_prefix, name, ip_whitelist, is_active, expires_at,
+                     created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, TRUE, $7, $8)
+                 RETURNING ",
+                columns!()
+            ))
+            .bind(key.id.uuid())
+            .bind(key.account.uuid())
+            .bind(key.hash.to_hex())
+            .bind(text(&key.key_prefix))
+            .bind(text(&key.name))
+            .bind(Json(<[IpNet; 0]>::default()))
+            .bind(key.expires_at.map(Timestamp::as_millis))
+            .bind(key.now.as_millis())
+            .fetch_one(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok(key_from(&row)?)
+        })
+        .await
+    }
+
+    async fn api_keys(&self, account: AccountId) -> Result<Vec<ApiKey>, StoreError> {
+        act(async {
+            let rows = sqlx::query(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM api_keys WHERE user_id = $1 ORDER BY created_at, id"
+            ))
+            .bind(account.uuid())
+            .fetch_all(&self.read)
+            .await?;
+            Ok(rows.iter().map(key_from).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn api_key(&self, account: AccountId, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM api_keys WHERE user_id = $1 AND id = $2"
+            ))
+            .bind(account.uuid())
+            .bind(id.uuid())
+            .fetch_optional(&self.read)
+            .await?;
+            Ok(row.as_ref().map(key_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn set_api_key_active(
+        &self,
+        account: AccountId,
+        id: ApiKeyId,
+        is_active: bool,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "UPDATE api_keys SET is_active = $3 WHERE user_id = $1 AND id = $2 RETURNING ",
+                columns!()
+            ))
+            .bind(account.uuid())
+            .bind(id.uuid())
+            .bind(is_active)
+            .fetch_optional(&self.write)
+            .await?;
+            Ok(row.as_ref().map(key_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn set_api_key_whitelist(
+        &self,
+        account: AccountId,
+        id: ApiKeyId,
+        whitelist: &[IpNet],
+    ) -> Result<Option<ApiKey>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "UPDATE api_keys SET ip_whitelist = $3 WHERE user_id = $1 AND id = $2 RETURNING ",
+                columns!()
+            ))
+            .bind(account.uuid())
+            .bind(id.uuid())
+            .bind(Json(whitelist))
+            .fetch_optional(&self.write)
+            .await?;
+            Ok(row.as_ref().map(key_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn delete_api_key(&self, account: AccountId, id: ApiKeyId) -> Result<bool, StoreError> {
+        act(async {
+            let done = sqlx::query("DELETE FROM api_keys WHERE user_id = $1 AND id = $2")
+                .bind(account.uuid())
+                .bind(id.uuid())
+                .execute(&self.write)
+                .await?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
+    }
+
+    async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "SELECT k.id, k.user_id, k.key_prefix, k.name, k.ip_whitelist, k.is_active, k.last_used_at,
+                     k.expires_at, k.created_at, u.status AS account_status, u.email_verified, ",
+                plan_columns!(),
+                " FROM api_keys k
+                 JOIN users u ON u.id = k.user_id
+                 JOIN user_plans up ON up.user_id = k.user_id
+                 JOIN plans p ON p.id = up.plan_id
+                 WHERE k.key_hash = $1"
+            ))
+            .bind(hash.to_hex())
+            .fetch_optional(&self.read)
+            .await?;
+            let Some(row) = row else { return Ok(None) };
+            Ok(Some(KeyGrant {
+                key: key_from(&row)?,
+                account_status: accounts::status_from(&row, "account_status")?,
+                email_verified: row.try_get("email_verified")?,
+                plan: plan_from(&row)?,
+            }))
+        })
+        .await
+    }
+
+    async fn touch_api_keys(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
+        let mut latest: BTreeMap<Uuid, i64> = BTreeMap::new();
+        for (id, at) in used {
+            let slot = latest.entry(id.uuid()).or_insert(at.as_millis());
+            *slot = at.as_millis().max(*slot);
+        }
+        if latest.is_empty() {
+            return Ok(());
+        }
+        let given: Vec<_> = latest
+            .into_iter()
+            .map(|(id, used_at)| KeyUse { id, used_at })
+            .collect();
+        act(async {
+            let mut tx = self.begin().await?;
+            sqlx::query(concat!(
+                "SELECT id FROM api_keys WHERE id IN (",
+                given!(id uuid),
+                ") ORDER BY id",
+                locked!()
+            ))
+            .bind(Json(&given))
+            .fetch_all(&mut *tx)
+            .await?;
+            sqlx::query(concat!(
+                "UPDATE api_keys SET last_used_at = used.used_at FROM (",
+                given!(id uuid, used_at bigint),
+                ") AS used
+                 WHERE api_keys.id = used.id
+                   AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < used.used_at)"
+            ))
+            .bind(Json(&given))
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[derive(Serialize)]
+struct KeyUse {
+    id: Uuid,
+    used_at: i64,
+}
+
+fn key_from(row: &Row) -> Result<ApiKey, sqlx::Error> {
+    Ok(ApiKey {
+        id: id(row, "id")?,
+        account: id(row, "user_id")?,
+        key_prefix: row.try_get("key_prefix")?,
+        name: row.try_get("name")?,
+        ip_whitelist: json(row, "ip_whitelist")?,
+        is_active: row.try_get("is_active")?,
+        last_used_at: time_or_none(row, "last_used_at")?,
+        expires_at: time_or_none(row, "expires_at")?,
+        created_at: time(row, "created_at")?,
+    })
+}

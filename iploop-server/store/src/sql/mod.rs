@@ -1,0 +1,56 @@
+//! The statements, written once and compiled inside `sqlite` and inside `postgres`, which give `Db`, `Pool`, `Row`, the
+//! `dialect` module and the macros `locked!` and `given!` their meaning.
+//!
+//! Locks, the same everywhere: who changes several rows of a table locks them first, in the order of their ids, and who
+//! changes a balance or a lease holds the lock of the account's row in `user_plans`. So nobody waits in a circle.
+
+use super::{Db, Pool, Row, dialect};
+
+mod accounts;
+mod api_keys;
+mod columns;
+mod health;
+mod ledger;
+mod migrate;
+mod nodes;
+mod partners;
+mod plans;
+mod settle;
+mod usage;
+
+pub(super) use migrate::migrate;
+
+/// Everything the platform keeps, in one database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct SqlStore {
+    read: Pool,
+    write: Pool,
+}
+
+/// A transaction that may write. Dropping it rolls it back.
+type Tx = sqlx::Transaction<'static, Db>;
+
+impl SqlStore {
+    /// `read` and `write` may be one pool.
+    pub(super) fn new(read: Pool, write: Pool) -> Self {
+        Self { read, write }
+    }
+
+    /// Waits for the acts under way, then ends every connection. Acts after that fail with `Unavailable`.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+
+    async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        self.write.begin_with(dialect::BEGIN).await
+    }
+}
+
+#[cfg(test)]
+impl SqlStore {
+    /// A connection for what no method does yet, such as banning a device.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.write
+    }
+}

@@ -1,0 +1,70 @@
+//! Partners.
+
+use async_trait::async_trait;
+use iploop_platform::api_key::ApiKeyHash;
+use iploop_platform::partner::{NewPartner, Partner};
+use iploop_platform::store::{Partners, StoreError};
+use sqlx::Row as _;
+
+use super::columns::{id, number, text, text_or_none, time};
+use super::{Row, SqlStore};
+use crate::error::act;
+
+macro_rules! columns {
+    () => {
+        "id, name, email, api_key_prefix, is_active, revenue_share_bp, created_at"
+    };
+}
+
+#[async_trait]
+impl Partners for SqlStore {
+    async fn create_partner(&self, partner: NewPartner) -> Result<Partner, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "INSERT INTO partners (id, name, email, api_key_hash, api_key_prefix, is_active, revenue_share_bp,
+                     created_at)
+                 VALUES ($1, $2, $3, $4, $5, TRUE, $6, $7)
+                 RETURNING ",
+                columns!()
+            ))
+            .bind(partner.id.uuid())
+            .bind(text(&partner.name))
+            .bind(text_or_none(partner.email.as_deref()))
+            .bind(partner.key_hash.to_hex())
+            .bind(text(&partner.key_prefix))
+            .bind(i64::from(partner.revenue_share_bp))
+            .bind(partner.now.as_millis())
+            .fetch_one(&self.write)
+            .await?;
+            Ok(partner_from(&row)?)
+        })
+        .await
+    }
+
+    async fn partner_by_key(&self, hash: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM partners WHERE api_key_hash = $1"
+            ))
+            .bind(hash.to_hex())
+            .fetch_optional(&self.read)
+            .await?;
+            Ok(row.as_ref().map(partner_from).transpose()?)
+        })
+        .await
+    }
+}
+
+fn partner_from(row: &Row) -> Result<Partner, sqlx::Error> {
+    Ok(Partner {
+        id: id(row, "id")?,
+        name: row.try_get("name")?,
+        email: row.try_get("email")?,
+        api_key_prefix: row.try_get("api_key_prefix")?,
+        is_active: row.try_get("is_active")?,
+        revenue_share_bp: number(row, "revenue_share_bp")?,
+        created_at: time(row, "created_at")?,
+    })
+}

@@ -1,0 +1,304 @@
+//! Books usage: brings rows up to their totals, and takes what is new from balances and leases.
+//!
+//! A handful of statements for a batch of any size, each with its rows as one JSON array.
+
+use std::collections::BTreeMap;
+
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, GatewayId, RequestId};
+use iploop_platform::usage::UsageRecord;
+use serde::Serialize;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::Tx;
+use super::columns::text;
+use super::ledger::{Purse, ids, lock_purses};
+use super::usage::{record_columns, record_from};
+use crate::booking::{cost_bytes, merge, signed};
+
+/// Rows in one statement: bounds the JSON text to some hundred KiB.
+const ROWS_PER_STATEMENT: usize = 1_000;
+
+/// Books `records`. What they bring is decided by [`merge`] and [`cost_bytes`] under the lock of the accounts' rows, so
+/// repeated, late and parallel batches end in the same rows and the same balance. A record that turns out not billable
+/// gives back what was booked for it. Records of accounts that don't exist are left out: they must not hold up the rest.
+pub(super) async fn settle(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), sqlx::Error> {
+    let given = one_version_each(records);
+    let accounts: Vec<Uuid> = sorted(given.values().map(|record| record.account.uuid()));
+    let purses = lock_purses(tx, &accounts).await?;
+    let mut changes = Changes::default();
+    let given: Vec<UsageRecord> = given.into_values().collect();
+    for records in given.chunks(ROWS_PER_STATEMENT) {
+        let known = booked_records(tx, records).await?;
+        let mut rows = Vec::with_capacity(records.len());
+        for record in records {
+            if !purses.contains_key(&record.account) {
+                tracing::warn!(request.id = %record.id, account.id = %record.account, "usage of an unknown account is dropped");
+                continue;
+            }
+            rows.extend(changes.note(known.get(&record.id), record));
+        }
+        write_records(tx, &rows).await?;
+    }
+    write_purses(tx, &purses, &changes.cost_bytes).await?;
+    draw_on_leases(tx, &changes.drawn_bytes).await
+}
+
+/// What a batch does to balances and leases.
+#[derive(Default)]
+struct Changes {
+    /// New bytes by account; less than nothing where booked bytes go back.
+    cost_bytes: BTreeMap<AccountId, i64>,
+    /// New bytes by the lease they were served under. What goes back is free again, not leased.
+    drawn_bytes: BTreeMap<(AccountId, GatewayId), i64>,
+}
+
+impl Changes {
+    /// The record as it shall be stored, or none if the row stays as it is.
+    fn note(&mut self, known: Option<&UsageRecord>, given: &UsageRecord) -> Option<UsageRecord> {
+        let stored = match known {
+            Some(known) if known.account != given.account => {
+                tracing::warn!(request.id = %given.id, "usage under the id of another account's request is dropped");
+                return None;
+            }
+            Some(known) => merge(known.clone(), given),
+            None => given.clone(),
+        };
+        if known == Some(&stored) {
+            return None;
+        }
+        let new_bytes = cost_bytes(&stored).saturating_sub(known.map_or(0, cost_bytes));
+        if new_bytes != 0 {
+            let cost = self.cost_bytes.entry(stored.account).or_default();
+            *cost = cost.saturating_add(new_bytes);
+        }
+        if new_bytes > 0 {
+            let drawn = self
+                .drawn_bytes
+                .entry((stored.account, given.gateway))
+                .or_default();
+            *drawn = drawn.saturating_add(new_bytes);
+        }
+        Some(stored)
+    }
+}
+
+/// The batch with each request once, as the columns will hold it, in the order of the ids.
+fn one_version_each(records: &[UsageRecord]) -> BTreeMap<RequestId, UsageRecord> {
+    let mut merged: BTreeMap<RequestId, UsageRecord> = BTreeMap::new();
+    for record in records.iter().map(as_stored) {
+        let version = match merged.remove(&record.id) {
+            Some(known) => merge(known, &record),
+            None => record,
+        };
+        merged.insert(version.id, version);
+    }
+    merged
+}
+
+/// A record within the bounds of its columns, so that what is read back equals what was written.
+fn as_stored(record: &UsageRecord) -> UsageRecord {
+    let clean = |given: &Option<String>| given.as_deref().map(|given| text(given).into_owned());
+    UsageRecord {
+        session: clean(&record.session),
+        bytes_up: signed(record.bytes_up).unsigned_abs(),
+        bytes_down: signed(record.bytes_down).unsigned_abs(),
+        proxy_type: text(&record.proxy_type).into_owned(),
+        destination: text(&record.destination).into_owned(),
+        exit_country: clean(&record.exit_country),
+        exit_city: clean(&record.exit_city),
+        error: clean(&record.error),
+        ..record.clone()
+    }
+}
+
+async fn booked_records(
+    tx: &mut Tx,
+    records: &[UsageRecord],
+) -> Result<BTreeMap<RequestId, UsageRecord>, sqlx::Error> {
+    let requests: Vec<Uuid> = records.iter().map(|record| record.id.uuid()).collect();
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        record_columns!(),
+        " FROM usage_records WHERE id IN (",
+        given!(id uuid),
+        ")"
+    ))
+    .bind(Json(ids(&requests)))
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.iter()
+        .map(|row| record_from(row).map(|record| (record.id, record)))
+        .collect()
+}
+
+async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), sqlx::Error> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    // SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
+    sqlx::query(concat!(
+        "INSERT INTO usage_records (",
+        record_columns!(),
+        ") SELECT ",
+        record_columns!(),
+        " FROM (",
+        given!(
+            id uuid, user_id uuid, api_key_id uuid, gateway_id uuid, node_id uuid, session_id text,
+            bytes_uploaded bigint, bytes_downloaded bigint, billable boolean, proxy_type text, destination text,
+            exit_country text, exit_city text, status_code bigint, error_code text, attempts bigint,
+            started_at bigint, ended_at bigint
+        ),
+        ") AS new WHERE TRUE
+         ON CONFLICT (id) DO UPDATE SET
+             api_key_id = excluded.api_key_id,
+             gateway_id = excluded.gateway_id,
+             node_id = excluded.node_id,
+             session_id = excluded.session_id,
+             bytes_uploaded = excluded.bytes_uploaded,
+             bytes_downloaded = excluded.bytes_downloaded,
+             billable = excluded.billable,
+             proxy_type = excluded.proxy_type,
+             destination = excluded.destination,
+             exit_country = excluded.exit_country,
+             exit_city = excluded.exit_city,
+             status_code = excluded.status_code,
+             error_code = excluded.error_code,
+             attempts = excluded.attempts,
+             started_at = excluded.started_at,
+             ended_at = excluded.ended_at"
+    ))
+    .bind(Json(records.iter().map(RecordRow::from).collect::<Vec<_>>()))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn write_purses(
+    tx: &mut Tx,
+    purses: &BTreeMap<AccountId, Purse>,
+    cost_bytes: &BTreeMap<AccountId, i64>,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<PurseRow> = cost_bytes
+        .iter()
+        .filter_map(|(account, &cost)| {
+            let purse = purses.get(account)?;
+            Some(PurseRow {
+                user_id: account.uuid(),
+                balance_bytes: purse.balance_bytes.saturating_sub(cost),
+                used_bytes: purse.used_bytes.saturating_add(cost),
+            })
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(concat!(
+        "UPDATE user_plans SET balance_bytes = now.balance_bytes, used_bytes = now.used_bytes FROM (",
+        given!(user_id uuid, balance_bytes bigint, used_bytes bigint),
+        ") AS now WHERE user_plans.user_id = now.user_id"
+    ))
+    .bind(Json(rows))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn draw_on_leases(
+    tx: &mut Tx,
+    drawn_bytes: &BTreeMap<(AccountId, GatewayId), i64>,
+) -> Result<(), sqlx::Error> {
+    if drawn_bytes.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<DrawRow> = drawn_bytes
+        .iter()
+        .map(|((account, gateway), &drawn_bytes)| DrawRow {
+            user_id: account.uuid(),
+            gateway_id: gateway.uuid(),
+            drawn_bytes,
+        })
+        .collect();
+    sqlx::query(concat!(
+        "UPDATE leases SET remaining_bytes = CASE
+             WHEN leases.remaining_bytes > draw.drawn_bytes THEN leases.remaining_bytes - draw.drawn_bytes
+             ELSE 0
+         END FROM (",
+        given!(user_id uuid, gateway_id uuid, drawn_bytes bigint),
+        ") AS draw WHERE leases.user_id = draw.user_id AND leases.gateway_id = draw.gateway_id"
+    ))
+    .bind(Json(rows))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn sorted(ids: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+    let mut ids: Vec<Uuid> = ids.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+#[derive(Serialize)]
+struct PurseRow {
+    user_id: Uuid,
+    balance_bytes: i64,
+    used_bytes: i64,
+}
+
+#[derive(Serialize)]
+struct DrawRow {
+    user_id: Uuid,
+    gateway_id: Uuid,
+    drawn_bytes: i64,
+}
+
+/// A record under the names of its columns.
+#[derive(Serialize)]
+struct RecordRow<'a> {
+    id: Uuid,
+    user_id: Uuid,
+    api_key_id: Uuid,
+    gateway_id: Uuid,
+    node_id: Option<Uuid>,
+    session_id: Option<&'a str>,
+    bytes_uploaded: i64,
+    bytes_downloaded: i64,
+    billable: bool,
+    proxy_type: &'a str,
+    destination: &'a str,
+    exit_country: Option<&'a str>,
+    exit_city: Option<&'a str>,
+    status_code: Option<u16>,
+    error_code: Option<&'a str>,
+    attempts: u32,
+    started_at: i64,
+    ended_at: Option<i64>,
+}
+
+impl<'a> From<&'a UsageRecord> for RecordRow<'a> {
+    fn from(record: &'a UsageRecord) -> Self {
+        Self {
+            id: record.id.uuid(),
+            user_id: record.account.uuid(),
+            api_key_id: record.api_key.uuid(),
+            gateway_id: record.gateway.uuid(),
+            node_id: record.node.map(|node| node.uuid()),
+            session_id: record.session.as_deref(),
+            bytes_uploaded: signed(record.bytes_up),
+            bytes_downloaded: signed(record.bytes_down),
+            billable: record.billable,
+            proxy_type: &record.proxy_type,
+            destination: &record.destination,
+            exit_country: record.exit_country.as_deref(),
+            exit_city: record.exit_city.as_deref(),
+            status_code: record.status,
+            error_code: record.error.as_deref(),
+            attempts: record.attempts,
+            started_at: record.started_at.as_millis(),
+            ended_at: record.ended_at.map(Timestamp::as_millis),
+        }
+    }
+}

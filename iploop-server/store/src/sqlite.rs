@@ -1,0 +1,143 @@
+//! The store on SQLite: one file, one writer, several readers. The embedded default.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::error::{ACQUIRE_TIMEOUT, OpenError, act};
+
+pub use sql::SqlStore as SqliteStore;
+
+type Db = sqlx::Sqlite;
+type Pool = sqlx::SqlitePool;
+type Row = sqlx::sqlite::SqliteRow;
+
+/// Reads that run beside each other and beside the writer.
+const READERS: u32 = 4;
+
+/// Longest wait for another process that writes to the same file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is left of the write-ahead log after a checkpoint, in bytes.
+const WAL_LIMIT_BYTES: u32 = 64 * 1024 * 1024;
+
+impl SqliteStore {
+    /// Opens the file at `path` and brings its tables up to date. A missing file is made, with its folder; only its owner
+    /// may read it.
+    ///
+    /// # Errors
+    /// [`OpenError::Folder`], [`OpenError::Newer`], [`OpenError::Store`].
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        make_file(path).map_err(OpenError::Folder)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("journal_size_limit", WAL_LIMIT_BYTES.to_string());
+        let write = act(async { Ok(one_connection().connect_with(options.clone()).await?) }).await?;
+        // The readers come after the writer, which makes the tables.
+        sql::migrate(&write).await?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.pragma("query_only", "ON"));
+        Ok(Self::new(read, write))
+    }
+
+    /// Opens a database in memory, which ends with this store.
+    ///
+    /// # Errors
+    /// [`OpenError::Store`].
+    pub async fn open_in_memory() -> Result<Self, OpenError> {
+        let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
+        let pool = act(async { Ok(one_connection().connect_with(options).await?) }).await?;
+        sql::migrate(&pool).await?;
+        Ok(Self::new(pool.clone(), pool))
+    }
+}
+
+/// A pool of one connection: writers queue here, in order, instead of failing with SQLITE_BUSY.
+fn one_connection() -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+}
+
+/// Makes the file before SQLite does, so that nobody but its owner may read it; the write-ahead log takes over its mode.
+fn make_file(path: &Path) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
+/// The few words in which SQLite differs.
+mod dialect {
+    /// Starts a transaction that writes. It takes the write lock at once: one that reads first and writes later would fail
+    /// when another process wrote between.
+    pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+    /// Keeps other servers from migrating: [`BEGIN`] does that already.
+    pub(super) const LOCK_MIGRATIONS: &str = "SELECT 1";
+
+    /// A migration in SQLite's words: `UUID '…'` becomes a blob.
+    pub(super) fn migration(sql: &str) -> String {
+        let mut parts = sql.split("UUID '");
+        let mut text = String::from(parts.next().unwrap_or_default());
+        for part in parts {
+            let (uuid, rest) = part.split_once('\'').unwrap_or((part, ""));
+            text.push_str("X'");
+            text.push_str(&uuid.replace('-', ""));
+            text.push('\'');
+            text.push_str(rest);
+        }
+        text
+    }
+}
+
+/// Keeps the rows read from changing until the transaction ends: here the write lock does.
+macro_rules! locked {
+    () => {
+        ""
+    };
+}
+
+/// A SELECT of the rows given as a JSON array of objects in `$1`: `given!(id uuid, at bigint)`.
+macro_rules! given {
+    ($first:ident $type:ident $(, $name:ident $types:ident)*) => {
+        concat!("SELECT ", field!($first $type) $(, ", ", field!($name $types))*, " FROM json_each($1)")
+    };
+}
+
+/// One field of such a row as a column.
+macro_rules! field {
+    ($name:ident uuid) => {
+        concat!(
+            "unhex(value ->> '",
+            stringify!($name),
+            "', '-') AS ",
+            stringify!($name)
+        )
+    };
+    ($name:ident $type:ident) => {
+        concat!("value ->> '", stringify!($name), "' AS ", stringify!($name))
+    };
+}
+
+#[path = "sql/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "one SQL source, compiled for each database")]
+mod sql;
