@@ -4,6 +4,7 @@
 //! processes at exactly that moment. Last it prints the outcome.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,20 @@ pub(crate) struct Order {
     pub(crate) route: Route,
     pub(crate) destination: SocketAddr,
     pub(crate) scenario: Scenario,
+    /// Where devices register, at peers that have a hub of ours.
+    pub(crate) hub: Option<HubAccess>,
+}
+
+/// What a simulated device needs to register.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HubAccess {
+    pub(crate) address: SocketAddr,
+    /// The certificate to trust, in PEM; without one the device speaks in clear.
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) partner_key: String,
+    /// The consent text that the device's owner saw.
+    pub(crate) terms_version: String,
+    pub(crate) terms_hash: String,
 }
 
 /// What the load does.
@@ -56,6 +71,8 @@ pub(crate) enum Scenario {
     },
     /// Streams that stay open without use.
     Idle { streams: usize, settle_seconds: f64 },
+    /// Devices that are registered at the hub without use.
+    Devices { count: usize, settle_seconds: f64 },
 }
 
 /// Which way the bytes go, seen from the customer.

@@ -332,6 +332,7 @@ mod tests {
                 route: Route::Direct,
                 destination,
                 scenario,
+                hub: None,
             }))
             .await;
     }

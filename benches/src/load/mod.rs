@@ -5,6 +5,7 @@
 
 mod bulk;
 mod crew;
+mod devices;
 mod held;
 mod requests;
 
@@ -82,6 +83,13 @@ async fn carry_out(order: &Order, console: &mut Console, faults: &mut Faults) ->
             streams,
             settle_seconds,
         } => held::idle(order, streams, settle_seconds, console, faults).await,
+        Scenario::Devices {
+            count,
+            settle_seconds,
+        } => {
+            let hub = order.hub.as_ref().context("this peer has no hub")?;
+            devices::idle(hub, count, settle_seconds, console, faults).await
+        }
     }
 }
 

@@ -11,10 +11,12 @@ use tokio::process::Command;
 
 use super::{Env, Running};
 use crate::child::Process;
+use crate::order::HubAccess;
 use crate::route::{Credentials, Route};
 
 /// The consent text that the device accepts (`docs/contracts.md`).
 const TERMS_VERSION: &str = "1";
+const TERMS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const ACCOUNT: &str = "bench@example.com";
 
 /// What customers speak.
@@ -101,6 +103,13 @@ pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<R
     }
     let device = Process::spawn("iploop-node", command, here)?;
 
+    let access = HubAccess {
+        address: hub,
+        ca: (leg == Leg::Tls).then(|| here.join("cert.pem")),
+        partner_key: partner,
+        terms_version: TERMS_VERSION.to_owned(),
+        terms_hash: TERMS_HASH.to_owned(),
+    };
     let credentials = Some(Credentials {
         user: "iploop".to_owned(),
         password: key,
@@ -111,6 +120,7 @@ pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<R
     };
     Ok(Running {
         route,
+        hub: Some(access),
         device: Some(device),
         gateway: Some(gateway),
         _link: link,

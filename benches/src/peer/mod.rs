@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::child::Process;
 use crate::link;
+use crate::order::HubAccess;
 use crate::process::{self, Cost};
 use crate::route::Route;
 
@@ -179,6 +180,8 @@ pub(crate) enum Role {
 /// A started peer. Dropping it ends its processes, the device side first.
 pub(crate) struct Running {
     pub(crate) route: Route,
+    /// Where simulated devices register, at our own.
+    pub(crate) hub: Option<HubAccess>,
     device: Option<Process>,
     gateway: Option<Process>,
     _link: Option<Process>,
@@ -238,6 +241,7 @@ async fn start_direct(env: &Env) -> anyhow::Result<Running> {
     };
     Ok(Running {
         route,
+        hub: None,
         device: None,
         gateway: None,
         _link: link,

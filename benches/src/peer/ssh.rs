@@ -86,6 +86,7 @@ pub(super) async fn start(env: &Env) -> anyhow::Result<Running> {
             proxy,
             credentials: None,
         },
+        hub: None,
         device: Some(device),
         gateway: Some(gateway),
         _link: link,

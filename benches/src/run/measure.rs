@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::suite::Test;
 use crate::child::Process;
@@ -16,6 +16,11 @@ use crate::process::Cost;
 
 /// A test that takes longer is ended and counts as an error.
 const TEST_LIMIT: Duration = Duration::from_secs(90);
+/// A peer that works on while nothing moves is measured as it is.
+const REST_LIMIT: Duration = Duration::from_secs(5);
+const REST_PROBE: Duration = Duration::from_millis(200);
+/// Of a probe's time: timers and pings go on at rest.
+const REST_CPU_SECONDS: f64 = 0.015;
 const GIB: f64 = 1_073_741_824.0;
 
 /// What a row of the table shows.
@@ -71,6 +76,7 @@ pub(super) async fn measure(
         route: running.route.clone(),
         destination: origin,
         scenario: test.scenario.clone(),
+        hub: running.hub.clone(),
     };
     let carried_out = async {
         load.tell(&serde_json::to_string(&order)?).await?;
@@ -78,8 +84,10 @@ pub(super) async fn measure(
         loop {
             match load.next_json::<Event>().await? {
                 Event::Mark(mark) => {
-                    if mark == Mark::Begin {
-                        running.forget_peaks()?;
+                    match mark {
+                        Mark::Begin => running.forget_peaks()?,
+                        Mark::Held => wait_for_rest(running).await?,
+                        Mark::End => {}
                     }
                     let sides = Sides {
                         gateway: running.cost(Role::Gateway)?,
@@ -97,6 +105,23 @@ pub(super) async fn measure(
         .context("took too long")??;
     let quantities = reckon(&test.scenario, &outcome, &marks);
     Ok((outcome, quantities))
+}
+
+/// Waits until both sides have stopped working, so that no stalled stream is still filling; not for ever.
+async fn wait_for_rest(running: &Running) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let cpu =
+        || anyhow::Ok(running.cost(Role::Gateway)?.cpu_seconds + running.cost(Role::Device)?.cpu_seconds);
+    let mut before = cpu()?;
+    while start.elapsed() < REST_LIMIT {
+        sleep(REST_PROBE).await;
+        let now = cpu()?;
+        if now - before < REST_CPU_SECONDS {
+            return Ok(());
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 /// Every quantity that the outcome and the marks give.
@@ -141,7 +166,7 @@ fn reckon(scenario: &Scenario, outcome: &Outcome, marks: &BTreeMap<Mark, Sides>)
                 growth.zip(start).map(|(growth, start)| growth - start),
             );
         }
-        Scenario::Stalled { .. } | Scenario::Idle { .. } if count > 0.0 => {
+        Scenario::Stalled { .. } | Scenario::Idle { .. } | Scenario::Devices { .. } if count > 0.0 => {
             let both = change(Mark::Begin, Mark::Held, |sides| sides.both().anonymous_kib);
             let gateway = change(Mark::Begin, Mark::Held, |sides| sides.gateway.anonymous_kib);
             put(Quantity::MemoryPerStream, both.map(|kib| kib / count));

@@ -34,14 +34,22 @@ pub(super) enum Target {
     Floor(f64),
     /// No more than this peer, in the same rounds.
     NotAbove(Peer),
+    /// At most this with the device leg in clear, and with TLS.
+    CeilingByLeg {
+        clear: f64,
+        tls: f64,
+    },
 }
 
 impl Target {
-    fn is_met_by(self, value: f64) -> bool {
+    fn is_met_by(self, value: f64, peer: Peer) -> bool {
         match self {
             Target::Ceiling(bound) => value <= bound,
             Target::Floor(bound) => value >= bound,
             Target::NotAbove(_) => value <= 1.0,
+            Target::CeilingByLeg { clear, tls } => {
+                value <= if peer == Peer::IploopClear { clear } else { tls }
+            }
         }
     }
 }
@@ -175,6 +183,16 @@ pub(super) fn rows() -> Vec<Row> {
             at_most(8.0),
         ),
         row(
+            "idle device at the hub, KiB",
+            "devices",
+            GatewayMemoryPerStream,
+            Plain,
+            Some(Target::CeilingByLeg {
+                clear: 12.0,
+                tls: 26.0,
+            }),
+        ),
+        row(
             "50 ms: new connection + 1 KiB, p50",
             "delayed-connect-1",
             P50,
@@ -242,9 +260,9 @@ impl Row {
         let target = self.target?;
         let value = match target {
             Target::NotAbove(other) => book.ratio(self.test, self.quantity, peer, other)?,
-            Target::Ceiling(_) | Target::Floor(_) => self.value(book, peer)?,
+            Target::Ceiling(_) | Target::Floor(_) | Target::CeilingByLeg { .. } => self.value(book, peer)?,
         };
-        Some(target.is_met_by(value.median) && book.fault_count(self.test, peer) == 0)
+        Some(target.is_met_by(value.median, peer) && book.fault_count(self.test, peer) == 0)
     }
 }
 

@@ -18,6 +18,7 @@ impl Test {
     pub(super) fn suits(&self, peer: Peer) -> bool {
         match self.scenario {
             Scenario::Http { .. } => peer == Peer::Direct || peer.forwards_http(),
+            Scenario::Devices { .. } => peer.is_ours(),
             _ => true,
         }
     }
@@ -31,10 +32,11 @@ pub(super) struct Effort {
     phase: f64,
     /// Before bulk is measured, in seconds.
     ramp: f64,
-    /// Until memory has come to rest, in seconds.
+    /// Before we look whether memory has come to rest, in seconds.
     settle: f64,
     equal_bytes: u64,
     idle_streams: usize,
+    idle_devices: usize,
 }
 
 impl Effort {
@@ -44,9 +46,10 @@ impl Effort {
             rounds: 5,
             phase: 2.0,
             ramp: 0.5,
-            settle: 2.0,
+            settle: 1.0,
             equal_bytes: 16 << 20,
             idle_streams: 1_000,
+            idle_devices: 2_000,
         }
     }
 
@@ -56,9 +59,10 @@ impl Effort {
             rounds: 2,
             phase: 0.6,
             ramp: 0.2,
-            settle: 0.7,
+            settle: 0.5,
             equal_bytes: 4 << 20,
             idle_streams: 300,
+            idle_devices: 500,
         }
     }
 }
@@ -76,6 +80,7 @@ pub(super) fn suite(effort: Effort) -> Vec<Test> {
         settle,
         equal_bytes,
         idle_streams,
+        idle_devices,
         ..
     } = effort;
     let test = |name, scenario| Test {
@@ -140,6 +145,13 @@ pub(super) fn suite(effort: Effort) -> Vec<Test> {
             "idle",
             Scenario::Idle {
                 streams: idle_streams,
+                settle_seconds: settle,
+            },
+        ),
+        fresh(
+            "devices",
+            Scenario::Devices {
+                count: idle_devices,
                 settle_seconds: settle,
             },
         ),

@@ -108,6 +108,7 @@ fn target_text(row: &Row, target: Target) -> String {
     match target {
         Target::Ceiling(bound) => format!("≤ {}{unit}", number(bound)),
         Target::Floor(bound) => format!("≥ {}{unit}", number(bound)),
+        Target::CeilingByLeg { clear, tls } => format!("≤ {clear} ws, {tls} wss"),
         Target::NotAbove(peer) => format!("≤ {peer}"),
     }
 }

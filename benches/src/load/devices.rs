@@ -1,0 +1,213 @@
+//! Simulated devices: registered at the hub, sharing, and idle.
+//!
+//! Each is a real tunnel of the protocol crate on a connection of its own, from an address of its own in 127.0.0.0/8.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use iploop_protocol::control::{self, ConsentStatement, DeviceFacts, Hello, SharingStatus, ToHub, ToNode};
+use iploop_protocol::io::{self, Event, Events, SUBPROTOCOL, Tunnel, WebSocket};
+use iploop_protocol::tunnel::{Config, Side};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpSocket;
+use tokio::task::{AbortHandle, JoinSet, spawn_local};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use uuid::Uuid;
+
+use super::{Console, Faults};
+use crate::order::{Figures, HubAccess, Mark};
+
+/// Devices that connect at the same time.
+const AT_ONCE: usize = 16;
+/// From connect to welcome.
+const WELCOME_LIMIT: Duration = Duration::from_secs(15);
+/// Device addresses are 127.1.0.1 and up: any that are not the server's own.
+const FIRST_ADDRESS: u32 = 0x7F01_0001;
+
+pub(super) async fn idle(
+    hub: &HubAccess,
+    count: usize,
+    settle_seconds: f64,
+    console: &mut Console,
+    faults: &mut Faults,
+) -> anyhow::Result<Figures> {
+    let tls = hub
+        .ca
+        .as_ref()
+        .map(|file| trust(CertificateDer::from_pem_file(file)?))
+        .transpose()?;
+    let network = Network {
+        hub: hub.clone(),
+        tls,
+        given_at: now()?,
+    };
+    // What the first devices make the hub allocate once is no device's share.
+    let first = network.connect_all(0, AT_ONCE, faults).await?;
+    console.mark(Mark::Begin).await?;
+    let devices = network.connect_all(AT_ONCE, count, faults).await?;
+    sleep(Duration::from_secs_f64(settle_seconds)).await;
+    console.mark(Mark::Held).await?;
+    drop(first);
+    Ok(Figures {
+        connections: devices.len() as u64,
+        ..Figures::default()
+    })
+}
+
+/// A connected device; dropping it ends its connection.
+struct Device {
+    _tunnel: Tunnel,
+    _events: Events,
+    driver: AbortHandle,
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// What all devices have in common.
+#[derive(Clone)]
+struct Network {
+    hub: HubAccess,
+    tls: Option<TlsConnector>,
+    given_at: String,
+}
+
+impl Network {
+    /// Devices number `from` up to `from + count`; those that fail are faults.
+    async fn connect_all(
+        &self,
+        from: usize,
+        count: usize,
+        faults: &mut Faults,
+    ) -> anyhow::Result<Vec<Device>> {
+        let mut devices = Vec::with_capacity(count);
+        let mut connecting = JoinSet::new();
+        let mut numbers = from..from + count;
+        loop {
+            while connecting.len() < AT_ONCE
+                && let Some(number) = numbers.next()
+            {
+                let network = self.clone();
+                connecting.spawn_local(async move {
+                    timeout(WELCOME_LIMIT, network.connect(number))
+                        .await
+                        .context("no welcome in time")?
+                });
+            }
+            let Some(connected) = connecting.join_next().await else {
+                break;
+            };
+            match connected? {
+                Ok(device) => devices.push(device),
+                Err(error) => faults.add(&error),
+            }
+        }
+        anyhow::ensure!(!devices.is_empty(), "no device was welcomed");
+        Ok(devices)
+    }
+
+    async fn connect(&self, number: usize) -> anyhow::Result<Device> {
+        let socket = TcpSocket::new_v4()?;
+        let address = Ipv4Addr::from_bits(FIRST_ADDRESS + u32::try_from(number)?);
+        socket.bind(SocketAddr::from((address, 0)))?;
+        let stream = socket.connect(self.hub.address).await?;
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            Some(tls) => {
+                let name = ServerName::from(self.hub.address.ip());
+                self.register(number, tls.connect(name, stream).await?).await
+            }
+            None => self.register(number, stream).await,
+        }
+    }
+
+    async fn register<S>(&self, number: usize, stream: S) -> anyhow::Result<Device>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut request = format!("ws://{}/ws", self.hub.address).into_client_request()?;
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
+        let config = Some(WebSocket::<S>::config());
+        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, config).await?;
+        let (tunnel, mut events, driver) = io::connect(WebSocket::new(socket), Config::new(Side::Node));
+        let driver = spawn_local(driver).abort_handle();
+        tunnel.send_control(ToHub::Hello(Box::new(self.hello(number))).encode())?;
+        while let Some(event) = events.next().await {
+            if let Event::Control(message) = event
+                && let Some(ToNode::Welcome(_)) = ToNode::decode(&message)?
+            {
+                return Ok(Device {
+                    _tunnel: tunnel,
+                    _events: events,
+                    driver,
+                });
+            }
+        }
+        anyhow::bail!("the hub closed the tunnel instead of a welcome")
+    }
+
+    fn hello(&self, number: usize) -> Hello {
+        let id = Uuid::now_v7().simple().to_string();
+        Hello {
+            versions: vec![control::VERSION],
+            agent: format!("iploop-bench/{}", env!("CARGO_PKG_VERSION")),
+            partner_key: self.hub.partner_key.clone(),
+            device: DeviceFacts {
+                secret: format!("{id}{number:032}"),
+                id,
+                os: "linux".to_owned(),
+                net: Some("ethernet".to_owned()),
+                sdk_version: env!("CARGO_PKG_VERSION").to_owned(),
+                app_id: "com.iploop.bench".to_owned(),
+                app_version: env!("CARGO_PKG_VERSION").to_owned(),
+            },
+            consent: ConsentStatement {
+                id: Uuid::now_v7().to_string(),
+                text_version: self.hub.terms_version.clone(),
+                text_hash: self.hub.terms_hash.clone(),
+                language: "en".to_owned(),
+                given_at: self.given_at.clone(),
+                act: "command-line".to_owned(),
+                networks: vec!["ethernet".to_owned()],
+                minimum_age: true,
+            },
+            capabilities: Vec::new(),
+            max_streams: 64,
+            test_allow: Vec::new(),
+            status: SharingStatus::default(),
+        }
+    }
+}
+
+fn trust(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnector> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulated owners act now, in the world's time"
+)]
+fn now() -> anyhow::Result<String> {
+    Ok(OffsetDateTime::from(SystemTime::now()).format(&Rfc3339)?)
+}
