@@ -1,0 +1,93 @@
+//! Accounts: who may sign in, and who pays.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{AccountId, PlanId};
+
+/// A customer's or admin's account: a row of `users` without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Login address, unique without regard to case.
+    pub email: String,
+    /// Given name.
+    pub first_name: String,
+    /// Family name.
+    pub last_name: String,
+    /// Company, if the customer named one.
+    pub company: Option<String>,
+    /// Phone number, if given.
+    pub phone: Option<String>,
+    /// Whether it may sign in and use the proxy.
+    pub status: AccountStatus,
+    /// What it may see.
+    pub role: Role,
+    /// The proxy opens once this is true.
+    pub email_verified: bool,
+    /// When it registered.
+    pub created_at: Timestamp,
+    /// When it last signed in.
+    pub last_login_at: Option<Timestamp>,
+}
+
+/// Whether an account may sign in and use the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountStatus {
+    /// It may.
+    Active,
+    /// An admin stopped it.
+    Suspended,
+    /// Its owner or an admin deleted it.
+    Deleted,
+}
+
+/// What an account may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Its own data.
+    Customer,
+    /// The whole platform.
+    Admin,
+}
+
+/// A new account as one act: the user, its plan and the one-time bonus.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// Its id.
+    pub id: AccountId,
+    /// Login address as the customer wrote it, trimmed.
+    pub email: String,
+    /// argon2id in PHC string form.
+    pub password_hash: String,
+    /// Given name.
+    pub first_name: String,
+    /// Family name.
+    pub last_name: String,
+    /// Company.
+    pub company: Option<String>,
+    /// What it may see.
+    pub role: Role,
+    /// True only for accounts made on the server's own command line.
+    pub email_verified: bool,
+    /// The plan it starts on.
+    pub plan: PlanId,
+    /// Free bytes, booked as a `bonus` transaction.
+    pub bonus_bytes: i64,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What a token sent by mail is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailTokenPurpose {
+    /// Proves that the address is the account's.
+    VerifyEmail,
+    /// Allows a new password.
+    ResetPassword,
+}

@@ -1,0 +1,95 @@
+//! Customer keys: the secret of a proxy login, of which we keep a hash and a prefix.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::account::AccountStatus;
+use crate::clock::Timestamp;
+use crate::ids::{AccountId, ApiKeyId};
+use crate::plan::Plan;
+
+/// Most keys an account may have.
+pub const MAX_KEYS_PER_ACCOUNT: u32 = 5;
+/// Most entries in a key's address allow-list.
+pub const MAX_WHITELIST: usize = 50;
+
+/// SHA-256 of a key: what the database holds, and what a login is looked up by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ApiKeyHash([u8; 32]);
+
+impl ApiKeyHash {
+    /// The hash of a key's whole text, prefix included.
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+
+    /// Lower-case hex, the form in the database.
+    pub fn to_hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for ApiKeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKeyHash(…)")
+    }
+}
+
+/// A key as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The first 14 characters, to tell keys apart.
+    pub key_prefix: String,
+    /// The customer's name for it.
+    pub name: String,
+    /// Client addresses it may be used from; empty: any.
+    pub ip_whitelist: Vec<IpNet>,
+    /// Switched on.
+    pub is_active: bool,
+    /// When a login last used it, to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A key to be stored.
+#[derive(Clone, Debug)]
+pub struct NewApiKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Its hash.
+    pub hash: ApiKeyHash,
+    /// The first 14 characters.
+    pub key_prefix: String,
+    /// The customer's name for it.
+    pub name: String,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Everything a proxy login needs to know, in one read: the key, its account and the account's plan.
+#[derive(Clone, Debug)]
+pub struct KeyGrant {
+    /// The key.
+    pub key: ApiKey,
+    /// May the account use the proxy?
+    pub account_status: AccountStatus,
+    /// The proxy opens once the address is verified.
+    pub email_verified: bool,
+    /// The plan's limits and gates.
+    pub plan: Plan,
+}
