@@ -1,1 +1,26 @@
-//! The business of IPLoop: accounts, keys, plans, balance, usage, and the traits at the seams.
+//! The business of IPLoop: accounts, keys, plans, balance and usage, and the traits at the seams.
+//!
+//! Everything here is rules and types. Rows live behind the traits of [`store`], devices behind [`exits::Exits`], the
+//! time behind [`clock::Clock`]; the crates that implement or use them know this crate and not each other.
+
+pub mod account;
+pub mod accounts;
+pub mod admission;
+pub mod api_key;
+pub mod clock;
+pub mod duration;
+pub mod exits;
+pub mod field;
+pub mod ids;
+pub mod keys;
+pub mod login;
+pub mod mail;
+pub mod metering;
+pub mod network;
+pub mod node;
+pub mod partner;
+pub mod partners;
+pub mod plan;
+pub mod secret;
+pub mod store;
+pub mod usage;

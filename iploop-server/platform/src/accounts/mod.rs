@@ -1,0 +1,525 @@
+//! Accounts: registering, proving the address, passwords, and what an account has.
+
+pub(crate) mod email;
+pub mod password;
+mod public_url;
+mod recovery;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::account::{Account, MailTokenPurpose, NewAccount, Role};
+use crate::clock::{Clock, Timestamp};
+use crate::field::{FieldProblem, keep, line};
+use crate::ids::{AccountId, PlanId};
+use crate::keys::KeyChanges;
+use crate::login::throttle::{Allowance, Throttle, client_network};
+use crate::login::{LoginError, Logins};
+use crate::mail::{Mail, MailQueue, templates};
+use crate::plan::Plan;
+use crate::secret::{Secret, token_hash};
+use crate::store::{Store, StoreError};
+use crate::usage::Balance;
+pub use email::EmailAddress;
+use password::{NewPassword, PasswordError, Passwords};
+pub use public_url::{PublicUrl, PublicUrlError};
+pub use recovery::RecoveryTask;
+
+/// The plan a new account starts on (PRD 4.1).
+const FIRST_PLAN: &str = "Starter";
+/// The free bytes of a new account: 5 GB, once (DESIGN 4.6).
+const BONUS_BYTES: i64 = 5_000_000_000;
+/// How long a link that verifies an address works.
+const VERIFY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long a link that allows a new password works (PRD 4.3).
+const RESET_LIFETIME: Duration = Duration::from_secs(3600);
+/// Entries of each throttle's table.
+const THROTTLE_CAPACITY: usize = 65_536;
+
+/// The `[accounts]` section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccountsConfig {
+    /// Where customers reach the API, for the links in mails and the cookie's `Secure`; default: `http://` and the API's
+    /// listener, which suits one machine only.
+    pub public_url: Option<PublicUrl>,
+    /// New accounts an hour from one client network (an IPv4 address, an IPv6 /64).
+    pub registrations_per_hour: u32,
+    /// Mails an hour that one address may be sent on somebody's request.
+    pub mails_per_hour: u32,
+    /// What hashing a password costs.
+    pub password: password::PasswordConfig,
+}
+
+impl Default for AccountsConfig {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            registrations_per_hour: 60,
+            mails_per_hour: 6,
+            password: password::PasswordConfig::default(),
+        }
+    }
+}
+
+/// What the account service is made of.
+pub struct AccountParts {
+    /// The data.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The password hasher, shared with the logins.
+    pub passwords: Passwords,
+    /// Shares its limits on password tries.
+    pub logins: Logins,
+    /// Where mails go.
+    pub mail: MailQueue,
+    /// Hears when an account may use the proxy.
+    pub changes: Arc<dyn KeyChanges>,
+    /// Base of the links in mails.
+    pub public_url: PublicUrl,
+}
+
+/// The rules around accounts. Clones share one state.
+#[derive(Clone)]
+pub struct AccountService(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    passwords: Passwords,
+    logins: Logins,
+    mail: MailQueue,
+    changes: Arc<dyn KeyChanges>,
+    public_url: PublicUrl,
+    registrations: Throttle<IpAddr>,
+    mails_by_client: Throttle<IpAddr>,
+    mails_by_address: Throttle<String>,
+    recovery: recovery::Requests,
+}
+
+/// Writes a mail to an address and a name, with a link.
+type Template = fn(&EmailAddress, &str, &str) -> Mail;
+
+/// The registration form, as it came.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// Login address.
+    pub email: String,
+    /// At least eight characters.
+    pub password: Secret,
+    /// Given name, at least two characters.
+    pub first_name: String,
+    /// Family name, at least two characters.
+    pub last_name: String,
+    /// Company, optional.
+    pub company: Option<String>,
+}
+
+/// An account with what it has.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// The account.
+    pub account: Account,
+    /// Its plan.
+    pub plan: Option<Plan>,
+    /// What it has left, as far as usage is booked: about a second behind.
+    pub balance: Balance,
+}
+
+/// Why an account could not be made or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccountError {
+    /// Fields can't be accepted.
+    #[error("invalid fields")]
+    Invalid(Vec<FieldProblem>),
+    /// The address has an account.
+    #[error("the address has an account already")]
+    EmailTaken,
+    /// The token from a mail is unknown, used or expired.
+    #[error("the token is not good")]
+    TokenInvalid,
+    /// The address is verified already.
+    #[error("the address is verified already")]
+    AlreadyVerified,
+    /// Too many tries.
+    #[error("too many tries")]
+    Throttled {
+        /// When the next one is heard.
+        retry_after: Duration,
+    },
+    /// Too much to do: try again.
+    #[error("overloaded")]
+    Overloaded,
+    /// The data can't be read or written.
+    #[error(transparent)]
+    Store(StoreError),
+    /// For the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl AccountService {
+    /// The task answers requests for new passwords and must run.
+    pub fn new(parts: AccountParts, config: &AccountsConfig) -> (Self, RecoveryTask) {
+        let (recovery, waiting) = recovery::queue();
+        let mails = Allowance::per_hour(config.mails_per_hour);
+        let service = Self(Arc::new(Inner {
+            store: parts.store,
+            clock: parts.clock,
+            passwords: parts.passwords,
+            logins: parts.logins,
+            mail: parts.mail,
+            changes: parts.changes,
+            public_url: parts.public_url,
+            registrations: Throttle::new(
+                Allowance::per_hour(config.registrations_per_hour),
+                THROTTLE_CAPACITY,
+            ),
+            mails_by_client: Throttle::new(
+                Allowance {
+                    burst: mails.burst * 10,
+                    refill: mails.refill / 10,
+                },
+                THROTTLE_CAPACITY,
+            ),
+            mails_by_address: Throttle::new(mails, THROTTLE_CAPACITY),
+            recovery,
+        }));
+        let task = RecoveryTask::new(waiting, service.clone());
+        (service, task)
+    }
+
+    /// Where customers reach us.
+    pub fn public_url(&self) -> &PublicUrl {
+        &self.0.public_url
+    }
+
+    /// Makes an account on the first plan with its free bytes, and mails the link that verifies its address.
+    pub async fn register(&self, form: Registration, client: IpAddr) -> Result<Account, AccountError> {
+        let inner = &*self.0;
+        let mut problems = Vec::new();
+        let email = keep(form.email.parse::<EmailAddress>(), &mut problems);
+        let password = keep(NewPassword::parse("password", form.password), &mut problems);
+        let first_name = keep(
+            line("firstName", "First name", &form.first_name, 2, 100),
+            &mut problems,
+        );
+        let last_name = keep(
+            line("lastName", "Last name", &form.last_name, 2, 100),
+            &mut problems,
+        );
+        let company = keep(
+            line(
+                "company",
+                "Company",
+                form.company.as_deref().unwrap_or_default(),
+                0,
+                255,
+            ),
+            &mut problems,
+        );
+        let (Some(email), Some(password), Some(first_name), Some(last_name), Some(company)) =
+            (email, password, first_name, last_name, company)
+        else {
+            return Err(AccountError::Invalid(problems));
+        };
+        let now = inner.clock.now();
+        inner
+            .registrations
+            .take(&client_network(client), now)
+            .map_err(throttled)?;
+        // Before the hash, which is what costs.
+        if inner.store.account_by_email(email.as_str()).await?.is_some() {
+            return Err(AccountError::EmailTaken);
+        }
+        let account = inner
+            .store
+            .create_account(NewAccount {
+                id: AccountId::new(),
+                email: email.to_string(),
+                password_hash: inner.passwords.hash(password).await?,
+                first_name,
+                last_name,
+                company: Some(company).filter(|company| !company.is_empty()),
+                role: Role::Customer,
+                email_verified: false,
+                plan: first_plan(&*inner.store).await?,
+                bonus_bytes: BONUS_BYTES,
+                now,
+            })
+            .await?;
+        if let Err(error) = self.mail_verification(&account, templates::welcome).await {
+            // The account stands; its owner can ask for the mail again.
+            tracing::warn!(account.id = %account.id, %error, "verification mail not queued");
+        }
+        Ok(account)
+    }
+
+    /// Uses up the token of a verification mail: the address is its account's, and the proxy opens.
+    pub async fn verify_email(&self, token: &str) -> Result<AccountId, AccountError> {
+        let inner = &*self.0;
+        let account = inner
+            .store
+            .verify_email(&token_hash(token), inner.clock.now())
+            .await?
+            .ok_or(AccountError::TokenInvalid)?;
+        inner.changes.account_changed(account);
+        Ok(account)
+    }
+
+    /// Whether the token of a mail is good, without using it up.
+    pub async fn check_mail_token(&self, purpose: MailTokenPurpose, token: &str) -> Result<(), AccountError> {
+        let inner = &*self.0;
+        let account = inner
+            .store
+            .mail_token(purpose, &token_hash(token), inner.clock.now())
+            .await?;
+        account.map(|_| ()).ok_or(AccountError::TokenInvalid)
+    }
+
+    /// Mails the link that verifies the address once more; earlier links stop working.
+    pub async fn resend_verification(&self, account: &Account) -> Result<(), AccountError> {
+        if account.email_verified {
+            return Err(AccountError::AlreadyVerified);
+        }
+        self.0
+            .mails_by_address
+            .take(&account.email.to_ascii_lowercase(), self.0.clock.now())
+            .map_err(throttled)?;
+        self.mail_verification(account, templates::verification).await
+    }
+
+    /// The account with its plan and balance.
+    pub async fn profile(&self, account: Account) -> Result<Profile, AccountError> {
+        let store = &*self.0.store;
+        let (plan, balance) = tokio::try_join!(store.plan_of(account.id), store.balance(account.id))?;
+        Ok(Profile {
+            account,
+            plan,
+            balance,
+        })
+    }
+
+    /// Sets a new password for whoever knows the current one. Ends the account's logins everywhere.
+    pub async fn change_password(
+        &self,
+        account: &Account,
+        current: Secret,
+        new: Secret,
+        client: IpAddr,
+    ) -> Result<(), AccountError> {
+        let inner = &*self.0;
+        let new =
+            NewPassword::parse("newPassword", new).map_err(|problem| AccountError::Invalid(vec![problem]))?;
+        let now = inner.clock.now();
+        let tried = inner
+            .logins
+            .take_tries(&account.email.to_ascii_lowercase(), client, now)?;
+        let stored = inner.store.password_hash(account.id).await?;
+        if !inner.passwords.matches(current, stored).await? {
+            let problem = FieldProblem::new("currentPassword", "Current password is wrong");
+            return Err(AccountError::Invalid(vec![problem]));
+        }
+        inner.logins.give_tries_back(&tried);
+        let hash = inner.passwords.hash(new).await?;
+        inner.store.set_password(account.id, &hash, now).await?;
+        Ok(())
+    }
+
+    /// Asks for a mail with a link to set a new password.
+    ///
+    /// The answer is the same, after the same work, whether the address has an account or not: what differs happens later,
+    /// in [`RecoveryTask`].
+    pub fn forgot_password(&self, email: &str, client: IpAddr) -> Result<(), AccountError> {
+        let inner = &*self.0;
+        let email = email
+            .parse::<EmailAddress>()
+            .map_err(|problem| AccountError::Invalid(vec![problem]))?;
+        let now = inner.clock.now();
+        inner
+            .mails_by_client
+            .take(&client_network(client), now)
+            .map_err(throttled)?;
+        inner
+            .mails_by_address
+            .take(&email.folded(), now)
+            .map_err(throttled)?;
+        inner.recovery.push(email).map_err(|_| AccountError::Overloaded)
+    }
+
+    /// Uses up the token of a reset mail and sets the password. Ends the account's logins everywhere.
+    pub async fn reset_password(&self, token: &str, new: Secret) -> Result<(), AccountError> {
+        let inner = &*self.0;
+        let new =
+            NewPassword::parse("password", new).map_err(|problem| AccountError::Invalid(vec![problem]))?;
+        // Before the hash, which is what costs; the store decides again, and once only.
+        self.check_mail_token(MailTokenPurpose::ResetPassword, token)
+            .await?;
+        let hash = inner.passwords.hash(new).await?;
+        inner
+            .store
+            .reset_password(&token_hash(token), &hash, inner.clock.now())
+            .await?
+            .ok_or(AccountError::TokenInvalid)?;
+        Ok(())
+    }
+
+    async fn mail_verification(&self, account: &Account, template: Template) -> Result<(), AccountError> {
+        let token = self
+            .mail_token(account.id, MailTokenPurpose::VerifyEmail, VERIFY_LIFETIME)
+            .await?;
+        self.mail_link(
+            account,
+            template,
+            &format!("/api/auth/verify-email?token={}", token.expose()),
+        )
+    }
+
+    async fn mail_reset(&self, account: &Account) -> Result<(), AccountError> {
+        let token = self
+            .mail_token(account.id, MailTokenPurpose::ResetPassword, RESET_LIFETIME)
+            .await?;
+        let path = format!("/api/auth/reset-password?token={}", token.expose());
+        self.mail_link(account, templates::password_reset, &path)
+    }
+
+    /// To the address on file, never to one that a request spelled.
+    fn mail_link(&self, account: &Account, template: Template, path: &str) -> Result<(), AccountError> {
+        let to = account
+            .email
+            .parse()
+            .map_err(|problem| AccountError::Invalid(vec![problem]))?;
+        let mail = template(&to, &account.first_name, &self.0.public_url.join(path));
+        self.0.mail.push(mail).map_err(|_| AccountError::Overloaded)
+    }
+
+    async fn mail_token(
+        &self,
+        account: AccountId,
+        purpose: MailTokenPurpose,
+        lifetime: Duration,
+    ) -> Result<Secret, AccountError> {
+        let inner = &*self.0;
+        let token = Secret::random::<32>("");
+        let now = inner.clock.now();
+        inner
+            .store
+            .create_mail_token(
+                account,
+                purpose,
+                &token_hash(token.expose()),
+                now,
+                now.plus(lifetime),
+            )
+            .await?;
+        Ok(token)
+    }
+}
+
+/// An account made on the server's own command line.
+#[derive(Clone, Debug)]
+pub struct CommandLineAccount {
+    /// Login address.
+    pub email: String,
+    /// None: one is made up and shown.
+    pub password: Option<Secret>,
+    /// Whether it sees the whole platform.
+    pub is_admin: bool,
+    /// Whether its address counts as verified.
+    pub is_verified: bool,
+}
+
+/// An account from the command line, with its password if that was made up: shown this once.
+#[derive(Clone, Debug)]
+pub struct CreatedAccount {
+    /// The account.
+    pub account: Account,
+    /// 128 random bits in hex.
+    pub generated_password: Option<Secret>,
+}
+
+/// Makes an account for the operator, with the same plan and free bytes as any other. Sends no mail.
+pub async fn create_from_command_line(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    passwords: &Passwords,
+    wanted: CommandLineAccount,
+) -> Result<CreatedAccount, AccountError> {
+    let invalid = |problem| AccountError::Invalid(vec![problem]);
+    let email: EmailAddress = wanted.email.parse().map_err(invalid)?;
+    let generated_password = wanted.password.is_none().then(|| Secret::random::<16>(""));
+    let password = wanted.password.or_else(|| generated_password.clone());
+    let password = password.ok_or_else(|| AccountError::Internal("no password".to_owned()))?;
+    let password = NewPassword::parse("password", password).map_err(invalid)?;
+    let now: Timestamp = clock.now();
+    let account = store
+        .create_account(NewAccount {
+            id: AccountId::new(),
+            password_hash: passwords.hash(password).await?,
+            first_name: email.local().to_owned(),
+            last_name: String::new(),
+            email: email.to_string(),
+            company: None,
+            role: if wanted.is_admin {
+                Role::Admin
+            } else {
+                Role::Customer
+            },
+            email_verified: wanted.is_verified,
+            plan: first_plan(store).await?,
+            bonus_bytes: BONUS_BYTES,
+            now,
+        })
+        .await?;
+    Ok(CreatedAccount {
+        account,
+        generated_password,
+    })
+}
+
+async fn first_plan(store: &dyn Store) -> Result<PlanId, AccountError> {
+    let plans = store.plans().await?;
+    let first = plans.into_iter().find(|plan| plan.name == FIRST_PLAN);
+    first
+        .map(|plan| plan.id)
+        .ok_or_else(|| AccountError::Internal(format!("there is no plan {FIRST_PLAN}")))
+}
+
+fn throttled(retry_after: Duration) -> AccountError {
+    AccountError::Throttled { retry_after }
+}
+
+impl From<StoreError> for AccountError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { what: "email" } => Self::EmailTaken,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<PasswordError> for AccountError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Overloaded => Self::Overloaded,
+            PasswordError::Failed(reason) => Self::Internal(reason),
+        }
+    }
+}
+
+impl From<LoginError> for AccountError {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Throttled { retry_after } => Self::Throttled { retry_after },
+            LoginError::Overloaded => Self::Overloaded,
+            LoginError::Store(error) => Self::from(error),
+            LoginError::InvalidCredentials | LoginError::NotActive => Self::TokenInvalid,
+            LoginError::Internal(reason) => Self::Internal(reason),
+        }
+    }
+}

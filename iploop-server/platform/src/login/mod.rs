@@ -1,0 +1,390 @@
+//! Signing in and out, and what a signed-in request may claim.
+//!
+//! A login is a signed token of 24 hours. It ends earlier by sign-out, by a new password, and with the account. The
+//! browser carries it in a cookie and proves by a second token (against cross-site requests) that its own page asks.
+
+mod jwt;
+mod revoked;
+mod signing;
+pub(crate) mod throttle;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::account::{Account, AccountStatus};
+use crate::accounts::email::EmailAddress;
+use crate::accounts::password::{PasswordError, Passwords};
+use crate::clock::{Clock, Timestamp};
+use crate::ids::AccountId;
+use crate::secret::Secret;
+use crate::store::{Store, StoreError};
+use jwt::{Claims, JwtError};
+use revoked::Revoked;
+pub use signing::{SigningSecret, SigningSecretError};
+use throttle::{Allowance, Throttle, client_network};
+
+/// How long a login lasts (PRD 4.5).
+pub const LOGIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long after a sign-out at another API process this one still accepts the token, at most.
+const REFRESH: Duration = Duration::from_secs(15);
+/// Entries of each throttle's table.
+const THROTTLE_CAPACITY: usize = 65_536;
+
+/// The `[login]` section.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoginConfig {
+    /// File of the secret that signs login tokens; default: `login-secret` in the data folder. API processes that serve the
+    /// same customers share it.
+    pub secret_file: Option<PathBuf>,
+    /// Tries an hour and client network (an IPv4 address, an IPv6 /64) before it has to wait; right ones do not count.
+    pub tries_per_hour: TriesPerHour,
+}
+
+/// How many wrong passwords an hour are heard.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TriesPerHour {
+    /// From one client network, for all accounts.
+    pub client: u32,
+    /// For one account, from all networks. More than `account_and_client`, so that one stranger can't lock an owner out.
+    pub account: u32,
+    /// For one account from one client network.
+    pub account_and_client: u32,
+}
+
+impl Default for TriesPerHour {
+    fn default() -> Self {
+        Self {
+            client: 120,
+            account: 60,
+            account_and_client: 15,
+        }
+    }
+}
+
+/// Issues and checks logins. Clones share one state.
+#[derive(Clone)]
+pub struct Logins(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    passwords: Passwords,
+    secret: SigningSecret,
+    revoked: Revoked,
+    by_client: Throttle<IpAddr>,
+    by_account: Throttle<String>,
+    by_both: Throttle<(String, IpAddr)>,
+}
+
+/// A fresh login: for the answer to the one who signed in, nothing else.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// Who.
+    pub account: Account,
+    /// The signed token.
+    pub token: Secret,
+    /// What a page sends along with the cookie on requests that change something.
+    pub csrf_token: String,
+    /// When the token stops working by itself.
+    pub expires_at: Timestamp,
+}
+
+/// A request's proof of who sent it, checked.
+#[derive(Clone, Debug)]
+pub struct LoginSession {
+    /// Who, as the database knows the account now.
+    pub account: Account,
+    /// When it ends by itself.
+    pub expires_at: Timestamp,
+    token_id: Uuid,
+}
+
+/// Why somebody could not sign in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// Address or password is wrong; which one is not said.
+    #[error("invalid email or password")]
+    InvalidCredentials,
+    /// Right password, but the account is suspended.
+    #[error("the account is not active")]
+    NotActive,
+    /// Too many wrong ones.
+    #[error("too many tries")]
+    Throttled {
+        /// When the next one is heard.
+        retry_after: Duration,
+    },
+    /// Too many password checks at the same time.
+    #[error("overloaded")]
+    Overloaded,
+    /// The data can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// For the log.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// Why a token does not prove anything.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// Not one of ours, or of an account that is gone.
+    #[error("the token is not valid")]
+    Invalid,
+    /// Its time is over.
+    #[error("the token has expired")]
+    Expired,
+    /// Signed out, or the password was changed since.
+    #[error("the token was revoked")]
+    Revoked,
+    /// The account is suspended.
+    #[error("the account is not active")]
+    NotActive,
+    /// The data can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Logins {
+    /// Reads what was revoked before the start.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        passwords: Passwords,
+        secret: SigningSecret,
+        config: &LoginConfig,
+    ) -> Result<(Self, LoginTask), StoreError> {
+        let tries = config.tries_per_hour;
+        let throttle = |tries| Allowance::per_hour(tries);
+        let logins = Self(Arc::new(Inner {
+            store,
+            clock,
+            passwords,
+            secret,
+            revoked: Revoked::default(),
+            by_client: Throttle::new(throttle(tries.client), THROTTLE_CAPACITY),
+            by_account: Throttle::new(throttle(tries.account), THROTTLE_CAPACITY),
+            by_both: Throttle::new(throttle(tries.account_and_client), THROTTLE_CAPACITY),
+        }));
+        logins.0.refresh().await?;
+        let task = LoginTask(logins.clone());
+        Ok((logins, task))
+    }
+
+    /// Checks address and password. Takes as long for an unknown address as for a wrong password.
+    pub async fn sign_in(
+        &self,
+        email: &str,
+        password: Secret,
+        client: IpAddr,
+    ) -> Result<SignedIn, LoginError> {
+        let inner = &*self.0;
+        let now = inner.clock.now();
+        let address = email.parse::<EmailAddress>().ok();
+        let name = address.as_ref().map_or_else(String::new, EmailAddress::folded);
+        let tried = self.take_tries(&name, client, now)?;
+
+        let found = match &address {
+            Some(address) => inner.store.account_by_email(address.as_str()).await?,
+            None => None,
+        };
+        let (account, stored) = found.unzip();
+        if !inner.passwords.matches(password, stored.clone()).await? {
+            return Err(LoginError::InvalidCredentials);
+        }
+        let (Some(mut account), Some(stored)) = (account, stored) else {
+            return Err(LoginError::InvalidCredentials);
+        };
+        match account.status {
+            AccountStatus::Active => {}
+            AccountStatus::Suspended => return Err(LoginError::NotActive),
+            AccountStatus::Deleted => return Err(LoginError::InvalidCredentials),
+        }
+        self.give_tries_back(&tried);
+        inner.store.touch_login(account.id, now).await?;
+        account.last_login_at = Some(now);
+        self.issue_for(account, &stored)
+    }
+
+    /// A login for an account that just proved itself otherwise: by registering, or by changing its password.
+    pub async fn issue(&self, account: Account) -> Result<SignedIn, LoginError> {
+        let stored = self
+            .0
+            .store
+            .password_hash(account.id)
+            .await?
+            .ok_or(LoginError::InvalidCredentials)?;
+        self.issue_for(account, &stored)
+    }
+
+    /// Whose request it is.
+    pub async fn authenticate(&self, token: &str) -> Result<LoginSession, SessionError> {
+        let inner = &*self.0;
+        let claims = jwt::verify(token, &inner.secret, inner.clock.now()).map_err(|error| match error {
+            JwtError::Invalid => SessionError::Invalid,
+            JwtError::Expired => SessionError::Expired,
+        })?;
+        if inner.revoked.contains(claims.jti) {
+            return Err(SessionError::Revoked);
+        }
+        let (account, stored) = tokio::try_join!(
+            inner.store.account(claims.sub),
+            inner.store.password_hash(claims.sub)
+        )?;
+        let (Some(account), Some(stored)) = (account, stored) else {
+            return Err(SessionError::Invalid);
+        };
+        match account.status {
+            AccountStatus::Active => {}
+            AccountStatus::Suspended => return Err(SessionError::NotActive),
+            AccountStatus::Deleted => return Err(SessionError::Invalid),
+        }
+        if claims.pwd != inner.fingerprint(&stored) {
+            return Err(SessionError::Revoked);
+        }
+        Ok(LoginSession {
+            account,
+            expires_at: claims.expires_at(),
+            token_id: claims.jti,
+        })
+    }
+
+    /// Ends a login: here at once, at other API processes within 15 seconds.
+    pub async fn sign_out(&self, session: &LoginSession) -> Result<(), LoginError> {
+        let inner = &*self.0;
+        inner
+            .revoked
+            .add(session.token_id, session.expires_at, inner.clock.now())
+            .map_err(|_| LoginError::Overloaded)?;
+        inner
+            .store
+            .revoke_login(&session.token_id.to_string(), session.expires_at)
+            .await?;
+        Ok(())
+    }
+
+    /// The token that a page of this session sends along on requests that change something.
+    pub fn csrf_token(&self, session: &LoginSession) -> String {
+        self.0.csrf_token(session.token_id)
+    }
+
+    /// Whether `token` is the session's, in constant time.
+    pub fn is_csrf_token(&self, session: &LoginSession, token: &str) -> bool {
+        self.0.secret.is_tag("csrf", &session.token_id.to_string(), token)
+    }
+
+    /// Counts a try at an account's password, as signing in does; a success is given back by [`Logins::give_tries_back`].
+    pub(crate) fn take_tries(&self, name: &str, client: IpAddr, now: Timestamp) -> Result<Tried, LoginError> {
+        let throttled = |retry_after| LoginError::Throttled { retry_after };
+        let tried = Tried {
+            name: name.to_owned(),
+            client: client_network(client),
+        };
+        let inner = &*self.0;
+        inner.by_client.take(&tried.client, now).map_err(throttled)?;
+        inner
+            .by_both
+            .take(&(tried.name.clone(), tried.client), now)
+            .map_err(throttled)?;
+        inner.by_account.take(&tried.name, now).map_err(throttled)?;
+        Ok(tried)
+    }
+
+    pub(crate) fn give_tries_back(&self, tried: &Tried) {
+        self.0.by_client.give_back(&tried.client);
+        self.0.by_both.give_back(&(tried.name.clone(), tried.client));
+        self.0.by_account.give_back(&tried.name);
+    }
+
+    fn issue_for(&self, account: Account, stored: &str) -> Result<SignedIn, LoginError> {
+        let inner = &*self.0;
+        let claims = Claims::new(
+            account.id,
+            inner.fingerprint(stored),
+            inner.clock.now(),
+            LOGIN_LIFETIME,
+        );
+        let token =
+            jwt::sign(&claims, &inner.secret).map_err(|error| LoginError::Internal(error.to_string()))?;
+        let csrf_token = inner.csrf_token(claims.jti);
+        Ok(SignedIn {
+            account,
+            token,
+            csrf_token,
+            expires_at: claims.expires_at(),
+        })
+    }
+}
+
+impl Inner {
+    async fn refresh(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let rows = self.store.revoked_logins(now).await?;
+        self.revoked.merge(rows, now);
+        Ok(())
+    }
+
+    fn csrf_token(&self, token_id: Uuid) -> String {
+        self.secret.tag("csrf", &token_id.to_string())
+    }
+
+    /// Changes with the password; says nothing about it, nor about its hash.
+    fn fingerprint(&self, password_hash: &str) -> String {
+        let mut tag = self.secret.tag("password", password_hash);
+        tag.truncate(16);
+        tag
+    }
+}
+
+/// Tries that were counted.
+pub(crate) struct Tried {
+    name: String,
+    client: IpAddr,
+}
+
+/// Reads every 15 seconds what other API processes revoked.
+pub struct LoginTask(Logins);
+
+impl LoginTask {
+    /// Runs until `shutdown`.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn run(self, shutdown: CancellationToken) {
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(REFRESH))
+            .await
+            .is_some()
+        {
+            if let Err(error) = self.0.0.refresh().await {
+                tracing::warn!(%error, "revoked logins could not be read; those known stay refused");
+            }
+        }
+    }
+}
+
+impl From<PasswordError> for LoginError {
+    fn from(error: PasswordError) -> Self {
+        match error {
+            PasswordError::Overloaded => Self::Overloaded,
+            PasswordError::Failed(reason) => Self::Internal(reason),
+        }
+    }
+}
+
+impl LoginSession {
+    /// Whose it is.
+    pub fn account_id(&self) -> AccountId {
+        self.account.id
+    }
+}

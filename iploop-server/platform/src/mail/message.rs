@@ -1,0 +1,51 @@
+//! A mail as RFC 5322 text.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use lettre::Message;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::mail::{Mail, MailConfigError, MailError};
+
+/// Who sends, and when.
+pub(super) struct Sender {
+    from: Mailbox,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sender {
+    pub(super) fn parse(from: &str, clock: Arc<dyn Clock>) -> Result<Self, MailConfigError> {
+        let from = from.parse().map_err(|_| MailConfigError::From)?;
+        Ok(Self { from, clock })
+    }
+
+    /// The mail with its headers, in both forms.
+    pub(super) fn message(&self, mail: &Mail) -> Result<Message, MailError> {
+        let address = mail.to.as_str().parse().map_err(permanent)?;
+        let millis = u64::try_from(self.clock.now().as_millis()).unwrap_or(0);
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(Some(mail.to_name.clone()), address))
+            .subject(&mail.subject)
+            .date(SystemTime::UNIX_EPOCH + Duration::from_millis(millis))
+            .message_id(Some(format!("<{}@{}>", Uuid::now_v7(), self.from.email.domain())))
+            // RFC 3834: no out-of-office answers to this one.
+            .raw_header(HeaderValue::new(
+                HeaderName::new_from_ascii_str("Auto-Submitted"),
+                "auto-generated".to_owned(),
+            ))
+            .multipart(MultiPart::alternative_plain_html(
+                mail.text.clone(),
+                mail.html.clone(),
+            ))
+            .map_err(permanent)
+    }
+}
+
+fn permanent(error: impl std::fmt::Display) -> MailError {
+    MailError::Permanent(error.to_string())
+}

@@ -1,0 +1,122 @@
+//! Mail to customers: written by templates, queued, sent by SMTP or into a folder.
+
+mod file;
+mod message;
+mod queue;
+mod smtp;
+pub(crate) mod templates;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use crate::accounts::email::EmailAddress;
+use crate::clock::Clock;
+use crate::secret::Secret;
+use file::FileMailer;
+use message::Sender;
+pub use queue::{MailQueue, MailQueueFull, MailTask};
+use smtp::SmtpMailer;
+
+/// The `[mail]` section.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MailConfig {
+    /// Who sends, as `IPLoop <no-reply@example.com>`. Required with `smtp_url`.
+    pub from: Option<String>,
+    /// `smtps://user:password@host` (TLS) or `smtp://user:password@host:587?tls=required` (STARTTLS). Without it mails
+    /// are written as `.eml` files into the data folder's `outbox/`.
+    pub smtp_url: Option<Secret>,
+}
+
+/// One mail to one person.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mail {
+    /// The address.
+    pub to: EmailAddress,
+    /// The person's name.
+    pub to_name: String,
+    /// The subject.
+    pub subject: String,
+    /// The plain text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+}
+
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mail")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hands one mail over: to a mail server, or to a folder.
+#[async_trait]
+pub trait Mailer: Send + Sync + 'static {
+    /// Returns when the other side has taken responsibility for the mail.
+    async fn send(&self, mail: &Mail) -> Result<(), MailError>;
+}
+
+/// Why a mail was not handed over.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MailError {
+    /// Trying again later may help.
+    #[error("mail not taken for now: {0}")]
+    Transient(String),
+    /// It will never be taken.
+    #[error("mail refused: {0}")]
+    Permanent(String),
+}
+
+/// Why the `[mail]` section can't be used. Never shows the password in `smtp_url`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MailConfigError {
+    /// `from` is missing or malformed.
+    #[error("mail.from: write it as \"IPLoop <no-reply@example.com>\"")]
+    From,
+    /// `smtp_url` is malformed.
+    #[error(
+        "mail.smtp_url: write it as smtps://user:password@host or smtp://user:password@host:587?tls=required"
+    )]
+    SmtpUrl,
+    /// The outbox can't be made.
+    #[error("{path}: {source}")]
+    Outbox {
+        /// The folder.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Opens the configured way out, with a queue before it. Nothing is sent until [`MailTask::run`].
+pub fn open(
+    config: &MailConfig,
+    data: &Path,
+    clock: Arc<dyn Clock>,
+) -> Result<(MailQueue, MailTask), MailConfigError> {
+    let mailer: Arc<dyn Mailer> = match &config.smtp_url {
+        Some(url) => {
+            let from = config.from.as_deref().ok_or(MailConfigError::From)?;
+            Arc::new(SmtpMailer::new(url, Sender::parse(from, clock)?)?)
+        }
+        None => {
+            let from = config
+                .from
+                .as_deref()
+                .unwrap_or("IPLoop <no-reply@iploop.invalid>");
+            Arc::new(FileMailer::open(
+                &data.join("outbox"),
+                Sender::parse(from, clock)?,
+            )?)
+        }
+    };
+    Ok(queue::start(mailer))
+}

@@ -1,0 +1,136 @@
+//! The texts of our mails.
+
+use crate::accounts::email::EmailAddress;
+use crate::mail::Mail;
+
+/// Welcome, with the link that verifies the address.
+pub(crate) fn welcome(to: &EmailAddress, name: &str, link: &str) -> Mail {
+    letter(
+        to,
+        name,
+        "Welcome to IPLoop: please verify your email",
+        &[
+            "thank you for registering.",
+            "Please confirm that this address is yours; the proxy opens once you did.",
+        ],
+        ("Verify my email", link),
+        &[
+            "The link works once, for 24 hours.",
+            "If you did not register, ignore this mail.",
+        ],
+    )
+}
+
+/// The link that verifies the address, asked for again.
+pub(crate) fn verification(to: &EmailAddress, name: &str, link: &str) -> Mail {
+    letter(
+        to,
+        name,
+        "Please verify your email",
+        &[
+            "here is the link you asked for. It confirms that this address is yours; earlier links no longer work.",
+        ],
+        ("Verify my email", link),
+        &[
+            "The link works once, for 24 hours.",
+            "If you did not ask for it, ignore this mail.",
+        ],
+    )
+}
+
+/// The link that allows a new password.
+pub(crate) fn password_reset(to: &EmailAddress, name: &str, link: &str) -> Mail {
+    letter(
+        to,
+        name,
+        "Set a new IPLoop password",
+        &["somebody asked to set a new password for your account."],
+        ("Set a new password", link),
+        &[
+            "The link works once, for one hour.",
+            "If that was not you, ignore this mail: your password stays as it is.",
+        ],
+    )
+}
+
+/// The same letter as text and as HTML.
+fn letter(
+    to: &EmailAddress,
+    name: &str,
+    subject: &str,
+    before: &[&str],
+    (action, link): (&str, &str),
+    after: &[&str],
+) -> Mail {
+    let greeting = if name.is_empty() {
+        "Hello,".to_owned()
+    } else {
+        format!("Hello {name},")
+    };
+    let mut text = format!("{greeting}\n\n");
+    let mut html = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title></head>\
+         <body style=\"font-family:sans-serif;line-height:1.5;max-width:36em\"><p>{}</p>",
+        escape(subject),
+        escape(&greeting)
+    );
+    for paragraph in before {
+        text.push_str(&format!("{paragraph}\n\n"));
+        html.push_str(&format!("<p>{}</p>", escape(paragraph)));
+    }
+    text.push_str(&format!("{action}:\n{link}\n\n"));
+    html.push_str(&format!(
+        "<p><a href=\"{}\">{}</a></p>",
+        escape(link),
+        escape(action)
+    ));
+    for paragraph in after {
+        text.push_str(&format!("{paragraph}\n"));
+        html.push_str(&format!("<p>{}</p>", escape(paragraph)));
+    }
+    text.push_str("\nIPLoop\n");
+    html.push_str("<p>IPLoop</p></body></html>");
+    Mail {
+        to: to.clone(),
+        to_name: name.to_owned(),
+        subject: subject.to_owned(),
+        text,
+        html,
+    }
+}
+
+/// Text for HTML content and quoted attributes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_carry_the_link_and_html_never_a_name_as_markup() {
+        let to = "ada@example.com".parse().unwrap();
+        for mail in [
+            welcome(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            verification(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            password_reset(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+        ] {
+            assert!(mail.text.contains("\nhttps://h/x?a=1&b=2\n"));
+            assert!(mail.html.contains("href=\"https://h/x?a=1&amp;b=2\""));
+            assert!(mail.html.contains("Hello &lt;b&gt;Ada&quot;&#39;&lt;/b&gt;,"));
+            assert!(!mail.html.contains("<b>"));
+        }
+    }
+}

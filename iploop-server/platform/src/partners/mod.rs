@@ -1,0 +1,62 @@
+//! Partners: who they are, and the key their devices register with.
+
+use crate::accounts::email::EmailAddress;
+use crate::api_key::ApiKeyHash;
+use crate::clock::Clock;
+use crate::field::{self, FieldProblem};
+use crate::ids::PartnerId;
+use crate::keys::key_prefix;
+use crate::partner::{NewPartner, Partner};
+use crate::secret::Secret;
+use crate::store::{Store, StoreError};
+
+/// A partner's share unless agreed otherwise, in basis points (PRD 6.9).
+pub const DEFAULT_REVENUE_SHARE_BP: u32 = 7_000;
+
+/// A new partner with its key, which is shown this once.
+#[derive(Clone, Debug)]
+pub struct CreatedPartner {
+    /// The partner.
+    pub partner: Partner,
+    /// `iplp_` and 48 hex digits.
+    pub key: Secret,
+}
+
+/// Why a partner could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartnerError {
+    /// A field can't be accepted.
+    #[error("{}: {}", .0.field, .0.message)]
+    Invalid(FieldProblem),
+    /// The data can't be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes a partner with a fresh key.
+pub async fn create(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    name: &str,
+    email: Option<&str>,
+) -> Result<CreatedPartner, PartnerError> {
+    let name = field::line("name", "Name", name, 1, 100).map_err(PartnerError::Invalid)?;
+    let email = email
+        .map(str::parse::<EmailAddress>)
+        .transpose()
+        .map_err(PartnerError::Invalid)?;
+    let key = Secret::random::<24>("iplp_");
+    let partner = store
+        .create_partner(NewPartner {
+            id: PartnerId::new(),
+            name,
+            email: email.map(|email| email.to_string()),
+            key_hash: ApiKeyHash::of(key.expose()),
+            key_prefix: key_prefix(&key),
+            revenue_share_bp: DEFAULT_REVENUE_SHARE_BP,
+            now: clock.now(),
+        })
+        .await?;
+    Ok(CreatedPartner { partner, key })
+}
