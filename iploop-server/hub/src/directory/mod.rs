@@ -1,0 +1,544 @@
+//! The directory of live nodes: who is there, where, how busy, and a fitting one in constant time.
+//!
+//! Pure: no task, clock or randomness of its own. A choice draws two fitting nodes and takes the one with fewer streams for
+//! its quality, which keeps load even without looking at everyone (the power of two choices). Draws come from the
+//! narrowest set that holds every fitting node: sets exist by country, by region, city and postal code in it, by
+//! autonomous system and provider in it, and by region and city with autonomous system. What the sets do not cover
+//! (connection, device type, excluded countries, avoided exits, two narrow wishes at once) is tested draw by draw.
+//!
+//! A choice looks at [`MAX_DRAWS`] random nodes of that set and then, if none fitted, at [`MAX_SCAN`] in a row from a random
+//! place. So [`NoChoice::NoExit`] is exact while the set has at most [`MAX_SCAN`] members; in a larger one, a wish that a share
+//! `p` of it fulfils is missed about once in `e^(4096 p)` tries: 1 in 60 where one node in a thousand fits.
+//!
+//! Only nodes that can take a stream are in the sets: a paused one, and one with as many streams as it allows, is known
+//! ([`Directory::get`]) and not chosen.
+
+mod census;
+mod index;
+mod names;
+mod slab;
+mod wish;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use iploop_platform::exits::{Exit, OrElse};
+use iploop_platform::ids::NodeId;
+use iploop_platform::network::{CountryPresence, NetworkStats};
+use iploop_protocol::targeting::{ConnectionType, CountryCode, DeviceType, FoldedName, PostalCode};
+use rand::{Rng, RngExt};
+
+use census::Census;
+use index::{Index, NOWHERE, Slot, Standing, Traits};
+use names::{Names, Symbol};
+use slab::Slab;
+pub use wish::Wish;
+use wish::{Fit, Pools, Resolved};
+
+/// Random nodes looked at for one choice.
+pub const MAX_DRAWS: usize = 32;
+
+/// Nodes looked at in a row when no random one fitted: 50 to 100 µs at most.
+pub const MAX_SCAN: usize = 4096;
+
+/// Nodes behind one public address that are looked at for a sticky session whose own node is gone.
+pub const MAX_NEIGHBOURS: usize = 64;
+
+/// Open streams that one customer may have on one node (`policy-destinations`, section 5).
+pub const MAX_STREAMS_PER_CUSTOMER: u32 = 64;
+
+/// Quality below which a node is not avoided any further: without it, one bad hour would be for ever.
+const QUALITY_FLOOR: u64 = 10;
+
+/// One connection of one node. A later connection of the same node has another key; an old key names nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NodeKey {
+    slot: Slot,
+    generation: u32,
+}
+
+/// What the directory needs to know of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeFacts<'a> {
+    /// Who and where it is. Names are folded as those of wishes are.
+    pub exit: &'a Exit,
+    /// The code of its region (`FL`), by which it is found as well as by the name.
+    pub region_code: Option<&'a str>,
+    /// Streams it takes at the same time.
+    pub max_streams: u32,
+    /// 0 to 100.
+    pub quality: u8,
+    /// Whether it takes streams now.
+    pub sharing: bool,
+}
+
+/// Why nobody was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoChoice {
+    /// No node that can take a stream fits.
+    NoExit,
+    /// Some fit, but each is among those to avoid.
+    NoOtherExit,
+    /// The sticky session's exit is gone, and nothing that may take its place is there.
+    SessionExitGone,
+}
+
+/// The live nodes, each with a handle of the caller's.
+#[derive(Debug)]
+pub struct Directory<T> {
+    nodes: Slab<T>,
+    by_node: HashMap<NodeId, Slot>,
+    /// The first of the nodes behind an address; they are linked.
+    by_ip: HashMap<IpAddr, Slot>,
+    names: Names,
+    index: Index,
+    census: Census,
+    /// Open streams of a customer on a connection; each is taken back by its own close, also after the node left.
+    claims: HashMap<(NodeKey, u64), u32>,
+}
+
+/// A live node.
+#[derive(Debug)]
+struct Entry<T> {
+    node: NodeId,
+    ip: IpAddr,
+    traits: Traits,
+    net: Option<ConnectionType>,
+    os: Option<DeviceType>,
+    max_streams: u32,
+    streams: u32,
+    /// [`u16::MAX`] until it is measured.
+    latency_ms: u16,
+    quality: u8,
+    sharing: bool,
+    standing: Standing,
+    /// Others behind the same address.
+    next: Option<NonZeroU32>,
+    previous: Option<NonZeroU32>,
+    handle: T,
+}
+
+impl<T> Default for Directory<T> {
+    fn default() -> Self {
+        Self {
+            nodes: Slab::default(),
+            by_node: HashMap::new(),
+            by_ip: HashMap::new(),
+            names: Names::default(),
+            index: Index::default(),
+            census: Census::default(),
+            claims: HashMap::new(),
+        }
+    }
+}
+
+impl<T> Directory<T> {
+    /// Adds a node. An earlier connection of it is taken out and handed back.
+    pub fn insert(&mut self, facts: &NodeFacts<'_>, handle: T) -> (NodeKey, Option<T>) {
+        let replaced = self
+            .by_node
+            .get(&facts.exit.node)
+            .copied()
+            .and_then(|slot| self.take(slot));
+        let place = &facts.exit.place;
+        let traits = Traits {
+            country: place.country.as_deref().and_then(CountryCode::parse),
+            region: self.hold_name(place.region.as_deref()),
+            region_code: self.hold_name(facts.region_code),
+            city: self.hold_name(place.city.as_deref()),
+            zip: self.hold_zip(place.zip.as_deref()),
+            isp: self.hold_name(place.isp.as_deref()),
+            asn: place.asn.and_then(NonZeroU32::new),
+        };
+        let entry = Entry {
+            node: facts.exit.node,
+            ip: facts.exit.ip,
+            traits,
+            net: facts.exit.net.as_deref().and_then(ConnectionType::parse),
+            os: facts.exit.os.as_deref().and_then(DeviceType::parse),
+            max_streams: facts.max_streams,
+            streams: 0,
+            quality: facts.quality.min(100),
+            latency_ms: u16::MAX,
+            sharing: facts.sharing,
+            standing: [NOWHERE; _],
+            next: None,
+            previous: None,
+            handle,
+        };
+        self.census.add(&entry, place.city.as_deref());
+        let key = self.nodes.insert(entry);
+        self.by_node.insert(facts.exit.node, key.slot);
+        self.join_neighbours(key.slot, facts.exit.ip);
+        self.relist(key.slot);
+        (key, replaced)
+    }
+
+    /// Takes a node out; none if it is not there any more.
+    pub fn remove(&mut self, key: NodeKey) -> Option<T> {
+        self.nodes.of(key)?;
+        self.take(key.slot)
+    }
+
+    /// Sets a node's quality, 0 to 100, and the round trip to it, if it was measured.
+    pub fn set_quality(&mut self, key: NodeKey, quality: u8, rtt: Option<Duration>) {
+        let Some(entry) = self.nodes.of_mut(key) else {
+            return;
+        };
+        if let Some(rtt) = rtt {
+            entry.latency_ms = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX - 1);
+        }
+        let quality = quality.min(100);
+        self.census.quality_changed(entry.quality, quality);
+        entry.quality = quality;
+    }
+
+    /// Says whether a node takes streams: false while its owner paused it or it drains.
+    pub fn set_sharing(&mut self, key: NodeKey, sharing: bool) {
+        let Some(entry) = self.nodes.of_mut(key) else {
+            return;
+        };
+        entry.sharing = sharing;
+        self.relist(key.slot);
+    }
+
+    /// Counts a stream that is about to be opened on a node; false if it has no room any more for this customer.
+    ///
+    /// Each true is undone by one [`Directory::close_stream`].
+    pub fn open_stream(&mut self, key: NodeKey, customer: u64) -> bool {
+        let Some(entry) = self.nodes.of_mut(key) else {
+            return false;
+        };
+        if !entry.sharing || entry.streams >= entry.max_streams {
+            return false;
+        }
+        let claim = self.claims.entry((key, customer)).or_default();
+        if *claim >= MAX_STREAMS_PER_CUSTOMER {
+            return false;
+        }
+        *claim += 1;
+        entry.streams += 1;
+        self.relist(key.slot);
+        true
+    }
+
+    /// Counts a stream that ended.
+    pub fn close_stream(&mut self, key: NodeKey, customer: u64) {
+        let Some(claim) = self.claims.get_mut(&(key, customer)) else {
+            return;
+        };
+        *claim -= 1;
+        if *claim == 0 {
+            self.claims.remove(&(key, customer));
+        }
+        if let Some(entry) = self.nodes.of_mut(key) {
+            entry.streams -= 1;
+            self.relist(key.slot);
+        }
+    }
+
+    /// Chooses a node that fits and has room.
+    ///
+    /// A preferred node comes first, then one behind the same address, then whatever may take its place. The choice is not a
+    /// claim: [`Directory::open_stream`] makes it one.
+    ///
+    /// # Errors
+    /// Why nobody was chosen; how far that can be relied on stands at the top of this module.
+    pub fn choose(&self, wish: &Wish<'_>, random: &mut impl Rng) -> Result<NodeKey, NoChoice> {
+        let mut search = Search {
+            directory: self,
+            wish,
+            avoided: false,
+        };
+        let slot = match wish.prefer {
+            None => Resolved::of(wish, &self.names)
+                .and_then(|wanted| search.any(&wanted, random))
+                .ok_or(search.nobody()),
+            Some(preference) => {
+                let wanted = Resolved::of(wish, &self.names);
+                let kept = wanted.and_then(|wanted| {
+                    search
+                        .same_node(&wanted, preference.node)
+                        .or_else(|| search.same_ip(&wanted, preference.ip))
+                });
+                kept.or_else(|| match preference.or_else {
+                    OrElse::SameIp => None,
+                    OrElse::SameAsn(asn) => search.any(&wanted?.in_asn(asn)?, random),
+                    OrElse::Any => search.any(&wanted?, random),
+                })
+                .ok_or(match preference.or_else {
+                    OrElse::Any => search.nobody(),
+                    OrElse::SameIp | OrElse::SameAsn(_) => NoChoice::SessionExitGone,
+                })
+            }
+        }?;
+        Ok(self.nodes.key(slot))
+    }
+
+    /// The handle of a node.
+    pub fn get(&self, key: NodeKey) -> Option<&T> {
+        self.nodes.of(key).map(|entry| &entry.handle)
+    }
+
+    /// The present connection of a node.
+    pub fn find(&self, node: NodeId) -> Option<(NodeKey, &T)> {
+        let slot = *self.by_node.get(&node)?;
+        Some((self.nodes.key(slot), &self.nodes.get(slot)?.handle))
+    }
+
+    /// Streams counted on a node.
+    pub fn streams(&self, key: NodeKey) -> Option<u32> {
+        self.nodes.of(key).map(|entry| entry.streams)
+    }
+
+    /// Live nodes.
+    pub fn len(&self) -> usize {
+        self.by_node.len()
+    }
+
+    /// Whether nobody is there.
+    pub fn is_empty(&self) -> bool {
+        self.by_node.is_empty()
+    }
+
+    /// Nodes that can take a stream.
+    pub fn available(&self) -> usize {
+        self.index.all().len()
+    }
+
+    /// Counts over the live nodes; bytes are not known here.
+    pub fn stats(&self) -> NetworkStats {
+        self.census.stats(self.available())
+    }
+
+    /// Countries and cities with live nodes.
+    pub fn locations(&self) -> Vec<CountryPresence> {
+        self.census.locations()
+    }
+
+    /// A name that can't be folded can't be asked for either: it counts as unknown.
+    fn hold_name(&mut self, name: Option<&str>) -> Symbol {
+        let folded = name.and_then(|name| FoldedName::new(name).ok());
+        self.names.hold(folded.as_ref().map(FoldedName::as_str))
+    }
+
+    fn hold_zip(&mut self, code: Option<&str>) -> Symbol {
+        let code = code.and_then(|code| PostalCode::parse(code).ok());
+        self.names.hold(code.as_ref().map(PostalCode::as_str))
+    }
+
+    fn take(&mut self, slot: Slot) -> Option<T> {
+        let entry = self.nodes.remove(slot)?;
+        if entry.is_listed() {
+            self.index.leave(&entry.standing, &entry.traits, &mut self.nodes);
+        }
+        self.by_node.remove(&entry.node);
+        self.leave_neighbours(&entry);
+        self.census.subtract(&entry);
+        let Traits {
+            region,
+            region_code,
+            city,
+            zip,
+            isp,
+            ..
+        } = entry.traits;
+        for symbol in [region, region_code, city, zip, isp] {
+            self.names.release(symbol);
+        }
+        Some(entry.handle)
+    }
+
+    /// Puts a node into the sets, or takes it out of them, as its room now demands.
+    fn relist(&mut self, slot: Slot) {
+        let Some(entry) = self.nodes.get_mut(slot) else {
+            return;
+        };
+        let has_room = entry.sharing && entry.streams < entry.max_streams;
+        if has_room == entry.is_listed() {
+            return;
+        }
+        if has_room {
+            entry.standing = self.index.join(slot, &entry.traits);
+        } else {
+            let standing = std::mem::replace(&mut entry.standing, [NOWHERE; _]);
+            let traits = entry.traits;
+            self.index.leave(&standing, &traits, &mut self.nodes);
+        }
+    }
+
+    fn join_neighbours(&mut self, slot: Slot, ip: IpAddr) {
+        let Some(next) = self.by_ip.insert(ip, slot) else {
+            return;
+        };
+        if let Some(entry) = self.nodes.get_mut(next) {
+            entry.previous = link(slot);
+        }
+        if let Some(entry) = self.nodes.get_mut(slot) {
+            entry.next = link(next);
+        }
+    }
+
+    fn leave_neighbours(&mut self, entry: &Entry<T>) {
+        let next = entry.next.map(unlink);
+        match entry.previous.map(unlink) {
+            Some(previous) => {
+                if let Some(previous) = self.nodes.get_mut(previous) {
+                    previous.next = entry.next;
+                }
+            }
+            None => match next {
+                Some(next) => {
+                    self.by_ip.insert(entry.ip, next);
+                }
+                None => {
+                    self.by_ip.remove(&entry.ip);
+                }
+            },
+        }
+        if let Some(next) = next.and_then(|next| self.nodes.get_mut(next)) {
+            next.previous = entry.previous;
+        }
+    }
+}
+
+impl<T> Entry<T> {
+    fn is_listed(&self) -> bool {
+        self.standing[0] != NOWHERE
+    }
+}
+
+/// One choice under way.
+struct Search<'d, 'w, T> {
+    directory: &'d Directory<T>,
+    wish: &'w Wish<'w>,
+    /// Somebody fitted who is to be avoided.
+    avoided: bool,
+}
+
+impl<T> Search<'_, '_, T> {
+    /// The better of two random nodes that fit.
+    fn any(&mut self, wanted: &Resolved<'_>, random: &mut impl Rng) -> Option<Slot> {
+        let pools = wanted.pools(&self.directory.index);
+        let total = pools.len();
+        if total == 0 {
+            return None;
+        }
+        let mut first: Option<Slot> = None;
+        for _ in 0..if total > MAX_DRAWS { MAX_DRAWS } else { 0 } {
+            let Some(drawn) = pools.get(random.random_range(0..total)) else {
+                continue;
+            };
+            if first == Some(drawn) || !self.fits(wanted, drawn) {
+                continue;
+            }
+            match first {
+                None => first = Some(drawn),
+                Some(other) => return Some(self.better(other, drawn)),
+            }
+        }
+        first.or_else(|| self.scan(wanted, &pools, random))
+    }
+
+    /// The better of the first two that fit, in a row from a random place.
+    fn scan(&mut self, wanted: &Resolved<'_>, pools: &Pools<'_>, random: &mut impl Rng) -> Option<Slot> {
+        let total = pools.len();
+        let start = random.random_range(0..total);
+        let mut first: Option<Slot> = None;
+        for step in 0..total.min(MAX_SCAN) {
+            let at = (start + step) % total;
+            let Some(next) = pools.get(at).filter(|next| self.fits(wanted, *next)) else {
+                continue;
+            };
+            match first {
+                None => first = Some(next),
+                Some(other) => return Some(self.better(other, next)),
+            }
+        }
+        first
+    }
+
+    fn same_node(&mut self, wanted: &Resolved<'_>, node: NodeId) -> Option<Slot> {
+        let slot = *self.directory.by_node.get(&node)?;
+        self.fits(wanted, slot).then_some(slot)
+    }
+
+    fn same_ip(&mut self, wanted: &Resolved<'_>, ip: IpAddr) -> Option<Slot> {
+        let mut next = self.directory.by_ip.get(&ip).copied();
+        let mut best: Option<Slot> = None;
+        for _ in 0..MAX_NEIGHBOURS {
+            let Some(slot) = next else { break };
+            if self.fits(wanted, slot) {
+                best = Some(best.map_or(slot, |other| self.better(other, slot)));
+            }
+            next = self
+                .directory
+                .nodes
+                .get(slot)
+                .and_then(|entry| entry.next)
+                .map(unlink);
+        }
+        best
+    }
+
+    fn fits(&mut self, wanted: &Resolved<'_>, slot: Slot) -> bool {
+        let Some(entry) = self.directory.nodes.get(slot).filter(|entry| entry.is_listed()) else {
+            return false;
+        };
+        let fit = wanted.fit(entry);
+        if fit == Fit::Unfit || self.customer_is_full(slot, entry) {
+            return false;
+        }
+        self.avoided |= fit == Fit::Avoided;
+        fit == Fit::Fits
+    }
+
+    fn customer_is_full(&self, slot: Slot, entry: &Entry<T>) -> bool {
+        entry.streams >= MAX_STREAMS_PER_CUSTOMER
+            && self
+                .directory
+                .claims
+                .get(&(self.directory.nodes.key(slot), self.wish.customer))
+                .is_some_and(|streams| *streams >= MAX_STREAMS_PER_CUSTOMER)
+    }
+
+    /// The one with fewer streams for its quality.
+    fn better(&self, a: Slot, b: Slot) -> Slot {
+        let cost = |slot: Slot| {
+            self.directory
+                .nodes
+                .get(slot)
+                .map_or((u64::MAX >> 8, 1), |entry| {
+                    (u64::from(entry.streams) + 1, u64::from(entry.quality))
+                })
+        };
+        let ((streams_a, quality_a), (streams_b, quality_b)) = (cost(a), cost(b));
+        if streams_b * (quality_a + QUALITY_FLOOR) < streams_a * (quality_b + QUALITY_FLOOR) {
+            b
+        } else {
+            a
+        }
+    }
+
+    fn nobody(&self) -> NoChoice {
+        if self.avoided {
+            NoChoice::NoOtherExit
+        } else {
+            NoChoice::NoExit
+        }
+    }
+}
+
+/// A slot as a link of 4 bytes: one more, so that zero can mean nobody.
+fn link(slot: Slot) -> Option<NonZeroU32> {
+    NonZeroU32::new(slot.wrapping_add(1))
+}
+
+fn unlink(link: NonZeroU32) -> Slot {
+    link.get() - 1
+}
+
+#[cfg(test)]
+mod tests;

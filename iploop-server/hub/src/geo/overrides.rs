@@ -1,0 +1,132 @@
+//! Places that the operator sets by hand.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use iploop_platform::exits::Place;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::{GeoError, Located};
+
+/// The place of an address range: an entry of `[[geo.overrides]]`. What it leaves out stays as the files have it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// The range.
+    pub cidr: IpNet,
+    /// ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// Region or state.
+    pub region: Option<String>,
+    /// City.
+    pub city: Option<String>,
+    /// Postal code.
+    pub zip: Option<String>,
+    /// Autonomous system number.
+    pub asn: Option<u32>,
+    /// The network's name.
+    pub isp: Option<String>,
+}
+
+/// Ranges by length: a lookup asks once for each length in use, longest first.
+#[derive(Debug, Default)]
+pub(super) struct Overrides {
+    v4: ByLength,
+    v6: ByLength,
+}
+
+#[derive(Debug, Default)]
+struct ByLength {
+    /// In use, longest first.
+    lengths: Vec<u8>,
+    places: HashMap<IpNet, Place>,
+}
+
+impl Overrides {
+    pub(super) fn new(entries: &[Override]) -> Result<Self, GeoError> {
+        let mut overrides = Self::default();
+        for entry in entries {
+            let wrong = |problem| GeoError::Override {
+                cidr: entry.cidr.to_string(),
+                problem,
+            };
+            let place = place(entry).map_err(wrong)?;
+            let range = entry.cidr.trunc();
+            let family = overrides.family_mut(range.addr());
+            if family.places.insert(range, place).is_some() {
+                return Err(wrong("is there twice"));
+            }
+            if !family.lengths.contains(&range.prefix_len()) {
+                family.lengths.push(range.prefix_len());
+            }
+        }
+        for family in [&mut overrides.v4, &mut overrides.v6] {
+            family.lengths.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        Ok(overrides)
+    }
+
+    /// Lays the most specific range's place over what is known already.
+    pub(super) fn apply(&self, ip: IpAddr, located: &mut Located) {
+        let family = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
+        let found = family
+            .lengths
+            .iter()
+            .filter_map(|length| IpNet::new(ip, *length).ok())
+            .find_map(|range| family.places.get(&range.trunc()));
+        let Some(found) = found.cloned() else { return };
+        let Place {
+            country,
+            region,
+            city,
+            zip,
+            asn,
+            isp,
+        } = std::mem::take(&mut located.place);
+        // Another country makes the files' finer places wrong.
+        let stays = found.country.is_none() || found.country == country;
+        if found.region.is_some() || !stays {
+            located.region_code = None;
+        }
+        located.place = Place {
+            country: found.country.or(country),
+            region: found.region.or(region.filter(|_| stays)),
+            city: found.city.or(city.filter(|_| stays)),
+            zip: found.zip.or(zip.filter(|_| stays)),
+            asn: found.asn.or(asn),
+            isp: found.isp.or(isp),
+        };
+    }
+
+    fn family_mut(&mut self, ip: IpAddr) -> &mut ByLength {
+        if ip.is_ipv4() { &mut self.v4 } else { &mut self.v6 }
+    }
+}
+
+fn place(entry: &Override) -> Result<Place, &'static str> {
+    let country = match entry.country.as_deref().map(str::trim) {
+        None => None,
+        Some(code) if code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            Some(code.to_ascii_uppercase())
+        }
+        Some(_) => return Err("country is not a code of two letters (ISO 3166-1)"),
+    };
+    if entry.asn == Some(0) {
+        return Err("asn 0 is no network");
+    }
+    let name = |text: &Option<String>| match text.as_deref().map(str::trim) {
+        None => Ok(None),
+        Some("") => Err("a name is empty; leave the key out instead"),
+        Some(text) if text.chars().any(char::is_control) => Err("a name has control characters"),
+        Some(text) => Ok(Some(text.to_owned())),
+    };
+    Ok(Place {
+        country,
+        region: name(&entry.region)?,
+        city: name(&entry.city)?,
+        zip: name(&entry.zip)?,
+        asn: entry.asn,
+        isp: name(&entry.isp)?,
+    })
+}
