@@ -442,3 +442,6 @@ impl<T: Transport> Future for Driver<T> {
         self.poll_drive(cx)
     }
 }
+
+#[cfg(all(test, feature = "tokio"))]
+mod tests;

@@ -17,7 +17,9 @@ use crate::destination::Destination;
 use crate::frame::StreamId;
 use crate::tunnel::{Read, StreamError};
 
-/// A relayed connection. Dropping it resets the stream unless both directions are finished.
+/// A relayed connection.
+///
+/// Dropping it resets the stream, unless [`Stream::finish`] was called: then what is queued is sent first.
 pub struct Stream {
     pub(super) shared: Arc<Shared>,
     id: StreamId,
@@ -209,7 +211,7 @@ impl std::fmt::Debug for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let mut inner = self.shared.lock();
-        inner.tunnel.reset(self.id, ResetCode::Cancelled, "");
+        inner.tunnel.release(self.id);
         inner.wakers.remove(&self.id);
         inner.dispatch();
     }

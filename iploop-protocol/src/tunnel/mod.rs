@@ -541,6 +541,22 @@ impl Tunnel {
         }
     }
 
+    /// The owner lets go of a stream: what is queued before a FIN is still sent; without FIN the stream is reset.
+    pub fn release(&mut self, stream: StreamId) {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        if state.send.fin != Fin::Queued || state.reset.is_some() {
+            self.reset(stream, ResetCode::Cancelled, "");
+            return;
+        }
+        state.released = true;
+        state.receive.queue = VecDeque::new();
+        if state.receive.fin != Fin::No {
+            state.receive.fin = Fin::Done;
+        }
+    }
+
     /// Queues a datagram on a UDP stream; the oldest one is dropped where there is no room.
     ///
     /// # Errors
@@ -702,7 +718,11 @@ impl Tunnel {
                 self.events.push_back(Event::Writable(id));
             }
             if state.send.fin == Fin::Done {
-                self.forget_if_over(id);
+                if state.released && state.receive.fin == Fin::No {
+                    self.reset(id, ResetCode::Cancelled, "");
+                } else {
+                    self.forget_if_over(id);
+                }
             }
         }
         if sent > 0 {
@@ -970,6 +990,12 @@ impl Tunnel {
         if state.receive.granted_at.is_none() {
             state.receive.granted_at = Some(now);
         }
+        if state.released {
+            if fin {
+                state.receive.fin = Fin::Done;
+            }
+            return Ok(());
+        }
         if !data.is_empty() {
             state.receive.queue.push_back(data);
         }
@@ -1002,7 +1028,11 @@ impl Tunnel {
                 state.send.queue = VecDeque::new();
                 state.send.queued_bytes = 0;
                 state.send.fin = Fin::Done;
-                self.events.push_back(Event::Reset(stream));
+                if state.released {
+                    self.forget(stream);
+                } else {
+                    self.events.push_back(Event::Reset(stream));
+                }
                 if unanswered && !self.guard.churn.add(now, 1) {
                     return Err(violation(CloseCode::Flood, "opens streams only to reset them"));
                 }

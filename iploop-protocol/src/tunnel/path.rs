@@ -194,12 +194,16 @@ impl Path {
         if rate == 0.0 {
             return INITIAL_CAP_BYTES;
         }
-        let gain = match self.phase {
-            Phase::Startup { .. } => 3.0,
-            Phase::Steady if self.rounds.is_multiple_of(CYCLE_ROUNDS) => 1.25,
-            Phase::Steady => 1.0,
+        let (gain, slack) = match self.phase {
+            Phase::Startup { .. } => (3.0, SLACK),
+            // Once in a cycle ask for more, then let the queue run empty, so that the round trip is seen without it.
+            Phase::Steady => match self.rounds % CYCLE_ROUNDS {
+                0 => (1.25, SLACK),
+                1 => (0.95, Duration::ZERO),
+                _ => (1.0, SLACK),
+            },
         };
-        let content = rate * (rtt.as_secs_f64() * gain + SLACK.as_secs_f64());
+        let content = rate * (rtt.as_secs_f64() * gain + slack.as_secs_f64());
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -271,16 +275,20 @@ mod tests {
     fn run(rate: f64, rtt: Duration, for_: Duration) -> (f64, f64) {
         let start = Instant::now();
         let mut path = Path::new();
+        path.on_rtt(start, rtt);
         let mut now = Duration::ZERO;
         let step = Duration::from_micros(500);
         let (mut queue, mut delivered, mut longest) = (0.0_f64, 0.0_f64, 0.0_f64);
         let mut acks: VecDeque<(Duration, u64)> = VecDeque::new();
         let mut carry = 0.0;
         while now < for_ {
-            let room = path.room();
-            if room > 0 {
-                path.on_sent(start + now, room);
-                queue += room as f64;
+            loop {
+                let bytes = path.room().min(path.burst_bytes(16 * 1024) as u64);
+                if bytes == 0 {
+                    break;
+                }
+                path.on_sent(start + now, bytes);
+                queue += bytes as f64;
             }
             let served = (rate * step.as_secs_f64()).min(queue);
             queue -= served;

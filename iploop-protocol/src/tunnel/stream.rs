@@ -34,6 +34,8 @@ pub(super) struct StreamState {
     /// The peer reset it: what came before is still to be read.
     pub(super) reset: Option<(ResetCode, Bytes)>,
     pub(super) datagrams: Option<Box<Datagrams>>,
+    /// Its owner has let go of it: what is queued is still sent.
+    pub(super) released: bool,
 }
 
 /// The sending half.
@@ -94,6 +96,7 @@ impl StreamState {
             },
             reset: None,
             datagrams: (kind == StreamKind::Udp).then(Box::default),
+            released: false,
         }
     }
 
