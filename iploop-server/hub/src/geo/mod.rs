@@ -112,10 +112,9 @@ impl Geo {
                 .iso_code
                 .filter(|code| code.len() == 2)
                 .map(str::to_ascii_uppercase);
-            place.region = city
-                .subdivisions
-                .first()
-                .and_then(|region| owned(region.names.english));
+            let region = city.subdivisions.first();
+            place.region = region.and_then(|region| owned(region.names.english));
+            located.region_code = region.and_then(|region| owned(region.iso_code));
             place.city = owned(city.city.names.english);
             place.zip = owned(city.postal.code);
         }
