@@ -217,6 +217,12 @@ impl Journal {
         file.sync_data()
     }
 
+    /// For tests: from here on writes go elsewhere.
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
+    }
+
     fn put(&mut self, payload: impl FnOnce(&mut Vec<u8>)) {
         let start = self.pending.len();
         self.pending.extend_from_slice(&[0; HEADER]);

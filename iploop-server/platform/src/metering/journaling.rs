@@ -31,9 +31,12 @@ impl Inner {
 
     /// If the journal has grown enough: begins it anew with what is still needed, and deletes the rest.
     pub(super) fn checkpoint_if_due(&self) {
-        let floor = self.shared.config.checkpoint_bytes;
+        let needed = self
+            .record_bytes
+            .load(Relaxed)
+            .saturating_mul(self.streams.len() as u64);
         let total = self.journal.lock().total_bytes();
-        if total >= floor.max(self.checkpoint_size.load(Relaxed).saturating_mul(2)) {
+        if total >= self.shared.config.checkpoint_bytes.max(needed.saturating_mul(2)) {
             self.checkpoint();
         }
     }
@@ -62,7 +65,10 @@ impl Inner {
             .streams
             .collect(|state| !state.is_ended() || state.needs_booking());
         self.write(&mut journal, &needed)?;
-        self.checkpoint_size.store(journal.segment_bytes(), Relaxed);
+        if !needed.is_empty() {
+            self.record_bytes
+                .store(journal.segment_bytes() / needed.len() as u64, Relaxed);
+        }
         Ok(ended)
     }
 

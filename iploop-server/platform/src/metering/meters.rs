@@ -39,8 +39,8 @@ pub(super) struct Inner {
     pub(super) refusing: AtomicBool,
     /// The last write to the journal failed.
     pub(super) journal_fails: AtomicBool,
-    /// Size of the journal when it last began anew.
-    pub(super) checkpoint_size: AtomicU64,
+    /// What a request in full takes in the journal, as last measured: tells what beginning anew would save.
+    pub(super) record_bytes: AtomicU64,
 }
 
 /// Why the meters could not start.
@@ -112,7 +112,7 @@ impl Meters {
             journal: Mutex::new(journal),
             refusing: AtomicBool::new(false),
             journal_fails: AtomicBool::new(false),
-            checkpoint_size: AtomicU64::new(0),
+            record_bytes: AtomicU64::new(600),
         });
         Ok((
             Self {
