@@ -23,11 +23,19 @@ use crate::tunnel::{Read, StreamError};
 pub struct Stream {
     pub(super) shared: Arc<Shared>,
     id: StreamId,
+    held: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Stream {
     pub(super) fn new(shared: Arc<Shared>, id: StreamId) -> Self {
-        Self { shared, id }
+        Self { shared, id, held: None }
+    }
+
+    /// Keeps `guard` until this handle is dropped: for what somebody counts or lends while the stream is in use.
+    ///
+    /// A later guard replaces, and so drops, an earlier one.
+    pub fn hold(&mut self, guard: impl Send + Sync + 'static) {
+        self.held = Some(Box::new(guard));
     }
 
     /// Its id in the tunnel.
