@@ -1,6 +1,7 @@
 //! The command line: `run` for people, the rest for the processes that `run` starts.
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::link::{self, LinkOptions};
 use crate::run::{self, RunOptions};
@@ -36,13 +37,29 @@ enum Command {
 /// When the origin or the load can't be started or a file can't be written. A peer that can't run is no error.
 pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Run(options) => tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?
-            .block_on(run::main(options)),
+        Command::Run(options) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                // Dropping the run ends every process it started and removes their folders.
+                tokio::select! {
+                    done = run::main(options) => done,
+                    signal = told_to_end() => anyhow::bail!("ended by {}", signal?),
+                }
+            })
+        }
         Command::Origin => origin::main(),
         Command::Link(options) => link::main(&options),
         Command::Load => load::main(),
+    }
+}
+
+async fn told_to_end() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| "an interrupt"),
+        _ = terminate.recv() => Ok("a request to terminate"),
     }
 }
 

@@ -8,6 +8,7 @@
 //! the path has one, and the origin. `direct` has neither: its link, if any, stands before the origin.
 
 mod iploop;
+mod rathole;
 mod ssh;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -46,15 +48,18 @@ pub(crate) enum Peer {
     IploopClear,
     /// OpenSSH: `ssh -R` without a destination, a SOCKS5 listener at the server.
     Ssh,
+    /// rathole: a forwarded port, no proxy handshake.
+    Rathole,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Peer; 5] = [
+    pub(crate) const ALL: [Peer; 6] = [
         Peer::Direct,
         Peer::Iploop,
         Peer::IploopSocks,
         Peer::IploopClear,
         Peer::Ssh,
+        Peer::Rathole,
     ];
     /// What `run` compares unless told otherwise.
     pub(crate) const USUAL: [Peer; 3] = [Peer::Direct, Peer::Iploop, Peer::Ssh];
@@ -66,6 +71,7 @@ impl Peer {
             Peer::IploopSocks => "iploop-socks5",
             Peer::IploopClear => "iploop-ws",
             Peer::Ssh => "ssh",
+            Peer::Rathole => "rathole",
         }
     }
 
@@ -77,6 +83,9 @@ impl Peer {
             Peer::IploopSocks => "IPLoop, SOCKS5 in front, device leg wss",
             Peer::IploopClear => "IPLoop, HTTP CONNECT in front, device leg ws",
             Peer::Ssh => "OpenSSH, ssh -R as a SOCKS5 listener, own sshd with throw-away keys",
+            Peer::Rathole => {
+                "rathole, a forwarded port in clear: no proxy handshake, a TCP connection per stream"
+            }
         }
     }
 
@@ -96,6 +105,7 @@ impl Peer {
             Peer::Direct => None,
             Peer::Iploop | Peer::IploopSocks | Peer::IploopClear => iploop::missing(env),
             Peer::Ssh => ssh::missing(),
+            Peer::Rathole => rathole::missing(),
         }
     }
 
@@ -107,6 +117,7 @@ impl Peer {
             Peer::IploopSocks => iploop::start(env, iploop::Front::Socks5, iploop::Leg::Tls).await?,
             Peer::IploopClear => iploop::start(env, iploop::Front::HttpConnect, iploop::Leg::Clear).await?,
             Peer::Ssh => ssh::start(env).await?,
+            Peer::Rathole => rathole::start(env).await?,
         };
         running.wait_until_usable(env.origin).await?;
         Ok(running)
@@ -247,6 +258,18 @@ async fn start_direct(env: &Env) -> anyhow::Result<Running> {
         _link: link,
         _folder: folder,
     })
+}
+
+/// Waits until `process` listens.
+async fn wait_for_listener(address: SocketAddr, process: &Process) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while let Err(error) = tokio::net::TcpStream::connect(address).await {
+        if start.elapsed() > USABLE_LIMIT {
+            return Err(error).context(process.log_tail());
+        }
+        sleep(USABLE_RETRY).await;
+    }
+    Ok(())
 }
 
 /// A port nobody listens on now, for programs that can't say which one they took.

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use tokio::process::Command;
 
-use super::{Env, Running, find_program, free_address};
+use super::{Env, Running, find_program, free_address, wait_for_listener};
 use crate::child::Process;
 use crate::route::Route;
 
@@ -115,15 +115,4 @@ fn server_configuration(port: u16, folder: &Path) -> String {
          PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
          PermitRootLogin prohibit-password\nAllowTcpForwarding yes\nUseDNS no\nLogLevel ERROR\n"
     )
-}
-
-async fn wait_for_listener(address: std::net::SocketAddr, process: &Process) -> anyhow::Result<()> {
-    let start = std::time::Instant::now();
-    while let Err(error) = tokio::net::TcpStream::connect(address).await {
-        if start.elapsed() > super::USABLE_LIMIT {
-            return Err(error).context(process.log_tail());
-        }
-        tokio::time::sleep(super::USABLE_RETRY).await;
-    }
-    Ok(())
 }
