@@ -211,3 +211,131 @@ fn trust(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnector> {
 fn now() -> anyhow::Result<String> {
     Ok(OffsetDateTime::from(SystemTime::now()).format(&Rfc3339)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+    use std::rc::Rc;
+
+    use iploop_protocol::control::Welcome;
+    use rustls::pki_types::PrivateKeyDer;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+
+    use super::*;
+
+    /// Addresses and ids of the devices that said hello.
+    type Seen = Rc<RefCell<BTreeSet<(std::net::IpAddr, String)>>>;
+
+    #[expect(clippy::result_large_err, reason = "the library's own type")]
+    fn name_subprotocol(_: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+        response
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
+        Ok(response)
+    }
+
+    /// A hub that welcomes everyone.
+    async fn welcome<S>(stream: S, address: std::net::IpAddr, seen: Seen)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let config = Some(WebSocket::<S>::config());
+        let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, name_subprotocol, config);
+        let (tunnel, mut events, driver) =
+            io::connect(WebSocket::new(socket.await.unwrap()), Config::new(Side::Hub));
+        spawn_local(driver);
+        while let Some(event) = events.next().await {
+            let Event::Control(message) = event else { continue };
+            let Some(ToHub::Hello(hello)) = ToHub::decode(&message).unwrap() else {
+                continue;
+            };
+            seen.borrow_mut().insert((address, hello.device.id.clone()));
+            let welcome = Welcome {
+                version: control::VERSION,
+                node_id: hello.device.id,
+                public_ip: None,
+                heartbeat_s: 300,
+                max_streams: 0,
+                policy: None,
+                platform_addresses: Vec::new(),
+            };
+            tunnel
+                .send_control(ToNode::Welcome(Box::new(welcome)).encode())
+                .unwrap();
+            tunnel.establish(hello.max_streams);
+        }
+    }
+
+    async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, seen: Seen) {
+        loop {
+            let (stream, address): (TcpStream, SocketAddr) = listener.accept().await.unwrap();
+            let (tls, seen) = (tls.clone(), Rc::clone(&seen));
+            spawn_local(async move {
+                match tls {
+                    Some(tls) => welcome(tls.accept(stream).await.unwrap(), address.ip(), seen).await,
+                    None => welcome(stream, address.ip(), seen).await,
+                }
+            });
+        }
+    }
+
+    async fn register_twenty(ca: Option<std::path::PathBuf>, tls: Option<TlsAcceptor>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let access = HubAccess {
+            address: listener.local_addr().unwrap(),
+            ca: ca.clone(),
+            partner_key: "iplp_test".to_owned(),
+            terms_version: "1".to_owned(),
+            terms_hash: String::new(),
+        };
+        let seen = Seen::default();
+        let tasks = LocalSet::new();
+        tasks.spawn_local(serve(listener, tls, Rc::clone(&seen)));
+        let tls = ca.map(|file| trust(CertificateDer::from_pem_file(file).unwrap()).unwrap());
+        let network = Network {
+            hub: access,
+            tls,
+            given_at: now().unwrap(),
+        };
+        let mut faults = Faults::default();
+        let devices = tasks
+            .run_until(network.connect_all(0, 20, &mut faults))
+            .await
+            .unwrap();
+        assert_eq!((devices.len(), faults.first), (20, None));
+        let seen = seen.borrow();
+        assert_eq!(
+            seen.iter()
+                .map(|(address, _)| address)
+                .collect::<BTreeSet<_>>()
+                .len(),
+            20
+        );
+        assert_eq!(seen.iter().map(|(_, id)| id).collect::<BTreeSet<_>>().len(), 20);
+    }
+
+    #[tokio::test]
+    async fn devices_register_in_clear_each_from_its_own_address() {
+        register_twenty(None, None).await;
+    }
+
+    #[tokio::test]
+    async fn devices_register_over_tls_with_a_certificate_of_our_own() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::peer::write_certificate(folder.path()).unwrap();
+        let file = folder.path().join("cert.pem");
+        let key = PrivateKeyDer::from_pem_file(folder.path().join("key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![CertificateDer::from_pem_file(&file).unwrap()], key)
+            .unwrap();
+        register_twenty(Some(file), Some(TlsAcceptor::from(Arc::new(config)))).await;
+    }
+}

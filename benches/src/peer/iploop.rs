@@ -186,7 +186,7 @@ fn configuration(origin: SocketAddr, leg: Leg, folder: &Path) -> anyhow::Result<
 }
 
 /// A self-signed ECDSA P-256 certificate for loopback.
-fn write_certificate(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn write_certificate(folder: &Path) -> anyhow::Result<()> {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
     fs::write(folder.join("cert.pem"), cert.pem())?;

@@ -21,6 +21,9 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+#[cfg(test)]
+pub(crate) use self::iploop::write_certificate;
+
 use crate::child::Process;
 use crate::link;
 use crate::order::HubAccess;
