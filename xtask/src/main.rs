@@ -1,2 +1,35 @@
-//! The project's chores: demo, test, bench, fuzz.
-fn main() {}
+//! The project's chores: `cargo xtask demo`, `test`, `bench`, `fuzz`.
+#![expect(clippy::print_stdout, reason = "this program talks to people")]
+
+mod bench;
+mod demo;
+mod fuzz;
+mod process;
+mod setup;
+mod test;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    /// Start a server and three devices on this machine, and send requests through them.
+    Demo(demo::Demo),
+    /// Run every check and every test; installs what they need and this machine lacks.
+    Test(test::Test),
+    /// Compare with a direct connection and with the peers that are on this machine.
+    Bench(bench::Bench),
+    /// Feed the parsers and the tunnel with hostile bytes for a long time.
+    Fuzz(fuzz::Fuzz),
+}
+
+fn main() -> Result<()> {
+    match Chore::parse() {
+        Chore::Demo(demo) => demo.run(),
+        Chore::Test(test) => test.run(),
+        Chore::Bench(bench) => bench.run(),
+        Chore::Fuzz(fuzz) => fuzz.run(),
+    }
+}

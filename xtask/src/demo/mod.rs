@@ -1,0 +1,269 @@
+//! `cargo xtask demo`: the whole platform on this machine, and requests through its devices.
+
+mod client;
+mod site;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::process::{Running, cargo, output, run, target};
+use client::{Proxy, Visit};
+use site::Site;
+
+/// The consent text that the demo's devices accept: they are ours, and dial nothing but the demo's own site.
+const TERMS: &str = "2026-11";
+/// Starting a program, on a machine that is busy building.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Start a server and three devices on this machine, and send requests through them.
+#[derive(clap::Args)]
+pub(crate) struct Demo {
+    /// End after the requests, with their result as exit status.
+    #[arg(long)]
+    once: bool,
+}
+
+/// A device of the demo: its own loopback address, and where the server is told that this is.
+struct Device {
+    address: &'static str,
+    country: &'static str,
+    city: &'static str,
+    asn: u32,
+}
+
+const DEVICES: [Device; 3] = [
+    Device {
+        address: "127.0.1.7",
+        country: "US",
+        city: "New York",
+        asn: 64501,
+    },
+    Device {
+        address: "127.0.1.8",
+        country: "DE",
+        city: "Berlin",
+        asn: 64502,
+    },
+    Device {
+        address: "127.0.1.9",
+        country: "IL",
+        city: "Tel Aviv",
+        asn: 64503,
+    },
+];
+
+impl Demo {
+    pub(crate) fn run(self) -> Result<()> {
+        println!("Building the server and the device agent …");
+        run(&mut cargo([
+            "build",
+            "--quiet",
+            "--package",
+            "iploop-server",
+            "--package",
+            "iploop-node-agent",
+        ]))?;
+
+        let folder = tempfile::Builder::new().prefix("iploop-demo-").tempdir()?;
+        let data = folder.path().join("server");
+        let site = Site::start()?;
+        println!("\nAn echo site    http://{}   https://{}", site.http, site.https);
+
+        let config = folder.path().join("iploop.toml");
+        std::fs::write(&config, server_config(&site))?;
+        let server_program = target("debug").join("iploop-server");
+        let manage = |arguments: &[&str]| -> Result<Value> {
+            let mut command = Command::new(&server_program);
+            command
+                .args(arguments)
+                .arg("--config")
+                .arg(&config)
+                .arg("--data")
+                .arg(&data);
+            Ok(serde_json::from_str(&output(&mut command)?)?)
+        };
+        let account = manage(&[
+            "account",
+            "create",
+            "--email",
+            "demo@example.com",
+            "--verified",
+            "--key",
+            "demo",
+        ])?;
+        let partner = manage(&["partner", "create", "--name", "Demo"])?;
+        let key = text(&account, "key")?;
+
+        let mut serve = Command::new(&server_program);
+        serve
+            .arg("serve")
+            .arg("--config")
+            .arg(&config)
+            .arg("--data")
+            .arg(&data);
+        let log = folder.path().join("server.log");
+        let mut server = Running::start("the server", &mut serve, &log)?;
+        let ready = server
+            .wait_for("\"ready\"", PATIENCE)
+            .with_context(|| read(&log))?;
+        let ready: Value = serde_json::from_str(&ready)?;
+        let (proxy, hub, api) = (text(&ready, "proxy")?, text(&ready, "hub")?, text(&ready, "api")?);
+        println!("The server      proxy {proxy}   hub {hub}   API {api}");
+
+        let partner_key = text(&partner, "key")?;
+        let mut devices = Vec::new();
+        for device in &DEVICES {
+            devices.push(device.start(&hub, &partner_key, &site, folder.path())?);
+        }
+        for (device, running) in DEVICES.iter().zip(&mut devices) {
+            let log = folder.path().join(device.address).with_extension("log");
+            running
+                .wait_for("\"sharing\"", PATIENCE)
+                .with_context(|| read(&log))?;
+            println!(
+                "A device        {}   {}, {}   AS{}",
+                device.address, device.city, device.country, device.asn
+            );
+        }
+
+        let proxy = Proxy {
+            address: proxy.parse()?,
+            user: "iploop".to_owned(),
+            key: key.clone(),
+        };
+        println!("\nThree requests, each through a device of another country:\n");
+        let visits = [
+            proxy.http("-country-US", site.http),
+            proxy.https("-country-DE", site.https, &site.certificate),
+            proxy.socks5("-country-IL", site.http),
+        ];
+        let mut failed = 0;
+        for visit in visits {
+            match visit {
+                Ok(visit) => println!("  {visit}"),
+                Err(error) => {
+                    failed += 1;
+                    println!("  failed: {error:#}");
+                }
+            }
+        }
+        anyhow::ensure!(
+            failed == 0,
+            "{failed} of three requests failed; the server says:\n{}",
+            read(&log)
+        );
+
+        let address = proxy.address;
+        println!("\nTry it yourself:\n");
+        println!(
+            "  curl -x http://iploop:{key}-country-DE@{address} http://{}/",
+            site.http
+        );
+        println!(
+            "  curl -x socks5h://iploop:{key}-country-IL@{address} http://{}/",
+            site.http
+        );
+        println!("  curl -x http://iploop:{key}@{address} https://example.com/     (with internet access)");
+        println!("\nStatus page     http://{api}/");
+        if self.once {
+            return Ok(());
+        }
+        println!("\nEverything stays up until you press Ctrl-C.");
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            server.check()?;
+            for device in &mut devices {
+                device.check()?;
+            }
+        }
+    }
+}
+
+impl Device {
+    fn start(&self, hub: &str, partner_key: &str, site: &Site, folder: &Path) -> Result<Running> {
+        let mut agent = Command::new(target("debug").join("iploop-node"));
+        agent
+            .args([
+                "run",
+                "--json",
+                "--accept-terms",
+                TERMS,
+                "--partner-key",
+                partner_key,
+                "--bind",
+                self.address,
+            ])
+            .args(["--hub", &format!("ws://{hub}/ws")])
+            .args([
+                "--test-allow",
+                &site.http.to_string(),
+                "--test-allow",
+                &site.https.to_string(),
+            ])
+            .arg("--state")
+            .arg(folder.join(self.address));
+        let log = folder.join(self.address).with_extension("log");
+        Running::start(&format!("device {}", self.address), &mut agent, &log)
+    }
+}
+
+impl std::fmt::Display for Visit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:<7} {}   exit {:<10} {:>4} ms   {} bytes",
+            self.protocol,
+            self.status,
+            self.seen_ip,
+            self.took.as_millis(),
+            self.bytes
+        )
+    }
+}
+
+fn server_config(site: &Site) -> String {
+    let mut text = format!(
+        "[gateway]\nlisten = [\"{}\", \"{}\"]\n[hub]\nlisten = \"{}\"\n[api]\nlisten = \"{}\"\n[metrics]\nlisten = \"{}\"\n\
+         [exit]\ntest_allow = [\"{}\", \"{}\"]\n",
+        free(7777),
+        free(1080),
+        free(8001),
+        free(3000),
+        free(9100),
+        site.http,
+        site.https,
+    );
+    for device in &DEVICES {
+        text += &format!(
+            "[[geo.overrides]]\ncidr = \"{}/32\"\ncountry = \"{}\"\ncity = \"{}\"\nasn = {}\nisp = \"Demo network\"\n",
+            device.address, device.country, device.city, device.asn
+        );
+    }
+    text
+}
+
+/// The customary port where it is free, any other where it is not.
+fn free(port: u16) -> SocketAddr {
+    let wanted = SocketAddr::from(([127, 0, 0, 1], port));
+    if TcpListener::bind(wanted).is_ok() {
+        wanted
+    } else {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+}
+
+fn text(value: &Value, key: &str) -> Result<String> {
+    Ok(value[key]
+        .as_str()
+        .with_context(|| format!("{key} is missing in {value}"))?
+        .to_owned())
+}
+
+fn read(log: &Path) -> String {
+    std::fs::read_to_string(log).unwrap_or_default()
+}

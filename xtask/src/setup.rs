@@ -1,0 +1,149 @@
+//! What the tests need and a bare machine lacks.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{root, run, target};
+
+/// Installs only what is missing; says what, before it does.
+pub(crate) fn for_tests() -> Result<()> {
+    let mut packages = Vec::new();
+    if !has_postgres() {
+        packages.push("postgresql");
+    }
+    for (program, package) in [
+        ("curl", "curl"),
+        ("ip", "iproute2"),
+        ("python3", "python3"),
+        ("node", "nodejs"),
+        ("npm", "npm"),
+    ] {
+        if !is_installed(program) {
+            packages.push(package);
+        }
+    }
+    // Debian's Python has no venv of its own.
+    if !works(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
+        packages.push("python3-venv");
+    }
+    install(&packages)?;
+    python_clients()?;
+    node_clients()
+}
+
+/// The Python of the client tests, with the libraries that they drive.
+pub(crate) fn python() -> PathBuf {
+    target("clients").join("python/bin/python3")
+}
+
+/// The folder whose `node_modules` the client tests use.
+pub(crate) fn node_folder() -> PathBuf {
+    target("clients").join("node")
+}
+
+fn python_clients() -> Result<()> {
+    let wanted = root().join("tests/clients/requirements.txt");
+    let folder = target("clients").join("python");
+    if is_stamped(&folder, &wanted)? {
+        return Ok(());
+    }
+    println!("Installing the Python clients into {} …", folder.display());
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&folder))?;
+    run(Command::new(python())
+        .args(["-m", "pip", "install", "--quiet", "--requirement"])
+        .arg(&wanted))?;
+    stamp(&folder, &wanted)
+}
+
+fn node_clients() -> Result<()> {
+    let source = root().join("tests/clients");
+    let wanted = source.join("package-lock.json");
+    let folder = node_folder();
+    if is_stamped(&folder, &wanted)? {
+        return Ok(());
+    }
+    println!("Installing the Node.js clients into {} …", folder.display());
+    std::fs::create_dir_all(&folder)?;
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(source.join(file), folder.join(file))?;
+    }
+    run(Command::new("npm")
+        .args(["ci", "--silent", "--no-audit", "--no-fund"])
+        .current_dir(&folder))?;
+    stamp(&folder, &wanted)
+}
+
+/// Whether `folder` was made from `wanted` as it is now.
+fn is_stamped(folder: &Path, wanted: &Path) -> Result<bool> {
+    let wanted = std::fs::read(wanted).with_context(|| format!("{} can't be read", wanted.display()))?;
+    Ok(std::fs::read(folder.join("stamp")).is_ok_and(|stamp| stamp == wanted))
+}
+
+fn stamp(folder: &Path, wanted: &Path) -> Result<()> {
+    std::fs::copy(wanted, folder.join("stamp"))?;
+    Ok(())
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !is_installed("apt-get") {
+        bail!("please install: {}", packages.join(", "));
+    }
+    println!("Installing {} …", packages.join(", "));
+    let apt = |arguments: &[&str]| {
+        let mut command = match is_root() {
+            true => Command::new("apt-get"),
+            false => {
+                let mut command = Command::new("sudo");
+                command.arg("apt-get");
+                command
+            }
+        };
+        command
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(Stdio::null());
+        command
+    };
+    run(&mut apt(&["update", "-qq"]))?;
+    let mut all = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    all.extend(packages);
+    run(&mut apt(&all))
+}
+
+fn has_postgres() -> bool {
+    let installed = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    installed
+        .map(|version| version.path().join("bin/initdb"))
+        .any(|initdb| initdb.exists())
+        || is_installed("initdb")
+}
+
+fn is_installed(program: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
+fn works(command: &mut Command) -> bool {
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}

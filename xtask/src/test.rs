@@ -1,0 +1,68 @@
+//! `cargo xtask test`: every check, in the order in which they fail fastest.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::process::{cargo, run};
+use crate::setup;
+
+/// Run every check and every test; installs what they need and this machine lacks.
+#[derive(clap::Args)]
+pub(crate) struct Test {
+    /// Only the tests, without format, lints and documentation.
+    #[arg(long)]
+    only_tests: bool,
+}
+
+impl Test {
+    pub(crate) fn run(self) -> Result<()> {
+        let started = Instant::now();
+        if !self.only_tests {
+            step("format", &mut cargo(["fmt", "--all", "--check"]))?;
+        }
+        setup::for_tests()?;
+        if !self.only_tests {
+            let mut clippy = cargo([
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--",
+            ]);
+            step("lints", clippy.args(["-D", "warnings"]))?;
+            let mut docs = cargo(["doc", "--quiet", "--workspace", "--all-features", "--no-deps"]);
+            step("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+        }
+        // The system tests drive the real binaries.
+        step(
+            "binaries",
+            &mut cargo([
+                "build",
+                "--quiet",
+                "--package",
+                "iploop-server",
+                "--package",
+                "iploop-node-agent",
+            ]),
+        )?;
+        let mut tests = cargo(["test", "--workspace", "--all-features"]);
+        tests
+            .env("IPLOOP_TEST_PYTHON", setup::python())
+            .env("IPLOOP_TEST_NODE_FOLDER", setup::node_folder());
+        step("tests", &mut tests)?;
+        step("demo", &mut cargo(["xtask", "demo", "--once"]))?;
+        println!("\nEverything passed in {} s.", started.elapsed().as_secs());
+        Ok(())
+    }
+}
+
+fn step(name: &str, command: &mut Command) -> Result<()> {
+    let started = Instant::now();
+    println!("── {name}");
+    run(command)?;
+    println!("── {name}: {} s", started.elapsed().as_secs());
+    Ok(())
+}
