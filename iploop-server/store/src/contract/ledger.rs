@@ -241,26 +241,28 @@ pub(super) async fn an_ended_record_stays_ended(db: &Database) {
     assert_eq!(balance_of(db, account).await, balance(900, 0, 100));
 }
 
-pub(super) async fn a_record_of_an_unknown_account_does_not_hold_up_the_rest(db: &Database) {
+pub(super) async fn a_batch_with_an_unknown_account_is_refused_whole(db: &Database) {
     let account = account_with(&*db.store, 1_000).await;
     let (gateway, nobody) = (GatewayId::new(), AccountId::new());
     let records = [
         UsageRecord {
-            bytes_down: 50,
-            ..usage(nobody, gateway)
-        },
-        UsageRecord {
             bytes_down: 100,
             ..usage(account, gateway)
         },
+        UsageRecord {
+            bytes_down: 50,
+            ..usage(nobody, gateway)
+        },
     ];
-    settle(db, &records).await;
+    let refused = db.store.settle(&records, at(2)).await;
+    assert!(matches!(refused, Err(StoreError::Internal(_))), "{refused:?}");
+    assert_eq!(balance_of(db, account).await, balance(1_000, 0, 0));
+    assert_eq!(db.number("SELECT COUNT(*) FROM usage_records").await, 0);
     settle(db, &records[..1]).await;
     assert_eq!(balance_of(db, account).await, balance(900, 0, 100));
-    assert_eq!(db.number("SELECT COUNT(*) FROM usage_records").await, 1);
 }
 
-pub(super) async fn a_record_under_another_accounts_request_is_dropped(db: &Database) {
+pub(super) async fn a_record_under_another_accounts_request_is_refused(db: &Database) {
     let (owner, other) = (
         account_with(&*db.store, 1_000).await,
         account_with(&*db.store, 1_000).await,
@@ -271,18 +273,55 @@ pub(super) async fn a_record_under_another_accounts_request_is_dropped(db: &Data
         ..usage(owner, gateway)
     };
     settle(db, std::slice::from_ref(&record)).await;
-    settle(
-        db,
-        &[UsageRecord {
-            bytes_down: 500,
-            account: other,
-            ..record.clone()
-        }],
-    )
-    .await;
+    let stolen = UsageRecord {
+        bytes_down: 500,
+        account: other,
+        ..record.clone()
+    };
+    for batch in [vec![stolen.clone()], vec![record.clone(), stolen]] {
+        let refused = db.store.settle(&batch, at(2)).await;
+        assert!(matches!(refused, Err(StoreError::Internal(_))), "{refused:?}");
+    }
     assert_eq!(balance_of(db, owner).await, balance(900, 0, 100));
     assert_eq!(balance_of(db, other).await, balance(1_000, 0, 0));
     assert_eq!(db.store.recent_usage(owner, 10).await.unwrap(), [record]);
+}
+
+pub(super) async fn a_request_id_claimed_twice_at_once_is_booked_for_one_account(db: &Database) {
+    let accounts = [
+        account_with(&*db.store, 1_000).await,
+        account_with(&*db.store, 1_000).await,
+    ];
+    let mut claims = JoinSet::new();
+    for _ in 0..20 {
+        let base = UsageRecord {
+            bytes_down: 10,
+            ..usage(accounts[0], GatewayId::new())
+        };
+        for account in accounts {
+            let (store, record) = (
+                db.store.clone(),
+                UsageRecord {
+                    account,
+                    ..base.clone()
+                },
+            );
+            claims.spawn(async move { store.settle(&[record], at(2)).await.is_ok() });
+        }
+    }
+    let booked = claims
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|is_booked| *is_booked)
+        .count();
+    assert_eq!(booked, 20);
+    let [one, two] = [
+        balance_of(db, accounts[0]).await,
+        balance_of(db, accounts[1]).await,
+    ];
+    assert_eq!(one.used_bytes + two.used_bytes, 200);
+    assert_eq!(db.number("SELECT COUNT(*) FROM usage_records").await, 20);
 }
 
 pub(super) async fn an_absurd_count_is_booked_without_a_fault(db: &Database) {

@@ -87,8 +87,9 @@ on_every_database! {
         an_unbillable_record_is_kept_and_costs_nothing
         a_record_that_turns_out_unbillable_gives_back_what_was_booked
         an_ended_record_stays_ended
-        a_record_of_an_unknown_account_does_not_hold_up_the_rest
-        a_record_under_another_accounts_request_is_dropped
+        a_batch_with_an_unknown_account_is_refused_whole
+        a_record_under_another_accounts_request_is_refused
+        a_request_id_claimed_twice_at_once_is_booked_for_one_account
         an_absurd_count_is_booked_without_a_fault
         returned_leases_are_free_again
         a_credit_counts_once_for_its_key

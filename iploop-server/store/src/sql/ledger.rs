@@ -248,6 +248,6 @@ async fn leasing_accounts(tx: &mut Tx, gateway: GatewayId) -> Result<Vec<Uuid>, 
     rows.iter().map(|row| row.try_get("user_id")).collect()
 }
 
-fn internal(reason: &'static str) -> Failure {
+pub(super) fn internal(reason: &'static str) -> Failure {
     StoreError::Internal(reason.into()).into()
 }

@@ -13,36 +13,41 @@ use uuid::Uuid;
 
 use super::Tx;
 use super::columns::text;
-use super::ledger::{Purse, ids, lock_purses};
+use super::ledger::{Purse, ids, internal, lock_purses};
 use super::usage::{record_columns, record_from};
 use crate::booking::{cost_bytes, merge, signed};
+use crate::error::Failure;
 
 /// Rows in one statement: bounds the JSON text to some hundred KiB.
 const ROWS_PER_STATEMENT: usize = 1_000;
 
 /// Books `records`. What they bring is decided by [`merge`] and [`cost_bytes`] under the lock of the accounts' rows, so
 /// repeated, late and parallel batches end in the same rows and the same balance. A record that turns out not billable
-/// gives back what was booked for it. Records of accounts that don't exist are left out: they must not hold up the rest.
-pub(super) async fn settle(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), sqlx::Error> {
-    let given = one_version_each(records);
+/// gives back what was booked for it.
+///
+/// # Errors
+/// A record of an account that does not exist, or under the id of another account's request, is `Internal` and nothing of
+/// the batch is booked: dropped in silence, it would hide that this is the wrong database or an old one.
+pub(super) async fn settle(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failure> {
+    let given = one_version_each(records)?;
     let accounts: Vec<Uuid> = sorted(given.values().map(|record| record.account.uuid()));
     let purses = lock_purses(tx, &accounts).await?;
+    if purses.len() < accounts.len() {
+        return Err(internal("usage of an account that does not exist"));
+    }
     let mut changes = Changes::default();
     let given: Vec<UsageRecord> = given.into_values().collect();
     for records in given.chunks(ROWS_PER_STATEMENT) {
         let known = booked_records(tx, records).await?;
         let mut rows = Vec::with_capacity(records.len());
         for record in records {
-            if !purses.contains_key(&record.account) {
-                tracing::warn!(request.id = %record.id, account.id = %record.account, "usage of an unknown account is dropped");
-                continue;
-            }
-            rows.extend(changes.note(known.get(&record.id), record));
+            rows.extend(changes.note(known.get(&record.id), record)?);
         }
         write_records(tx, &rows).await?;
     }
     write_purses(tx, &purses, &changes.cost_bytes).await?;
-    draw_on_leases(tx, &changes.drawn_bytes).await
+    draw_on_leases(tx, &changes.drawn_bytes).await?;
+    Ok(())
 }
 
 /// What a batch does to balances and leases.
@@ -56,17 +61,20 @@ struct Changes {
 
 impl Changes {
     /// The record as it shall be stored, or none if the row stays as it is.
-    fn note(&mut self, known: Option<&UsageRecord>, given: &UsageRecord) -> Option<UsageRecord> {
+    fn note(
+        &mut self,
+        known: Option<&UsageRecord>,
+        given: &UsageRecord,
+    ) -> Result<Option<UsageRecord>, Failure> {
         let stored = match known {
             Some(known) if known.account != given.account => {
-                tracing::warn!(request.id = %given.id, "usage under the id of another account's request is dropped");
-                return None;
+                return Err(another_accounts());
             }
             Some(known) => merge(known.clone(), given),
             None => given.clone(),
         };
         if known == Some(&stored) {
-            return None;
+            return Ok(None);
         }
         let new_bytes = cost_bytes(&stored).saturating_sub(known.map_or(0, cost_bytes));
         if new_bytes != 0 {
@@ -80,21 +88,22 @@ impl Changes {
                 .or_default();
             *drawn = drawn.saturating_add(new_bytes);
         }
-        Some(stored)
+        Ok(Some(stored))
     }
 }
 
 /// The batch with each request once, as the columns will hold it, in the order of the ids.
-fn one_version_each(records: &[UsageRecord]) -> BTreeMap<RequestId, UsageRecord> {
+fn one_version_each(records: &[UsageRecord]) -> Result<BTreeMap<RequestId, UsageRecord>, Failure> {
     let mut merged: BTreeMap<RequestId, UsageRecord> = BTreeMap::new();
     for record in records.iter().map(as_stored) {
         let version = match merged.remove(&record.id) {
+            Some(known) if known.account != record.account => return Err(another_accounts()),
             Some(known) => merge(known, &record),
             None => record,
         };
         merged.insert(version.id, version);
     }
-    merged
+    Ok(merged)
 }
 
 /// A record within the bounds of its columns, so that what is read back equals what was written.
@@ -133,12 +142,12 @@ async fn booked_records(
         .collect()
 }
 
-async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), sqlx::Error> {
+async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failure> {
     if records.is_empty() {
         return Ok(());
     }
-    // SQLite needs the WHERE to tell ON CONFLICT from the ON of a join.
-    sqlx::query(concat!(
+    // SQLite needs the first WHERE to tell ON CONFLICT from the ON of a join.
+    let done = sqlx::query(concat!(
         "INSERT INTO usage_records (",
         record_columns!(),
         ") SELECT ",
@@ -167,12 +176,18 @@ async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), sqlx:
              error_code = excluded.error_code,
              attempts = excluded.attempts,
              started_at = excluded.started_at,
-             ended_at = excluded.ended_at"
+             ended_at = excluded.ended_at
+         WHERE usage_records.user_id = excluded.user_id"
     ))
     .bind(Json(records.iter().map(RecordRow::from).collect::<Vec<_>>()))
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    // The accounts' locks don't cover an id that another account's request takes in this very moment.
+    if done.rows_affected() == u64::try_from(records.len()).unwrap_or(u64::MAX) {
+        Ok(())
+    } else {
+        Err(another_accounts())
+    }
 }
 
 async fn write_purses(
@@ -232,6 +247,10 @@ async fn draw_on_leases(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+fn another_accounts() -> Failure {
+    internal("usage under the id of another account's request")
 }
 
 fn sorted(ids: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
