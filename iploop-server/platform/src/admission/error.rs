@@ -178,6 +178,10 @@ impl AdmissionError {
     }
 }
 
+pub(super) fn unavailable(source: StoreError) -> AdmissionError {
+    AdmissionError::Unavailable { source: Some(source) }
+}
+
 impl From<BeginError> for AdmissionError {
     fn from(error: BeginError) -> Self {
         match error {

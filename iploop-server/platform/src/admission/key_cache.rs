@@ -11,6 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
 use super::config::AdmissionConfig;
+use super::error::{AdmissionError, unavailable};
 use crate::api_key::{ApiKeyHash, KeyGrant};
 use crate::clock::Timestamp;
 use crate::store::{ApiKeys, StoreError};
@@ -116,16 +117,25 @@ impl KeyCache {
         }
     }
 
-    /// The key from the database. While that is away, from memory if it is there and not too old.
-    pub(super) async fn look_up(&self, hash: ApiKeyHash) -> Result<Option<Arc<KnownKey>>, StoreError> {
+    /// The key from the database, if `may_ask` lets us. While that is away, from memory if it is there and not too old.
+    ///
+    /// `may_ask` is called only when the database is really asked, not by those who wait for the same key's answer.
+    pub(super) async fn look_up(
+        &self,
+        hash: ApiKeyHash,
+        may_ask: impl FnOnce() -> Result<(), AdmissionError>,
+    ) -> Result<Option<Arc<KnownKey>>, AdmissionError> {
         let wait = timeout(self.config.lookup_timeout, self.turn(hash).lock());
         let turn = wait
             .await
-            .map_err(|elapsed| StoreError::Unavailable(Box::new(elapsed)))?;
+            .map_err(|elapsed| unavailable(StoreError::Unavailable(Box::new(elapsed))))?;
         match self.recall(hash) {
             Memory::Known(known) => Ok(Some(known)),
             Memory::Unknown => Ok(None),
-            Memory::Absent | Memory::Stale => self.read(hash, turn).await,
+            Memory::Absent | Memory::Stale => {
+                may_ask()?;
+                self.read(hash, turn).await.map_err(unavailable)
+            }
         }
     }
 

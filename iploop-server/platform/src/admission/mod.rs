@@ -40,6 +40,7 @@ pub use self::config::AdmissionConfig;
 pub use self::error::AdmissionError;
 
 use self::account_use::{AccountUse, AccountUses, Connection};
+use self::error::unavailable;
 use self::key_cache::{KeyCache, KnownKey, Memory};
 use self::last_used::LastUsed;
 use crate::account::AccountStatus;
@@ -290,13 +291,17 @@ impl Inner {
         let network = client_network(client);
         let key = match self.cache.recall(hash) {
             Memory::Known(key) => self.cache.refresh_if_old(hash, key).await,
-            Memory::Stale => self.cache.look_up(hash).await.map_err(unavailable)?,
+            Memory::Stale => self.cache.look_up(hash, || Ok(())).await?,
             Memory::Unknown => None,
             Memory::Absent => {
-                self.may_fail(&network, now)?;
-                let key = self.cache.look_up(hash).await;
-                self.failures.give_back(&network);
-                key.map_err(unavailable)?
+                // A try costs the client one failure until it turns out to be none: so parallel guesses are counted too.
+                let mut has_asked = false;
+                let may_ask = || self.may_fail(&network, now).inspect(|()| has_asked = true);
+                let key = self.cache.look_up(hash, may_ask).await;
+                if has_asked {
+                    self.failures.give_back(&network);
+                }
+                key?
             }
         };
         let checked = key.ok_or(AdmissionError::UnknownKey).and_then(|key| {
@@ -402,8 +407,4 @@ fn opens(gates: &Gates, gate: Gate) -> bool {
         Gate::StickySession => gates.sticky_sessions,
         Gate::ConnectionType | Gate::DeviceType | Gate::Profile | Gate::Performance => true,
     }
-}
-
-fn unavailable(source: StoreError) -> AdmissionError {
-    AdmissionError::Unavailable { source: Some(source) }
 }

@@ -276,28 +276,20 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads the segments, oldest first, into the last state of each request.
+/// Reads the segments, oldest first.
 fn replay(dir: &Path, segments: &[(u64, u64)]) -> io::Result<Replay> {
-    let mut requests = HashMap::new();
-    let mut torn = 0;
+    let mut reading = Reading::default();
     for (number, _) in segments {
-        let mut reader = BufReader::new(File::open(segment_path(dir, *number))?);
-        if !replay_segment(&mut reader, &mut requests)? {
-            torn += 1;
-        }
+        reading.segment(&mut BufReader::new(File::open(segment_path(dir, *number))?))?;
     }
-    let mut records: Vec<UsageRecord> = requests
-        .into_values()
-        .map(|Replayed { mut record, seen_at }| {
-            if record.ended_at.is_none() {
-                record.ended_at = Some(seen_at.max(record.started_at));
-                record.error.get_or_insert_with(|| "interrupted".to_owned());
-            }
-            record
-        })
-        .collect();
-    records.sort_unstable_by_key(|record| record.id);
-    Ok(Replay { records, torn })
+    Ok(reading.finish())
+}
+
+/// What was read so far: the last state of each request.
+#[derive(Default)]
+pub(super) struct Reading {
+    requests: HashMap<RequestId, Replayed>,
+    torn: usize,
 }
 
 struct Replayed {
@@ -306,44 +298,67 @@ struct Replayed {
     seen_at: Timestamp,
 }
 
-/// Reads one segment; false if it ends in a cut or damaged record.
-fn replay_segment(reader: &mut impl Read, requests: &mut HashMap<RequestId, Replayed>) -> io::Result<bool> {
-    let mut mark = [0; MARK.len()];
-    if !fill(reader, &mut mark)? || &mark != MARK {
-        return Ok(false);
+impl Reading {
+    /// Reads one segment, up to its end or its first cut or damaged record.
+    pub(super) fn segment(&mut self, reader: &mut impl Read) -> io::Result<()> {
+        let mut mark = [0; MARK.len()];
+        let is_whole = fill(reader, &mut mark)? && &mark == MARK && self.records(reader)?;
+        self.torn += usize::from(!is_whole);
+        Ok(())
     }
-    let mut now = Timestamp::default();
-    let mut payload = Vec::new();
-    loop {
-        match read_payload(reader, &mut payload)? {
-            Some(true) => {}
-            Some(false) => return Ok(false),
-            None => return Ok(true),
-        }
-        let Some(entry) = Entry::decode(&payload) else {
-            return Ok(false);
+
+    /// What to book: a request that did not end did so when the journal last had something of it.
+    pub(super) fn finish(self) -> Replay {
+        let end = |Replayed { mut record, seen_at }| {
+            if record.ended_at.is_none() {
+                record.ended_at = Some(seen_at.max(record.started_at));
+                record.error.get_or_insert_with(|| "interrupted".to_owned());
+            }
+            record
         };
-        match entry {
-            Entry::Time(time) => now = time,
-            Entry::Full(record) => merge(requests, *record, now),
-            Entry::Totals { id, up, down } => {
-                if let Some(known) = requests.get_mut(&id) {
-                    known.record.bytes_up = known.record.bytes_up.max(up);
-                    known.record.bytes_down = known.record.bytes_down.max(down);
-                    known.seen_at = now;
-                }
+        let mut records: Vec<UsageRecord> = self.requests.into_values().map(end).collect();
+        records.sort_unstable_by_key(|record| record.id);
+        Replay {
+            records,
+            torn: self.torn,
+        }
+    }
+
+    /// False if the segment ends in a cut or damaged record.
+    fn records(&mut self, reader: &mut impl Read) -> io::Result<bool> {
+        let mut now = Timestamp::default();
+        let mut payload = Vec::new();
+        loop {
+            match read_payload(reader, &mut payload)? {
+                Some(true) => {}
+                Some(false) => return Ok(false),
+                None => return Ok(true),
+            }
+            match Entry::decode(&payload) {
+                Some(Entry::Time(time)) => now = time,
+                Some(Entry::Full(record)) => self.replace(*record, now),
+                Some(Entry::Totals { id, up, down }) => self.grow(id, up, down, now),
+                None => return Ok(false),
             }
         }
     }
-}
 
-/// Later facts replace earlier ones; totals only grow.
-fn merge(requests: &mut HashMap<RequestId, Replayed>, mut record: UsageRecord, seen_at: Timestamp) {
-    if let Some(known) = requests.get(&record.id) {
-        record.bytes_up = record.bytes_up.max(known.record.bytes_up);
-        record.bytes_down = record.bytes_down.max(known.record.bytes_down);
+    /// Later facts replace earlier ones; totals only grow.
+    fn replace(&mut self, mut record: UsageRecord, seen_at: Timestamp) {
+        if let Some(known) = self.requests.get(&record.id) {
+            record.bytes_up = record.bytes_up.max(known.record.bytes_up);
+            record.bytes_down = record.bytes_down.max(known.record.bytes_down);
+        }
+        self.requests.insert(record.id, Replayed { record, seen_at });
     }
-    requests.insert(record.id, Replayed { record, seen_at });
+
+    fn grow(&mut self, id: RequestId, up: u64, down: u64, seen_at: Timestamp) {
+        if let Some(known) = self.requests.get_mut(&id) {
+            known.record.bytes_up = known.record.bytes_up.max(up);
+            known.record.bytes_down = known.record.bytes_down.max(down);
+            known.seen_at = seen_at;
+        }
+    }
 }
 
 /// The next payload: none at the end of the segment, false where it is cut or damaged.

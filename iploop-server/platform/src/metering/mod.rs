@@ -31,7 +31,7 @@ mod tables;
 mod task;
 pub mod telemetry;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use config::MeteringConfig;
 pub use journal::JournalError;
