@@ -176,7 +176,7 @@ impl Logins {
             by_account: Throttle::new(throttle(tries.account), THROTTLE_CAPACITY),
             by_both: Throttle::new(throttle(tries.account_and_client), THROTTLE_CAPACITY),
         }));
-        logins.0.refresh().await?;
+        logins.refresh().await?;
         let task = LoginTask(logins.clone());
         Ok((logins, task))
     }
@@ -283,6 +283,14 @@ impl Logins {
         self.0.secret.is_tag("csrf", &session.token_id.to_string(), token)
     }
 
+    /// Reads what other API processes revoked since. [`LoginTask`] does it every 15 seconds.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let rows = self.0.store.revoked_logins(now).await?;
+        self.0.revoked.merge(rows, now);
+        Ok(())
+    }
+
     /// Counts a try at an account's password, as signing in does; a success is given back by [`Logins::give_tries_back`].
     pub(crate) fn take_tries(&self, name: &str, client: IpAddr, now: Timestamp) -> Result<Tried, LoginError> {
         let throttled = |retry_after| LoginError::Throttled { retry_after };
@@ -327,13 +335,6 @@ impl Logins {
 }
 
 impl Inner {
-    async fn refresh(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let rows = self.store.revoked_logins(now).await?;
-        self.revoked.merge(rows, now);
-        Ok(())
-    }
-
     fn csrf_token(&self, token_id: Uuid) -> String {
         self.secret.tag("csrf", &token_id.to_string())
     }
@@ -366,7 +367,7 @@ impl LoginTask {
             .await
             .is_some()
         {
-            if let Err(error) = self.0.0.refresh().await {
+            if let Err(error) = self.0.refresh().await {
                 tracing::warn!(%error, "revoked logins could not be read; those known stay refused");
             }
         }

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::secret::Secret;
 use file::FileMailer;
 use message::Sender;
-pub use queue::{MailQueue, MailQueueFull, MailTask};
+pub use queue::{MailQueue, MailQueueFull, MailTask, start};
 use smtp::SmtpMailer;
 
 /// The `[mail]` section.
@@ -118,5 +118,5 @@ pub fn open(
             )?)
         }
     };
-    Ok(queue::start(mailer))
+    Ok(start(mailer))
 }

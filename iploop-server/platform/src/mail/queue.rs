@@ -52,7 +52,8 @@ struct Queued {
     _place: OwnedSemaphorePermit,
 }
 
-pub(super) fn start(mailer: Arc<dyn Mailer>) -> (MailQueue, MailTask) {
+/// A queue before `mailer`. Nothing is sent until [`MailTask::run`].
+pub fn start(mailer: Arc<dyn Mailer>) -> (MailQueue, MailTask) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     let queue = MailQueue {
         mails: sender,
