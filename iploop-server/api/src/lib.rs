@@ -1,1 +1,79 @@
-//! IPLoop's HTTP API: axum routes, OpenAPI, sign-in sessions and roles.
+//! IPLoop's HTTP API: routes, OpenAPI, sign-in sessions and roles.
+//!
+//! No business rule lives here: a handler reads a request, asks `iploop-platform`, and writes the answer. Errors go through
+//! one table (`error`) and come out as problem documents; what every answer carries is added in one place (`finish`).
+
+mod auth;
+mod config;
+mod error;
+mod extract;
+mod finish;
+mod health;
+mod html;
+mod keys;
+mod metrics;
+mod network_view;
+mod nodes;
+mod openapi;
+mod partners;
+mod problem;
+mod proxy;
+mod serve;
+mod session;
+mod state;
+mod status_page;
+mod units;
+mod usage;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use config::ApiConfig;
+use error::ApiError;
+pub use metrics::{MetricsConfig, describe_metrics, metrics_router};
+pub use serve::{ServeLimits, serve};
+pub use state::{ApiParts, ApiState, ProxyAddresses, ReadyCheck};
+
+/// The API, the public pages and the health checks.
+pub fn router(state: ApiState) -> Router {
+    let (router, document) = documented().split_for_parts();
+    // Never fails: the document is plain data with text as keys.
+    let document = bytes::Bytes::from(document.to_json().unwrap_or_default());
+    router
+        .route("/", get(status_page::status_page))
+        .route("/style.css", get(html::style))
+        .route(
+            "/api/openapi.json",
+            get(move || std::future::ready(json(document.clone()))),
+        )
+        .fallback(|| std::future::ready(ApiError::NotFound))
+        .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
+        .layer(from_fn_with_state(state.clone(), finish::finish))
+        .with_state(state)
+}
+
+/// The OpenAPI 3.1 document, as `/api/openapi.json` shows it.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().into_openapi()
+}
+
+fn documented() -> OpenApiRouter<ApiState> {
+    let mut router = OpenApiRouter::with_openapi(openapi::Base::openapi())
+        .merge(health::router())
+        .nest("/api/auth", auth::router())
+        .nest("/api/auth/api-keys", keys::router())
+        .nest("/api/proxy", proxy::router())
+        .nest("/api/proxy/keys", keys::router())
+        .nest("/api/nodes", nodes::router())
+        .nest("/api/usage", usage::router())
+        .nest("/api/partners", partners::router());
+    openapi::complete(router.get_openapi_mut());
+    router
+}
+
+fn json(document: bytes::Bytes) -> impl axum::response::IntoResponse {
+    ([(http::header::CONTENT_TYPE, "application/json")], document)
+}

@@ -1,0 +1,390 @@
+//! Every error that the API answers with: one table.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use iploop_platform::accounts::AccountError;
+use iploop_platform::field::FieldProblem;
+use iploop_platform::keys::KeyError;
+use iploop_platform::login::{LoginError, SessionError};
+use iploop_platform::partners::PartnerError;
+use iploop_platform::store::StoreError;
+
+/// Why a request gets no other answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ApiError {
+    /// The body is no JSON, or not of the form that is documented.
+    MalformedBody(String),
+    /// The query can't be read.
+    MalformedQuery(String),
+    /// Fields that can't be accepted.
+    InvalidFields(Vec<FieldProblem>),
+    /// The token of a mail is unknown, used or expired.
+    MailTokenInvalid,
+    KeyLimitReached,
+    LoginRequired,
+    InvalidCredentials,
+    AccountNotActive,
+    TokenInvalid,
+    TokenExpired,
+    TokenRevoked,
+    CsrfTokenInvalid,
+    AdminOnly,
+    NotFound,
+    KeyNotFound,
+    MethodNotAllowed,
+    BodyTimeout,
+    EmailTaken,
+    AlreadyVerified,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    TooManyRequests(Duration),
+    /// For the log: what happened.
+    Internal(String),
+    Overloaded,
+    /// For the log: what the database said.
+    StoreUnavailable(String),
+    Timeout,
+}
+
+/// What an error looks like from outside.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) code: &'static str,
+    pub(crate) detail: Cow<'static, str>,
+    pub(crate) hint: Option<&'static str>,
+}
+
+impl ApiError {
+    /// The table.
+    pub(crate) fn answer(&self) -> Answer {
+        use StatusCode as S;
+        let row = |status, code, detail: &'static str, hint| Answer {
+            status,
+            code,
+            detail: detail.into(),
+            hint,
+        };
+        match self {
+            Self::MalformedBody(reason) => Answer {
+                detail: reason.clone().into(),
+                ..row(
+                    S::BAD_REQUEST,
+                    "malformed_body",
+                    "",
+                    Some("The form of each request is in /api/openapi.json."),
+                )
+            },
+            Self::MalformedQuery(reason) => Answer {
+                detail: reason.clone().into(),
+                ..row(
+                    S::BAD_REQUEST,
+                    "malformed_query",
+                    "",
+                    Some("The form of each request is in /api/openapi.json."),
+                )
+            },
+            Self::InvalidFields(problems) => Answer {
+                detail: problems
+                    .first()
+                    .map_or(Cow::Borrowed("Invalid"), |first| first.message.clone().into()),
+                ..row(S::BAD_REQUEST, "invalid_fields", "", None)
+            },
+            Self::MailTokenInvalid => row(
+                S::BAD_REQUEST,
+                "invalid_token",
+                "The link is not valid: it was used already, is too old, or a newer one was sent",
+                Some("Ask for a new mail."),
+            ),
+            Self::KeyLimitReached => row(
+                S::BAD_REQUEST,
+                "key_limit_reached",
+                "Maximum number of API keys reached",
+                Some("Delete a key that you no longer use."),
+            ),
+            Self::LoginRequired => row(
+                S::UNAUTHORIZED,
+                "login_required",
+                "Sign in first",
+                Some("POST /api/auth/login, then send its token as Authorization: Bearer."),
+            ),
+            Self::InvalidCredentials => row(
+                S::UNAUTHORIZED,
+                "invalid_credentials",
+                "Invalid email or password",
+                None,
+            ),
+            Self::AccountNotActive => row(
+                S::UNAUTHORIZED,
+                "account_not_active",
+                "Account is not active",
+                None,
+            ),
+            Self::TokenInvalid => row(
+                S::UNAUTHORIZED,
+                "token_invalid",
+                "The login is not valid",
+                Some("Sign in again."),
+            ),
+            Self::TokenExpired => row(
+                S::UNAUTHORIZED,
+                "token_expired",
+                "The login has expired",
+                Some("Sign in again."),
+            ),
+            Self::TokenRevoked => row(
+                S::UNAUTHORIZED,
+                "token_revoked",
+                "The login has ended",
+                Some("Sign in again."),
+            ),
+            Self::CsrfTokenInvalid => row(
+                S::FORBIDDEN,
+                "csrf_token_invalid",
+                "The request does not prove that it comes from our own page",
+                Some(
+                    "Send the csrfToken of the login as header X-CSRF-Token, or use a bearer token instead of the cookie.",
+                ),
+            ),
+            Self::AdminOnly => row(S::FORBIDDEN, "admin_only", "Only admins may do this", None),
+            Self::NotFound => row(S::NOT_FOUND, "not_found", "There is nothing here", None),
+            Self::KeyNotFound => row(S::NOT_FOUND, "key_not_found", "API key not found", None),
+            Self::MethodNotAllowed => row(
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This address does not take that method",
+                None,
+            ),
+            Self::BodyTimeout => row(
+                S::REQUEST_TIMEOUT,
+                "body_timeout",
+                "The body did not arrive in time",
+                None,
+            ),
+            Self::EmailTaken => row(
+                S::CONFLICT,
+                "email_taken",
+                "User already exists",
+                Some("Sign in, or ask for a new password."),
+            ),
+            Self::AlreadyVerified => row(
+                S::CONFLICT,
+                "already_verified",
+                "The email address is verified already",
+                None,
+            ),
+            Self::BodyTooLarge => row(
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "The body is larger than 64 KiB",
+                None,
+            ),
+            Self::UnsupportedMediaType => row(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The body must be JSON",
+                Some("Send Content-Type: application/json."),
+            ),
+            Self::TooManyRequests(_) => row(
+                S::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "Too many tries",
+                Some("Wait as long as Retry-After says."),
+            ),
+            Self::Internal(_) => row(
+                S::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong on our side",
+                Some("If it goes on, tell us the request_id."),
+            ),
+            Self::Overloaded => row(
+                S::SERVICE_UNAVAILABLE,
+                "overloaded",
+                "Too much to do at the moment",
+                Some("Try again in a moment."),
+            ),
+            Self::StoreUnavailable(_) => row(
+                S::SERVICE_UNAVAILABLE,
+                "store_unavailable",
+                "The data can't be reached at the moment",
+                Some("Try again in a moment."),
+            ),
+            Self::Timeout => row(
+                S::SERVICE_UNAVAILABLE,
+                "timeout",
+                "The answer took too long",
+                Some("Try again in a moment."),
+            ),
+        }
+    }
+
+    /// Whole seconds after which trying again may help.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooManyRequests(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+            Self::Overloaded | Self::StoreUnavailable(_) | Self::Timeout => Some(1),
+            _ => None,
+        }
+    }
+
+    /// What the operator needs to know and the customer does not.
+    pub(crate) fn log_text(&self) -> Option<&str> {
+        match self {
+            Self::Internal(reason) | Self::StoreUnavailable(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+/// Leaves the body to [`crate::finish`], which knows the request's id.
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.answer().status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::StoreUnavailable(chain(&error)),
+            other => Self::Internal(chain(&other)),
+        }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Invalid(problems) => Self::InvalidFields(problems),
+            AccountError::EmailTaken => Self::EmailTaken,
+            AccountError::TokenInvalid => Self::MailTokenInvalid,
+            AccountError::AlreadyVerified => Self::AlreadyVerified,
+            AccountError::Throttled { retry_after } => Self::TooManyRequests(retry_after),
+            AccountError::Overloaded => Self::Overloaded,
+            AccountError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<LoginError> for ApiError {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::InvalidCredentials => Self::InvalidCredentials,
+            LoginError::NotActive => Self::AccountNotActive,
+            LoginError::Throttled { retry_after } => Self::TooManyRequests(retry_after),
+            LoginError::Overloaded => Self::Overloaded,
+            LoginError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Invalid => Self::TokenInvalid,
+            SessionError::Expired => Self::TokenExpired,
+            SessionError::Revoked => Self::TokenRevoked,
+            SessionError::NotActive => Self::AccountNotActive,
+            SessionError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Invalid(problem) => Self::InvalidFields(vec![problem]),
+            KeyError::LimitReached => Self::KeyLimitReached,
+            KeyError::NotFound => Self::KeyNotFound,
+            KeyError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<PartnerError> for ApiError {
+    fn from(error: PartnerError) -> Self {
+        match error {
+            PartnerError::Invalid(problem) => Self::InvalidFields(vec![problem]),
+            PartnerError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table() {
+        let text = String::from("…");
+        let rows = [
+            ApiError::MalformedBody(text.clone()),
+            ApiError::MalformedQuery(text.clone()),
+            ApiError::InvalidFields(vec![FieldProblem::new("email", "Email is required")]),
+            ApiError::MailTokenInvalid,
+            ApiError::KeyLimitReached,
+            ApiError::LoginRequired,
+            ApiError::InvalidCredentials,
+            ApiError::AccountNotActive,
+            ApiError::TokenInvalid,
+            ApiError::TokenExpired,
+            ApiError::TokenRevoked,
+            ApiError::CsrfTokenInvalid,
+            ApiError::AdminOnly,
+            ApiError::NotFound,
+            ApiError::KeyNotFound,
+            ApiError::MethodNotAllowed,
+            ApiError::BodyTimeout,
+            ApiError::EmailTaken,
+            ApiError::AlreadyVerified,
+            ApiError::BodyTooLarge,
+            ApiError::UnsupportedMediaType,
+            ApiError::TooManyRequests(Duration::from_millis(1500)),
+            ApiError::Internal(text.clone()),
+            ApiError::Overloaded,
+            ApiError::StoreUnavailable(text),
+            ApiError::Timeout,
+        ];
+        let table: String = rows
+            .iter()
+            .map(|error| {
+                let answer = error.answer();
+                let retry = error
+                    .retry_after()
+                    .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds}s"));
+                format!(
+                    "{} {:<22} retry {:<3} {}\n",
+                    answer.status.as_u16(),
+                    answer.code,
+                    retry,
+                    answer.detail
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(table);
+    }
+}

@@ -1,0 +1,9 @@
+//! Parts of a request, read with our errors.
+
+mod body;
+mod client;
+mod query;
+
+pub(crate) use body::{Json, Submitted};
+pub(crate) use client::ClientAddress;
+pub(crate) use query::Query;

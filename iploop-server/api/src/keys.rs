@@ -1,0 +1,241 @@
+//! `/api/proxy/keys`, also under its other name `/api/auth/api-keys`: the customer's keys.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use iploop_platform::api_key::{ApiKey, MAX_KEYS_PER_ACCOUNT};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::ApiKeyId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::ApiError;
+use crate::extract::Json;
+use crate::session::SignedIn;
+use crate::state::ApiState;
+
+/// The routes of the keys, relative to either name.
+pub(crate) fn router() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_keys, create_key))
+        .routes(routes!(get_key, set_key_active, delete_key))
+        .routes(routes!(set_key_whitelist))
+}
+
+/// A key without its secret.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeyInfo {
+    #[schema(value_type = String, format = Uuid)]
+    id: ApiKeyId,
+    /// The customer's name for it.
+    name: String,
+    /// Its first 14 characters.
+    #[schema(example = "iploop_0a1b2c3")]
+    key_prefix: String,
+    /// Switched on.
+    is_active: bool,
+    /// Addresses and CIDRs it may be used from; empty: any.
+    ip_whitelist: Vec<String>,
+    /// When it was last used, to the minute.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_used_at: Option<Timestamp>,
+    /// When it stops working.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// The account's keys.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct KeyList {
+    /// Oldest first.
+    keys: Vec<KeyInfo>,
+    /// Most keys an account may have.
+    max_keys: u32,
+}
+
+/// A key to be made.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CreateKeyBody {
+    /// The customer's name for it.
+    #[schema(required, min_length = 1, max_length = 100)]
+    #[serde(default)]
+    name: String,
+    /// When it stops working; absent: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+}
+
+/// A new key with its secret.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewKey {
+    /// The secret itself: save it now, it is not shown again.
+    #[schema(example = "iploop_0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f6071")]
+    key: String,
+    #[serde(flatten)]
+    info: KeyInfo,
+}
+
+/// Switches a key.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SetActiveBody {
+    is_active: bool,
+}
+
+/// The addresses a key may be used from.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct WhitelistBody {
+    /// Addresses and CIDRs; empty: any.
+    #[schema(max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]
+    ips: Vec<String>,
+}
+
+impl From<ApiKey> for KeyInfo {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            id: key.id,
+            name: key.name,
+            key_prefix: key.key_prefix,
+            is_active: key.is_active,
+            ip_whitelist: key.ip_whitelist.iter().map(written).collect(),
+            last_used_at: key.last_used_at,
+            expires_at: key.expires_at,
+            created_at: key.created_at,
+        }
+    }
+}
+
+/// The account's keys.
+#[utoipa::path(
+    get, path = "", tag = "keys", security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = KeyList, description = "The keys"))
+)]
+pub(crate) async fn list_keys(
+    State(state): State<ApiState>,
+    session: SignedIn,
+) -> Result<Json<KeyList>, ApiError> {
+    let keys = state.parts().keys.list(session.account().id).await?;
+    Ok(Json(KeyList {
+        keys: keys.into_iter().map(KeyInfo::from).collect(),
+        max_keys: MAX_KEYS_PER_ACCOUNT,
+    }))
+}
+
+/// Makes a key. Its secret is in this answer and nowhere else.
+#[utoipa::path(
+    post, path = "", tag = "keys", request_body = CreateKeyBody, security(("bearer" = []), ("cookie" = [])),
+    responses((status = 201, body = NewKey, description = "The key with its secret"))
+)]
+pub(crate) async fn create_key(
+    State(state): State<ApiState>,
+    session: SignedIn,
+    Json(body): Json<CreateKeyBody>,
+) -> Result<Response, ApiError> {
+    let created = state
+        .parts()
+        .keys
+        .create(session.account().id, &body.name, body.expires_at)
+        .await?;
+    let answer = NewKey {
+        key: created.secret.expose().to_owned(),
+        info: created.api_key.into(),
+    };
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// One key.
+#[utoipa::path(
+    get, path = "/{keyId}", tag = "keys", params(("keyId" = String, Path, format = Uuid)), security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = KeyInfo, description = "The key"))
+)]
+pub(crate) async fn get_key(
+    State(state): State<ApiState>,
+    session: SignedIn,
+    Path(key): Path<String>,
+) -> Result<Json<KeyInfo>, ApiError> {
+    let key = state
+        .parts()
+        .keys
+        .get(session.account().id, parse_id(&key)?)
+        .await?;
+    Ok(Json(key.into()))
+}
+
+/// Switches a key on or off: for new logins at once.
+#[utoipa::path(
+    patch, path = "/{keyId}", tag = "keys", params(("keyId" = String, Path, format = Uuid)), request_body = SetActiveBody,
+    security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = KeyInfo, description = "The key"))
+)]
+pub(crate) async fn set_key_active(
+    State(state): State<ApiState>,
+    session: SignedIn,
+    Path(key): Path<String>,
+    Json(body): Json<SetActiveBody>,
+) -> Result<Json<KeyInfo>, ApiError> {
+    let keys = &state.parts().keys;
+    let key = keys
+        .set_active(session.account().id, parse_id(&key)?, body.is_active)
+        .await?;
+    Ok(Json(key.into()))
+}
+
+/// Deletes a key. Its usage stays in the reports.
+#[utoipa::path(
+    delete, path = "/{keyId}", tag = "keys", params(("keyId" = String, Path, format = Uuid)), security(("bearer" = []), ("cookie" = [])),
+    responses((status = 204, description = "Deleted"))
+)]
+pub(crate) async fn delete_key(
+    State(state): State<ApiState>,
+    session: SignedIn,
+    Path(key): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    state
+        .parts()
+        .keys
+        .delete(session.account().id, parse_id(&key)?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets the addresses a key may be used from.
+#[utoipa::path(
+    put, path = "/{keyId}/whitelist", tag = "keys", params(("keyId" = String, Path, format = Uuid)), request_body = WhitelistBody,
+    security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = KeyInfo, description = "The key"))
+)]
+pub(crate) async fn set_key_whitelist(
+    State(state): State<ApiState>,
+    session: SignedIn,
+    Path(key): Path<String>,
+    Json(body): Json<WhitelistBody>,
+) -> Result<Json<KeyInfo>, ApiError> {
+    let keys = &state.parts().keys;
+    let key = keys
+        .set_whitelist(session.account().id, parse_id(&key)?, &body.ips)
+        .await?;
+    Ok(Json(key.into()))
+}
+
+/// What is no id names no key.
+fn parse_id(text: &str) -> Result<ApiKeyId, ApiError> {
+    text.parse().map_err(|_| ApiError::KeyNotFound)
+}
+
+/// A single address without the length of its network.
+fn written(network: &ipnet::IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
+    }
+}

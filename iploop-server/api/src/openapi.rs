@@ -1,0 +1,113 @@
+//! The OpenAPI document: from the handlers, completed with what holds for all of them.
+
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::response::{ResponseBuilder, ResponsesBuilder};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr};
+
+use crate::problem::{FieldError, Problem};
+
+/// The part of the document that no handler knows.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "IPLoop API",
+        description = "Accounts, keys and usage of the IPLoop proxy. Every error is a problem document (RFC 9457)."
+    ),
+    components(schemas(Problem, FieldError)),
+    tags(
+        (name = "auth", description = "Registering, signing in, passwords, the mail address"),
+        (name = "keys", description = "Keys for the proxy; /api/auth/api-keys is another name of /api/proxy/keys"),
+        (name = "proxy", description = "How to reach the proxy, and from where it can exit"),
+        (name = "usage", description = "What was used"),
+        (name = "nodes", description = "The network in aggregates"),
+        (name = "partners", description = "Who may bring devices, for admins"),
+        (name = "health", description = "For the ones that restart and route"),
+    )
+)]
+pub(crate) struct Base;
+
+/// Completes the document: how to sign in, the errors that follow from what a request carries, unique operation ids.
+pub(crate) fn complete(document: &mut utoipa::openapi::OpenApi) {
+    let components = document.components.get_or_insert_default();
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .build();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let cookie = ApiKeyValue::with_description(
+        "iploop_session",
+        "Set by signing in (over TLS: __Host-iploop_session). Requests that change something also send the login's \
+         csrfToken as header X-CSRF-Token.",
+    );
+    components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+
+    for (path, item) in &mut document.paths.paths {
+        let is_alias = path.starts_with("/api/auth/api-keys");
+        let has_id = path.contains('{');
+        for (is_safe, operation) in operations(item) {
+            if let Some(id) = operation.operation_id.as_mut().filter(|_| is_alias) {
+                id.push_str("_by_other_name");
+            }
+            if path.starts_with("/api/") {
+                add_errors(operation, is_safe, has_id);
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
+    [
+        (true, item.get.as_mut()),
+        (false, item.post.as_mut()),
+        (false, item.put.as_mut()),
+        (false, item.patch.as_mut()),
+        (false, item.delete.as_mut()),
+    ]
+    .into_iter()
+    .filter_map(|(is_safe, operation)| Some((is_safe, operation?)))
+}
+
+fn add_errors(operation: &mut Operation, is_safe: bool, has_id: bool) {
+    let needs_login = operation.security.is_some();
+    let has_body = operation.request_body.is_some();
+    let has_parameters = operation
+        .parameters
+        .as_ref()
+        .is_some_and(|parameters| !parameters.is_empty());
+    let errors = [
+        (
+            has_body || has_parameters && !has_id,
+            "400",
+            "Malformed, or fields that can't be accepted",
+        ),
+        (needs_login, "401", "Not signed in, or no longer"),
+        (
+            needs_login && !is_safe,
+            "403",
+            "Not allowed, or signed in by cookie without the CSRF token",
+        ),
+        (has_id, "404", "There is no such thing, or it is another's"),
+        (has_body, "408", "The body did not arrive in time"),
+        (has_body, "413", "The body is larger than 64 KiB"),
+        (has_body, "415", "The body is of another type"),
+        (true, "500", "Something went wrong on our side"),
+        (
+            true,
+            "503",
+            "Overloaded, or the data can't be reached; see Retry-After",
+        ),
+    ];
+    for (applies, status, description) in errors {
+        if applies && !operation.responses.responses.contains_key(status) {
+            let content = Content::new(Some(RefOr::Ref(Ref::from_schema_name("Problem"))));
+            let response = ResponseBuilder::new()
+                .description(description)
+                .content("application/problem+json", content)
+                .build();
+            let more = ResponsesBuilder::new().response(status, response).build();
+            operation.responses.responses.extend(more.responses);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `/api/partners`: who may bring devices, for admins.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::PartnerId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::ApiError;
+use crate::extract::Json;
+use crate::session::Admin;
+use crate::state::ApiState;
+
+/// The routes below `/api/partners`.
+pub(crate) fn router() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(create_partner))
+}
+
+/// A partner to be made.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct CreatePartnerBody {
+    /// The company's name.
+    #[schema(required, min_length = 1, max_length = 100)]
+    #[serde(default)]
+    name: String,
+    /// Contact address.
+    #[schema(format = Email)]
+    #[serde(default)]
+    email: Option<String>,
+}
+
+/// A new partner with its key.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewPartner {
+    /// The key itself, for the partner's app: save it now, it is not shown again.
+    key: String,
+    #[schema(value_type = String, format = Uuid)]
+    id: PartnerId,
+    name: String,
+    email: Option<String>,
+    /// The key's first 14 characters.
+    api_key_prefix: String,
+    is_active: bool,
+    /// Percent of what the partner's devices earn.
+    revenue_share: f64,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// Makes a partner. Its key is in this answer and nowhere else. For admins.
+#[utoipa::path(
+    post, path = "", tag = "partners", request_body = CreatePartnerBody, security(("bearer" = []), ("cookie" = [])),
+    responses((status = 201, body = NewPartner, description = "The partner with its key"))
+)]
+pub(crate) async fn create_partner(
+    State(state): State<ApiState>,
+    _: Admin,
+    Json(body): Json<CreatePartnerBody>,
+) -> Result<Response, ApiError> {
+    let parts = state.parts();
+    let created =
+        iploop_platform::partners::create(&*parts.store, &*parts.clock, &body.name, body.email.as_deref())
+            .await?;
+    let partner = created.partner;
+    let answer = NewPartner {
+        key: created.key.expose().to_owned(),
+        id: partner.id,
+        name: partner.name,
+        email: partner.email,
+        api_key_prefix: partner.api_key_prefix,
+        is_active: partner.is_active,
+        revenue_share: f64::from(partner.revenue_share_bp) / 100.0,
+        created_at: partner.created_at,
+    };
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}

@@ -1,0 +1,87 @@
+//! What the handlers work with.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iploop_platform::accounts::AccountService;
+use iploop_platform::clock::Clock;
+use iploop_platform::keys::KeyService;
+use iploop_platform::login::Logins;
+use iploop_platform::network::Network;
+use iploop_platform::store::Store;
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+
+use crate::network_view::NetworkView;
+
+/// What the API is made of.
+pub struct ApiParts {
+    /// Accounts.
+    pub accounts: AccountService,
+    /// Signing in and checking who asks.
+    pub logins: Logins,
+    /// Customer keys.
+    pub keys: KeyService,
+    /// For reading: usage, plans, and whether the data can be reached.
+    pub store: Arc<dyn Store>,
+    /// The live devices in aggregates.
+    pub network: Arc<dyn Network>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How customers reach the proxy.
+    pub proxy: ProxyAddresses,
+    /// Further parts that `/readyz` asks, besides the store.
+    pub ready_checks: Vec<Arc<dyn ReadyCheck>>,
+    /// Cancelled when the process begins to end: `/readyz` says so.
+    pub draining: CancellationToken,
+    /// The roles of this process, for the status page: `gateway`, `hub`, `api`.
+    pub roles: Vec<String>,
+    /// As [`crate::ApiConfig::trusted_proxies`].
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// How customers reach the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyAddresses {
+    /// Host name or address; an IPv6 address in brackets.
+    pub host: String,
+    /// HTTP, TLS and SOCKS5, told apart by the first bytes.
+    pub http_port: u16,
+    /// SOCKS5 on its customary port.
+    pub socks5_port: u16,
+}
+
+/// A part of the process that must work before it gets traffic.
+#[async_trait]
+pub trait ReadyCheck: Send + Sync + 'static {
+    /// Its name in the answer: `hub`, `gateway`, …
+    fn name(&self) -> &'static str;
+    /// Fails with a reason for the log. Waited for 2 seconds at most.
+    async fn check(&self) -> Result<(), String>;
+}
+
+/// Shared by all handlers.
+#[derive(Clone)]
+pub struct ApiState(Arc<Inner>);
+
+/// The parts, and what is made of them once.
+struct Inner {
+    parts: ApiParts,
+    network: NetworkView,
+}
+
+impl ApiState {
+    /// From its parts.
+    pub fn new(parts: ApiParts) -> Self {
+        let network = NetworkView::new(Arc::clone(&parts.network));
+        Self(Arc::new(Inner { parts, network }))
+    }
+
+    pub(crate) fn parts(&self) -> &ApiParts {
+        &self.0.parts
+    }
+
+    pub(crate) fn network(&self) -> &NetworkView {
+        &self.0.network
+    }
+}

@@ -1,0 +1,14 @@
+//! Bytes as customers read them.
+
+/// Bytes in a gigabyte (DESIGN 4.5: 1 GB is 10^9 bytes).
+const GIGABYTE: f64 = 1e9;
+
+/// For display; the exact count stands beside it in every answer.
+pub(crate) fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / GIGABYTE
+}
+
+/// As [`gigabytes`], for what may be below zero.
+pub(crate) fn signed_gigabytes(bytes: i64) -> f64 {
+    bytes as f64 / GIGABYTE
+}

@@ -1,0 +1,295 @@
+//! Holds every answer against the OpenAPI document: its status, its media type, and each field of its body.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use http::Method;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Api, PASSWORD};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::to_value(iploop_api::openapi()).unwrap());
+
+/// Operations and statuses seen since the process started, as `GET /path 200`.
+static SEEN: LazyLock<Mutex<BTreeSet<String>>> = LazyLock::new(Mutex::default);
+
+/// Panics if a documented operation answered otherwise than documented.
+pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
+    let method = method.as_str().to_lowercase();
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    let Some((template, operation)) = paths
+        .iter()
+        .filter(|(template, _)| matches(template, path))
+        // A literal path wins over a template.
+        .min_by_key(|(template, _)| template.matches('{').count())
+        .and_then(|(template, item)| Some((template, item.get(&method)?)))
+    else {
+        return;
+    };
+    let status = answer.status.as_u16().to_string();
+    let what = format!("{} {template} {status}", method.to_uppercase());
+    let documented = operation["responses"]
+        .get(&status)
+        .unwrap_or_else(|| panic!("{what} is not documented: {}", answer.text));
+    SEEN.lock().insert(what.clone());
+    let Some(contents) = documented.get("content") else {
+        assert_eq!(answer.text, "", "{what}: no body is documented");
+        return;
+    };
+    let media = answer.header("content-type").split(';').next().unwrap();
+    let content = contents
+        .get(media)
+        .unwrap_or_else(|| panic!("{what}: {media} is not documented"));
+    if media.ends_with("json") {
+        conforms(&content["schema"], &answer.json(), &what);
+    }
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    template.len() == path.len()
+        && template
+            .iter()
+            .zip(&path)
+            .all(|(part, given)| part.starts_with('{') || part == given)
+}
+
+/// A small part of JSON Schema: what our document uses.
+fn conforms(schema: &Value, value: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        let schema = DOCUMENT["components"]["schemas"]
+            .get(name)
+            .unwrap_or_else(|| panic!("{at}: {reference} dangles"));
+        return conforms(schema, value, at);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let choice = choices
+            .iter()
+            .find(|choice| (choice["type"] == "null") == value.is_null());
+        return conforms(
+            choice.unwrap_or_else(|| panic!("{at}: none of the choices")),
+            value,
+            at,
+        );
+    }
+    if let Some(parts) = schema["allOf"].as_array() {
+        let merged = parts
+            .iter()
+            .map(resolved)
+            .fold(json!({"type": "object", "properties": {}, "required": []}), merge);
+        return conforms(&merged, value, at);
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => panic!("{at}: no type in {schema}"),
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let is_integer_for_number = kind == "integer" && kinds.contains(&"number");
+    assert!(
+        kinds.contains(&kind) || is_integer_for_number,
+        "{at}: {value} is no {kinds:?}"
+    );
+    match value {
+        Value::Array(items) => {
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(n, item)| conforms(&schema["items"], item, &format!("{at}[{n}]")));
+        }
+        Value::Object(fields) => {
+            for name in schema["required"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+            {
+                assert!(fields.contains_key(name), "{at}: {name} is missing");
+            }
+            for (name, field) in fields {
+                let at = format!("{at}.{name}");
+                let property = schema["properties"]
+                    .get(name)
+                    .or_else(|| schema.get("additionalProperties"));
+                conforms(
+                    property.unwrap_or_else(|| panic!("{at} is not documented")),
+                    field,
+                    &at,
+                );
+            }
+        }
+        _ => {}
+    }
+}
+
+fn resolved(schema: &Value) -> Value {
+    let name = schema["$ref"]
+        .as_str()
+        .and_then(|reference| reference.rsplit('/').next());
+    name.map_or_else(
+        || schema.clone(),
+        |name| DOCUMENT["components"]["schemas"][name].clone(),
+    )
+}
+
+fn merge(mut all: Value, part: Value) -> Value {
+    for (name, property) in part["properties"].as_object().into_iter().flatten() {
+        all["properties"][name] = property.clone();
+    }
+    let required = part["required"].as_array().cloned().unwrap_or_default();
+    all["required"].as_array_mut().unwrap().extend(required);
+    all
+}
+
+#[tokio::test]
+async fn every_documented_operation_answers_with_its_success() {
+    let api = Api::new().await;
+    let login = api.register("ada@example.com").await;
+    let (token, csrf) = (
+        login["token"].as_str().unwrap(),
+        login["csrfToken"].as_str().unwrap(),
+    );
+    assert_ne!(csrf, "");
+    let verify = api.mail_token().await;
+    api.get(&format!("/api/auth/verify-email?token={verify}"))
+        .send()
+        .await;
+    api.post("/api/auth/resend-verification")
+        .bearer(token)
+        .send()
+        .await;
+    let verify = api.mail_token().await;
+    api.post("/api/auth/verify-email")
+        .json(&json!({"token": verify}))
+        .send()
+        .await;
+    for path in ["/api/proxy/keys", "/api/auth/api-keys"] {
+        let key = api
+            .post(path)
+            .bearer(token)
+            .json(&json!({"name": "one"}))
+            .send()
+            .await
+            .json();
+        let one = format!("{path}/{}", key["id"].as_str().unwrap());
+        api.get(path).bearer(token).send().await;
+        api.get(&one).bearer(token).send().await;
+        api.call(Method::PATCH, &one)
+            .bearer(token)
+            .json(&json!({"isActive": false}))
+            .send()
+            .await;
+        let whitelist = format!("{one}/whitelist");
+        api.call(Method::PUT, &whitelist)
+            .bearer(token)
+            .json(&json!({"ips": ["192.0.2.1"]}))
+            .send()
+            .await;
+        api.call(Method::DELETE, &one).bearer(token).send().await;
+    }
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/api/auth/profile",
+        "/api/proxy/endpoint",
+        "/api/proxy/locations",
+        "/api/nodes/stats",
+        "/api/usage/summary",
+        "/api/usage/recent",
+    ] {
+        api.get(path).bearer(token).send().await;
+    }
+    api.post("/api/auth/forgot-password")
+        .json(&json!({"email": "ada@example.com"}))
+        .send()
+        .await;
+    let reset = api.mail_token().await;
+    api.get(&format!("/api/auth/verify-reset-token?token={reset}"))
+        .send()
+        .await;
+    api.get(&format!("/api/auth/reset-password?token={reset}"))
+        .send()
+        .await;
+    api.post("/api/auth/reset-password")
+        .json(&json!({"token": reset, "password": PASSWORD}))
+        .send()
+        .await;
+    let body = json!({"email": "ada@example.com", "password": PASSWORD});
+    let token = api.post("/api/auth/login").json(&body).send().await.json()["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let body = json!({"currentPassword": PASSWORD, "newPassword": "another one"});
+    let changed = api
+        .call(Method::PUT, "/api/auth/password")
+        .bearer(&token)
+        .json(&body)
+        .send()
+        .await
+        .json();
+    api.post("/api/auth/logout")
+        .bearer(changed["token"].as_str().unwrap())
+        .send()
+        .await;
+    let (_, admin) = api.admin().await;
+    api.post("/api/partners")
+        .bearer(&admin)
+        .json(&json!({"name": "Acme"}))
+        .send()
+        .await;
+
+    let seen = SEEN.lock();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let statuses = operation["responses"].as_object().unwrap().keys();
+            for status in statuses.filter(|status| status.starts_with('2')) {
+                let what = format!("{} {path} {status}", method.to_uppercase());
+                assert!(seen.contains(&what), "{what} was not seen");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_served_and_is_openapi_3_1_with_unique_operation_ids() {
+    let answer = Api::new().await.get("/api/openapi.json").send().await;
+    assert_eq!(answer.json(), *DOCUMENT);
+    assert!(DOCUMENT["openapi"].as_str().unwrap().starts_with("3.1."));
+    let paths = DOCUMENT["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|item| item.as_object().unwrap().values());
+    let ids: Vec<&str> = operations
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+}
+
+#[test]
+fn the_operations_of_the_document() {
+    let mut lines = String::new();
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let statuses: Vec<&str> = operation["responses"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect();
+            lines.push_str(&format!(
+                "{:<6} {path}: {}\n",
+                method.to_uppercase(),
+                statuses.join(" ")
+            ));
+        }
+    }
+    insta::assert_snapshot!(lines);
+}

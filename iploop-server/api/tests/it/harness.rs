@@ -1,0 +1,460 @@
+//! An API with everything real but the clock, the mail server and the live network.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{HeaderMap, Method, Request, StatusCode};
+use iploop_api::{ApiParts, ApiState, ProxyAddresses, ReadyCheck};
+use iploop_platform::account::Account;
+use iploop_platform::accounts::password::{PasswordConfig, Passwords};
+use iploop_platform::accounts::{
+    AccountParts, AccountService, AccountsConfig, CommandLineAccount, create_from_command_line,
+};
+use iploop_platform::clock::{Clock, Timestamp};
+use iploop_platform::ids::{AccountId, ApiKeyId};
+use iploop_platform::keys::{KeyChanges, KeyService};
+use iploop_platform::login::{LoginConfig, Logins, SigningSecret};
+use iploop_platform::mail::{self, Mail, MailError, Mailer};
+use iploop_platform::network::{CityPresence, CountryPresence, Network, NetworkStats};
+use iploop_platform::secret::Secret;
+use iploop_platform::store::Store;
+use iploop_store::SqliteStore;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use crate::documented;
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// The API, and the ends of its seams.
+pub(crate) struct Api {
+    pub(crate) router: Router,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) logins: Logins,
+    pub(crate) draining: CancellationToken,
+    mails: tokio::sync::Mutex<mpsc::Receiver<Mail>>,
+    tasks: CancellationToken,
+    secret: SigningSecret,
+}
+
+/// What is set differently by single tests.
+pub(crate) struct Settings {
+    pub(crate) public_url: &'static str,
+    pub(crate) ready_checks: Vec<Arc<dyn ReadyCheck>>,
+    pub(crate) locations: Vec<CountryPresence>,
+    pub(crate) accounts: AccountsConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            public_url: "http://iploop.test",
+            ready_checks: Vec::new(),
+            locations: locations(),
+            accounts: AccountsConfig::default(),
+        }
+    }
+}
+
+impl Api {
+    pub(crate) async fn new() -> Self {
+        Self::with(Settings::default()).await
+    }
+
+    pub(crate) async fn with(settings: Settings) -> Self {
+        let store = Arc::new(SqliteStore::open_in_memory().await.unwrap());
+        Self::on(
+            store,
+            Arc::new(ManualClock::default()),
+            SigningSecret::ephemeral(),
+            settings,
+        )
+        .await
+    }
+
+    /// Another process on the same data.
+    pub(crate) async fn restarted(&self) -> Self {
+        let clock = Arc::clone(&self.clock);
+        Self::on(
+            Arc::clone(&self.store),
+            clock,
+            self.secret.clone(),
+            Settings::default(),
+        )
+        .await
+    }
+
+    async fn on(
+        store: Arc<dyn Store>,
+        clock: Arc<ManualClock>,
+        secret: SigningSecret,
+        settings: Settings,
+    ) -> Self {
+        let tasks = CancellationToken::new();
+        let (sender, mails) = mpsc::channel(64);
+        let (mail, mail_task) = mail::start(Arc::new(Mailbox(sender)));
+        tokio::spawn(mail_task.run(tasks.clone()));
+        let passwords = passwords();
+        let changes = Arc::new(Changes::default());
+        let (logins, _) = Logins::start(
+            Arc::clone(&store),
+            clock.clone(),
+            passwords.clone(),
+            secret.clone(),
+            &LoginConfig::default(),
+        )
+        .await
+        .unwrap();
+        let (accounts, recovery) = AccountService::new(
+            AccountParts {
+                store: Arc::clone(&store),
+                clock: clock.clone(),
+                passwords,
+                logins: logins.clone(),
+                mail,
+                changes: changes.clone(),
+                public_url: settings.public_url.parse().unwrap(),
+            },
+            &settings.accounts,
+        );
+        tokio::spawn(recovery.run(tasks.clone()));
+        let draining = CancellationToken::new();
+        let state = ApiState::new(ApiParts {
+            accounts,
+            logins: logins.clone(),
+            keys: KeyService::new(Arc::clone(&store), clock.clone(), changes.clone()),
+            store: Arc::clone(&store),
+            network: Arc::new(FixedNetwork(settings.locations)),
+            clock: clock.clone(),
+            proxy: ProxyAddresses {
+                host: "proxy.iploop.test".to_owned(),
+                http_port: 7777,
+                socks5_port: 1080,
+            },
+            ready_checks: settings.ready_checks,
+            draining: draining.clone(),
+            roles: vec!["gateway".to_owned(), "hub".to_owned(), "api".to_owned()],
+            trusted_proxies: Vec::new(),
+        });
+        let router = iploop_api::router(state);
+        Self {
+            router,
+            store,
+            clock,
+            changes,
+            logins,
+            draining,
+            mails: mails.into(),
+            tasks,
+            secret,
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call<'_> {
+        self.call(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Call<'_> {
+        self.call(Method::POST, path)
+    }
+
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call<'_> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
+        Call {
+            api: self,
+            request,
+            client: "192.0.2.1".parse().unwrap(),
+        }
+    }
+
+    /// Registers and returns the login's answer.
+    pub(crate) async fn register(&self, email: &str) -> Value {
+        let body = json!({"email": email, "password": PASSWORD, "firstName": "Ada", "lastName": "Lovelace"});
+        let answer = self.post("/api/auth/register").json(&body).send().await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
+        answer.json()
+    }
+
+    /// Registers and returns a bearer token.
+    pub(crate) async fn token(&self, email: &str) -> String {
+        self.register(email).await["token"].as_str().unwrap().to_owned()
+    }
+
+    /// The next mail.
+    pub(crate) async fn mail(&self) -> Mail {
+        self.mails.lock().await.recv().await.unwrap()
+    }
+
+    /// The token in the link of the next mail.
+    pub(crate) async fn mail_token(&self) -> String {
+        let mail = self.mail().await;
+        let (_, rest) = mail.text.split_once("?token=").unwrap();
+        rest.split_whitespace().next().unwrap().to_owned()
+    }
+
+    pub(crate) async fn no_mail_is_queued(&self) -> bool {
+        self.mails.lock().await.try_recv().is_err()
+    }
+
+    pub(crate) async fn admin(&self) -> (Account, String) {
+        let wanted = CommandLineAccount {
+            email: "root@iploop.test".to_owned(),
+            password: Some(Secret::new(PASSWORD)),
+            is_admin: true,
+            is_verified: true,
+        };
+        let created = create_from_command_line(&*self.store, &*self.clock, &passwords(), wanted)
+            .await
+            .unwrap();
+        let body = json!({"email": "root@iploop.test", "password": PASSWORD});
+        let answer = self.post("/api/auth/login").json(&body).send().await;
+        (
+            created.account,
+            answer.json()["token"].as_str().unwrap().to_owned(),
+        )
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.tasks.cancel();
+    }
+}
+
+/// A request in the making.
+pub(crate) struct Call<'a> {
+    api: &'a Api,
+    request: Request<Body>,
+    client: IpAddr,
+}
+
+impl Call<'_> {
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.request.headers_mut().append(name, value.parse().unwrap());
+        self
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn client(mut self, address: &str) -> Self {
+        self.client = address.parse().unwrap();
+        self
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json")
+            .body(body.to_string())
+    }
+
+    pub(crate) fn form(self, body: &str) -> Self {
+        self.header("content-type", "application/x-www-form-urlencoded")
+            .body(body.to_owned())
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    pub(crate) async fn send(mut self) -> Answer {
+        self.request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::new(self.client, 4242)));
+        let method = self.request.method().clone();
+        let path = self.request.uri().path().to_owned();
+        let response = self.api.router.clone().oneshot(self.request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let answer = Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        };
+        documented::check(&method, &path, &answer);
+        answer
+    }
+}
+
+/// A whole answer.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Status and code of a problem document.
+    pub(crate) fn problem(&self) -> (u16, String) {
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{}",
+            self.text
+        );
+        let body = self.json();
+        assert_eq!(body["status"], self.status.as_u16());
+        assert_eq!(body["request_id"], self.header("x-iploop-request-id"));
+        (self.status.as_u16(), body["code"].as_str().unwrap().to_owned())
+    }
+
+    /// Status and body with everything random replaced, for snapshots.
+    pub(crate) fn stable(&self) -> String {
+        let mut body = self.json();
+        stabilise(&mut body);
+        format!(
+            "{}\n{}",
+            self.status,
+            serde_json::to_string_pretty(&body).unwrap()
+        )
+    }
+}
+
+fn stabilise(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match name.as_str() {
+                    "token" | "csrfToken" | "keyPrefix" | "key" | "apiKeyPrefix" => {
+                        *field = json!(format!("[{name}]"))
+                    }
+                    "id" | "request_id" | "username" => *field = json!("[uuid]"),
+                    _ => stabilise(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(stabilise),
+        _ => {}
+    }
+}
+
+/// A clock that stands until a test moves it.
+pub(crate) struct ManualClock(AtomicI64);
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(1_764_000_000_000))
+    }
+}
+
+impl ManualClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0
+            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Notes who was told of which change.
+#[derive(Default)]
+pub(crate) struct Changes {
+    pub(crate) keys: Mutex<Vec<ApiKeyId>>,
+    pub(crate) accounts: Mutex<Vec<AccountId>>,
+}
+
+impl KeyChanges for Changes {
+    fn key_changed(&self, key: ApiKeyId) {
+        self.keys.lock().push(key);
+    }
+
+    fn account_changed(&self, account: AccountId) {
+        self.accounts.lock().push(account);
+    }
+}
+
+/// Hands mails to the test.
+struct Mailbox(mpsc::Sender<Mail>);
+
+#[async_trait]
+impl Mailer for Mailbox {
+    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
+        self.0
+            .send(mail.clone())
+            .await
+            .map_err(|error| MailError::Permanent(error.to_string()))
+    }
+}
+
+struct FixedNetwork(Vec<CountryPresence>);
+
+impl Network for FixedNetwork {
+    fn stats(&self) -> NetworkStats {
+        NetworkStats {
+            connected_nodes: self.0.iter().map(|place| place.nodes).sum(),
+            available_nodes: 2,
+            busy_nodes: 1,
+            country_breakdown: self
+                .0
+                .iter()
+                .map(|place| (place.country.clone(), place.nodes))
+                .collect(),
+            device_type_breakdown: [("linux".to_owned(), 3)].into(),
+            connection_type_breakdown: [("wifi".to_owned(), 3)].into(),
+            average_quality: Some(87.5),
+            bandwidth_bytes: 12_500_000,
+        }
+    }
+
+    fn locations(&self) -> Vec<CountryPresence> {
+        self.0.clone()
+    }
+}
+
+fn locations() -> Vec<CountryPresence> {
+    let berlin = CityPresence {
+        city: "Berlin".to_owned(),
+        nodes: 1,
+    };
+    vec![
+        CountryPresence {
+            country: "DE".to_owned(),
+            nodes: 1,
+            cities: vec![berlin],
+        },
+        CountryPresence {
+            country: "US".to_owned(),
+            nodes: 2,
+            cities: Vec::new(),
+        },
+    ]
+}
+
+fn passwords() -> Passwords {
+    let cheap = PasswordConfig {
+        memory_kib: 8,
+        passes: 1,
+        at_once: NonZero::new(2),
+        waiting: 64,
+    };
+    Passwords::new(&cheap).unwrap()
+}

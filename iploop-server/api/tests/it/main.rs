@@ -1,0 +1,19 @@
+//! The API in process on the real SQLite store: whole requests, whole answers.
+//!
+//! Every answer that goes through [`harness::Api`] is held against the OpenAPI document.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod accounts;
+mod documented;
+mod edges;
+mod harness;
+mod keys;
+mod pages;
+mod reading;
+mod serving;
+mod sessions;

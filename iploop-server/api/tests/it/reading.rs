@@ -1,0 +1,251 @@
+//! What a customer reads: the endpoint, the places, the network, the usage.
+
+use std::time::Duration;
+
+use iploop_platform::clock::{Clock as _, Timestamp};
+use iploop_platform::exits::Place;
+use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, NodeId, RequestId};
+use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
+use iploop_platform::partners;
+use iploop_platform::usage::UsageRecord;
+use serde_json::{Value, json};
+
+use crate::harness::Api;
+
+#[tokio::test]
+async fn the_endpoint_is_shown_with_ready_examples() {
+    let api = Api::new().await;
+    let login = api.register("ada@example.com").await;
+    let token = login["token"].as_str().unwrap();
+    let answer = api.get("/api/proxy/endpoint").bearer(token).send().await;
+    let id = login["user"]["id"].as_str().unwrap();
+    insta::assert_snapshot!("endpoint", answer.stable().replace(id, "[uuid]"));
+}
+
+#[tokio::test]
+async fn the_examples_and_parameters_are_read_by_the_grammar_as_meant() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let answer = api.get("/api/proxy/endpoint").bearer(&token).send().await.json();
+    let key = format!("iploop_{}", "0a".repeat(24));
+    for parameter in answer["parameters"].as_array().unwrap() {
+        let example = parameter["example"].as_str().unwrap();
+        if !example.starts_with('-') {
+            continue;
+        }
+        // `lifetime`, `idle` and `failover` belong to a session; `rotate` and the others stand alone.
+        let session = if ["-lifetime", "-idle", "-failover"]
+            .iter()
+            .any(|name| example.starts_with(name))
+        {
+            "-session-a"
+        } else {
+            ""
+        };
+        let password = format!("{key}{session}{example}");
+        let parsed = iploop_protocol::targeting::Credentials::parse("iploop", &password);
+        assert!(parsed.is_ok(), "{example}: {parsed:?}");
+    }
+}
+
+#[tokio::test]
+async fn places_are_public_and_aggregates_only() {
+    let api = Api::new().await;
+    let answer = api.get("/api/proxy/locations").send().await;
+    insta::assert_snapshot!("locations", answer.stable());
+    assert_eq!(answer.header("cache-control"), "public, max-age=5");
+}
+
+#[tokio::test]
+async fn node_stats_are_counts_and_need_a_login() {
+    let api = Api::new().await;
+    assert_eq!(
+        api.get("/api/nodes/stats").send().await.problem(),
+        (401, "login_required".to_owned())
+    );
+    let token = api.token("ada@example.com").await;
+    insta::assert_snapshot!(
+        "node_stats",
+        api.get("/api/nodes/stats").bearer(&token).send().await.stable()
+    );
+}
+
+/// One ended request of an account.
+fn record(account: AccountId, key: ApiKeyId, started_at: Timestamp, error: Option<&str>) -> UsageRecord {
+    UsageRecord {
+        id: RequestId::new(),
+        account,
+        api_key: key,
+        gateway: GatewayId::new(),
+        node: None,
+        session: None,
+        bytes_up: 1_000,
+        bytes_down: 249_000,
+        billable: error.is_none(),
+        proxy_type: "connect".to_owned(),
+        destination: "example.com:443".to_owned(),
+        exit_country: Some("DE".to_owned()),
+        exit_city: None,
+        status: Some(if error.is_none() { 200 } else { 503 }),
+        error: error.map(str::to_owned),
+        attempts: 1,
+        started_at,
+        ended_at: Some(started_at.plus(Duration::from_millis(120))),
+    }
+}
+
+async fn account_with_key(api: &Api, email: &str) -> (AccountId, ApiKeyId, String) {
+    let login = api.register(email).await;
+    let token = login["token"].as_str().unwrap().to_owned();
+    let key = api
+        .post("/api/proxy/keys")
+        .bearer(&token)
+        .json(&json!({"name": "one"}))
+        .send()
+        .await
+        .json();
+    let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
+    (
+        id(&login["user"]).parse().unwrap(),
+        id(&key).parse().unwrap(),
+        token,
+    )
+}
+
+#[tokio::test]
+async fn usage_is_summed_over_the_days_and_never_another_accounts() {
+    let api = Api::new().await;
+    let (account, key, token) = account_with_key(&api, "ada@example.com").await;
+    let (stranger, strange_key, strange_token) = account_with_key(&api, "eve@example.com").await;
+    let now = api.clock.now();
+    let hours = |hours: u64| now.minus(Duration::from_secs(hours * 3600));
+    let records = [
+        record(account, key, hours(1), None),
+        record(account, key, hours(2), None),
+        record(account, key, hours(3), Some("no_exit")),
+        record(account, key, hours(40), None),
+        record(stranger, strange_key, hours(1), None),
+    ];
+    api.store.settle(&records, now).await.unwrap();
+
+    let day = api.get("/api/usage/summary?days=1").bearer(&token).send().await;
+    insta::assert_snapshot!("usage_summary", day.stable());
+    let month = api.get("/api/usage/summary").bearer(&token).send().await.json();
+    assert_eq!(month["summary"]["totalRequests"], 4);
+    assert_eq!(month["period"]["days"], 30);
+    let recent = api.get("/api/usage/recent?limit=2").bearer(&token).send().await;
+    insta::assert_snapshot!(
+        "usage_recent",
+        recent.stable().replace(&key.to_string(), "[uuid]")
+    );
+    let strange = api
+        .get("/api/usage/recent")
+        .bearer(&strange_token)
+        .send()
+        .await
+        .json();
+    assert_eq!(strange["requests"].as_array().unwrap().len(), 1);
+    let balance = api.get("/api/auth/profile").bearer(&token).send().await.json()["balance"].clone();
+    assert_eq!(balance["balanceBytes"], 5_000_000_000_u64 - 3 * 250_000);
+}
+
+#[tokio::test]
+async fn requests_name_no_device() {
+    let api = Api::new().await;
+    let (account, key, token) = account_with_key(&api, "ada@example.com").await;
+    let node = device(&api).await;
+    let with_node = UsageRecord {
+        node: Some(node),
+        ..record(account, key, api.clock.now(), None)
+    };
+    api.store.settle(&[with_node], api.clock.now()).await.unwrap();
+    let recent = api.get("/api/usage/recent").bearer(&token).send().await;
+    assert!(recent.text.contains("example.com:443"));
+    assert!(
+        !recent.text.contains("node") && !recent.text.contains(&node.to_string()),
+        "{}",
+        recent.text
+    );
+    assert_eq!(
+        api.get("/api/nodes/stats").bearer(&token).send().await.json()["totalNodes"],
+        1
+    );
+}
+
+/// A registered device.
+async fn device(api: &Api) -> NodeId {
+    let partner = partners::create(&*api.store, &*api.clock, "Acme", None)
+        .await
+        .unwrap()
+        .partner;
+    let consent = ConsentRecord {
+        id: ConsentId::new(),
+        text_version: "1".to_owned(),
+        text_hash: "00".repeat(32),
+        language: "en".to_owned(),
+        given_at: api.clock.now(),
+        act: "button".to_owned(),
+        app_id: "app".to_owned(),
+        app_version: "1".to_owned(),
+        networks: json!(["wifi"]),
+        minimum_age: true,
+    };
+    let registration = NodeRegistration {
+        id: NodeId::new(),
+        device_id: "device-0000000000000001".to_owned(),
+        device_secret_hash: "00".repeat(32),
+        partner: partner.id,
+        ip: "192.0.2.9".parse().unwrap(),
+        place: Place::default(),
+        connection_type: None,
+        device_type: None,
+        sdk_version: "1".to_owned(),
+        consent,
+        now: api.clock.now(),
+    };
+    match api.store.register_node(registration).await.unwrap() {
+        Registered::Accepted(node) => node,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn without_requests_nothing_is_invented() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let summary = api.get("/api/usage/summary").bearer(&token).send().await.json()["summary"].clone();
+    assert_eq!(summary["totalRequests"], 0);
+    assert_eq!(
+        (&summary["successRate"], &summary["avgResponseTimeMs"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        api.get("/api/usage/recent").bearer(&token).send().await.json(),
+        json!({"requests": []})
+    );
+}
+
+#[tokio::test]
+async fn days_and_limit_have_bounds() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    for path in [
+        "summary?days=0",
+        "summary?days=367",
+        "recent?limit=0",
+        "recent?limit=101",
+    ] {
+        let answer = api.get(&format!("/api/usage/{path}")).bearer(&token).send().await;
+        assert_eq!(answer.problem(), (400, "invalid_fields".to_owned()), "{path}");
+    }
+    for path in [
+        "summary?days=-1",
+        "summary?days=x",
+        "recent?limit=99999999999",
+        "recent?limit=%ff",
+        "recent?limit=",
+    ] {
+        let answer = api.get(&format!("/api/usage/{path}")).bearer(&token).send().await;
+        assert_eq!(answer.problem(), (400, "malformed_query".to_owned()), "{path}");
+    }
+}
