@@ -1,9 +1,12 @@
 //! IPLoop itself, from its finished binaries: one server with every role, one device, one account.
 
+mod allowance;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::Context;
 use serde::Deserialize;
@@ -15,7 +18,7 @@ use crate::order::HubAccess;
 use crate::route::{Credentials, Route};
 
 /// The consent text that the device accepts (`docs/contracts.md`).
-const TERMS_VERSION: &str = "1";
+const TERMS_VERSION: &str = "2026-11";
 const TERMS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const ACCOUNT: &str = "bench@example.com";
 
@@ -56,6 +59,7 @@ pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<R
     }
     fs::write(here.join("server.toml"), configuration(env.origin, leg, here)?)?;
 
+    fs::write(here.join("policy.json"), allowance::policy())?;
     let server = Program {
         binary: env.binaries.join("iploop-server"),
         folder: here,
@@ -76,6 +80,7 @@ pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<R
     let partner = server
         .secret(&["partner", "create", "--name", "bench"], "iplp_")
         .await?;
+    allowance::grant(&here.join("data")).await?;
     let mut gateway = Process::spawn("iploop-server", server.command(&["serve"]), here)?;
     let Ready { proxy, hub } = gateway.ready().await?;
 
@@ -149,7 +154,7 @@ impl Program<'_> {
 
     /// Runs a command that prints a credential, and takes that from its output.
     async fn secret(&self, arguments: &[&str], prefix: &str) -> anyhow::Result<String> {
-        let output = self.command(arguments).output().await?;
+        let output = self.command(arguments).stdin(Stdio::null()).output().await?;
         let text = String::from_utf8_lossy(&output.stdout);
         let complaint = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "{}: {complaint}", arguments.join(" "));
@@ -169,14 +174,13 @@ fn find_secret(text: &str, prefix: &str) -> Option<String> {
 }
 
 fn configuration(origin: SocketAddr, leg: Leg, folder: &Path) -> anyhow::Result<String> {
-    let mut text = String::from("[gateway]\nlisten = \"127.0.0.1:0\"\nsocks_listen = \"127.0.0.1:0\"\n\n");
-    text.push_str("[api]\nlisten = \"127.0.0.1:0\"\n\n[metrics]\nlisten = \"127.0.0.1:0\"\n\n");
-    write!(
-        text,
-        "[exit]\ntest_allow = [\"{origin}\"]\n\n[hub]\nlisten = \"127.0.0.1:0\"\n"
-    )?;
+    let folder = folder.display();
+    let mut text = format!(
+        "[gateway]\nlisten = [\"127.0.0.1:0\"]\n\n[api]\nlisten = \"127.0.0.1:0\"\n\n[metrics]\nlisten = \"127.0.0.1:0\"\n\n\
+         [exit]\ntest_allow = [\"{origin}\"]\npolicy = \"{folder}/policy.json\"\n\n\
+         [hub]\nlisten = \"127.0.0.1:0\"\nterms = [\"{TERMS_VERSION}\"]\n"
+    );
     if leg == Leg::Tls {
-        let folder = folder.display();
         write!(
             text,
             "tls_cert = \"{folder}/cert.pem\"\ntls_key = \"{folder}/key.pem\"\n"

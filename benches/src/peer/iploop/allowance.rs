@@ -1,0 +1,69 @@
+//! Room for a benchmark: a plan, a balance and abuse limits that no test runs into.
+//!
+//! Plans are rows that an operator may change, and so is a balance; they are changed here in the database's file before the
+//! server starts, by SQL, as an operator would. The limits against abuse are part of the platform's policy document.
+
+use std::path::Path;
+
+use anyhow::Context;
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+/// More bytes, requests or streams than any run takes, and far from overflow in any sum.
+const PLENTY: i64 = 1_000_000_000_000_000;
+/// Streams and dials in the limits' own type.
+const PLENTY_STREAMS: u32 = 1_000_000;
+
+/// Opens every plan and fills every purse in the database of a server that does not run.
+pub(super) async fn grant(data: &Path) -> anyhow::Result<()> {
+    let file = SqliteConnectOptions::new().filename(data.join("iploop.db"));
+    let mut database = SqliteConnection::connect_with(&file)
+        .await
+        .context("the server's database")?;
+    sqlx::query("UPDATE plans SET requests_per_day = $1, max_concurrent_connections = $2")
+        .bind(PLENTY)
+        .bind(i64::from(PLENTY_STREAMS))
+        .execute(&mut database)
+        .await?;
+    // The balance is the sum of the transactions, so both change.
+    sqlx::query(
+        "INSERT INTO billing_transactions (id, user_id, type, amount_micros, bytes, description, created_at)
+         SELECT randomblob(16), user_id, 'bonus', 0, $1, 'benchmark', started_at FROM user_plans",
+    )
+    .bind(PLENTY)
+    .execute(&mut database)
+    .await?;
+    sqlx::query("UPDATE user_plans SET balance_bytes = balance_bytes + $1")
+        .bind(PLENTY)
+        .execute(&mut database)
+        .await?;
+    Ok(database.close().await?)
+}
+
+/// A policy document (`docs/protocol.md`, Policy) that allows one customer all of one device.
+pub(super) fn policy() -> String {
+    serde_json::json!({
+        "format": 1,
+        "version": 1,
+        "limits": {
+            "openStreams": PLENTY_STREAMS,
+            "dialsPerSecond": PLENTY_STREAMS,
+            "dialsPerHostPerSecond": PLENTY_STREAMS,
+        },
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use iploop_protocol::policy::PlatformPolicy;
+
+    use super::*;
+
+    #[test]
+    fn policy_document_is_one() {
+        let policy = PlatformPolicy::parse(&policy()).unwrap();
+        assert_eq!(policy.limits().open_streams, PLENTY_STREAMS);
+        assert_eq!(policy.limits().dials_per_host_per_second, PLENTY_STREAMS);
+    }
+}
