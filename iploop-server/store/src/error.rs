@@ -105,13 +105,20 @@ fn broken_rule(error: &dyn DatabaseError) -> Option<&'static str> {
     )
 }
 
-/// True where the same statement may succeed later: lost connections, a server that starts or stops, locks, overload.
+/// True where the same statement may succeed later: the fault is the database's or its machine's, not the statement's.
 fn is_passing(error: &dyn DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
-    // PostgreSQL: SQLSTATE, five characters (its manual, appendix A).
-    if code.len() == 5 && error.as_error().is::<sqlx::postgres::PgDatabaseError>() {
-        return ["08", "40", "53", "57"].contains(&&code[..2]) || code == "55P03";
+    if error.as_error().is::<sqlx::postgres::PgDatabaseError>() {
+        // Classes of SQLSTATE (PostgreSQL's manual, appendix A): lost connections, conflicts and deadlocks, too few
+        // resources, operator's intervention; then locks not to be had, and a server that only reads after a fail-over.
+        return ["08", "40", "53", "57"]
+            .iter()
+            .any(|class| code.starts_with(class))
+            || ["55P03", "25006"].contains(&code.as_ref());
     }
-    // SQLite: SQLITE_BUSY and SQLITE_LOCKED are the low byte of the extended code.
-    matches!(code.parse::<u32>().map(|code| code & 0xff), Ok(5 | 6))
+    // SQLite's primary codes (the low byte): BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
+    matches!(
+        code.parse::<u32>().map(|code| code & 0xff),
+        Ok(5 | 6 | 7 | 8 | 10 | 13 | 14)
+    )
 }

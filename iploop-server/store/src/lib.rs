@@ -12,8 +12,8 @@ mod booking;
 mod contract;
 mod error;
 mod migrations;
-pub mod postgres;
-pub mod sqlite;
+mod postgres;
+mod sqlite;
 
 use std::path::Path;
 use std::sync::Arc;

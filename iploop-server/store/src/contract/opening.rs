@@ -172,6 +172,49 @@ async fn a_closed_or_unreachable_database_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_unavailable_and_passes() {
+    let store = SqliteStore::open_in_memory().await.unwrap();
+    sqlx::raw_sql("PRAGMA max_page_count = 1")
+        .execute(store.pool())
+        .await
+        .unwrap();
+    let refused = loop {
+        if let Err(error) = store.create_account(account_request(&store).await).await {
+            break error;
+        }
+    };
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused:?}");
+    sqlx::raw_sql("PRAGMA max_page_count = 1000000")
+        .execute(store.pool())
+        .await
+        .unwrap();
+    store.create_account(account_request(&store).await).await.unwrap();
+}
+
+#[tokio::test]
+async fn lost_connections_are_unavailable_and_replaced() {
+    const CONNECTIONS: u32 = 4;
+    let url = fresh_postgres().await;
+    let store = PostgresStore::connect(&url, CONNECTIONS).await.unwrap();
+    let other = PostgresStore::connect(&url, 1).await.unwrap();
+    let mut pings = JoinSet::new();
+    for _ in 0..CONNECTIONS * 4 {
+        let store = store.clone();
+        pings.spawn(async move { store.ping().await.unwrap() });
+    }
+    pings.join_all().await;
+    let end_all = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sqlx::raw_sql(end_all).execute(other.pool()).await.unwrap();
+    let mut failures = 0;
+    while let Err(error) = store.plans().await {
+        assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        failures += 1;
+        assert!(failures <= CONNECTIONS, "a lost connection fails once");
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_made_is_named_as_the_reason() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let below_a_file = file.path().join("data").join("test.db");
