@@ -9,7 +9,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use iploop_platform::ids::RequestId;
 use tokio::time::Instant;
 
@@ -74,7 +74,7 @@ pub(crate) async fn finish(State(state): State<ApiState>, mut request: Request, 
     );
 
     let labels = [
-        ("method", method.to_string()),
+        ("method", known(&method).to_owned()),
         ("route", route.unwrap_or_else(|| "none".to_owned())),
         ("status", response.status().as_str().to_owned()),
     ];
@@ -91,6 +91,17 @@ fn with_problem(response: Response, error: &ApiError, id: RequestId) -> Response
         document.headers_mut().insert(ALLOW, allow.clone());
     }
     document
+}
+
+/// The method, if it is one of HTTP's own: clients may invent others, and metrics must not grow with them.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [&str; 8] = [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|name| *name == method.as_str())
+        .unwrap_or("other")
 }
 
 fn set_headers(headers: &mut HeaderMap, id: RequestId, is_https: bool) {

@@ -1,8 +1,9 @@
 //! `/api/proxy/keys`, also under its other name `/api/auth/api-keys`: the customer's keys.
 
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
+use http::request::Parts;
 use iploop_platform::api_key::{ApiKey, MAX_KEYS_PER_ACCOUNT};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::ApiKeyId;
@@ -22,6 +23,20 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(list_keys, create_key))
         .routes(routes!(get_key, set_key_active, delete_key))
         .routes(routes!(set_key_whitelist))
+}
+
+/// The id in the path; what is no id names no key.
+pub(crate) struct KeyId(ApiKeyId);
+
+impl FromRequestParts<ApiState> for KeyId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::KeyNotFound)?;
+        id.parse().map(Self).map_err(|_| ApiError::KeyNotFound)
+    }
 }
 
 /// A key without its secret.
@@ -160,13 +175,9 @@ pub(crate) async fn create_key(
 pub(crate) async fn get_key(
     State(state): State<ApiState>,
     session: SignedIn,
-    Path(key): Path<String>,
+    KeyId(key): KeyId,
 ) -> Result<Json<KeyInfo>, ApiError> {
-    let key = state
-        .parts()
-        .keys
-        .get(session.account().id, parse_id(&key)?)
-        .await?;
+    let key = state.parts().keys.get(session.account().id, key).await?;
     Ok(Json(key.into()))
 }
 
@@ -179,13 +190,11 @@ pub(crate) async fn get_key(
 pub(crate) async fn set_key_active(
     State(state): State<ApiState>,
     session: SignedIn,
-    Path(key): Path<String>,
+    KeyId(key): KeyId,
     Json(body): Json<SetActiveBody>,
 ) -> Result<Json<KeyInfo>, ApiError> {
     let keys = &state.parts().keys;
-    let key = keys
-        .set_active(session.account().id, parse_id(&key)?, body.is_active)
-        .await?;
+    let key = keys.set_active(session.account().id, key, body.is_active).await?;
     Ok(Json(key.into()))
 }
 
@@ -197,13 +206,9 @@ pub(crate) async fn set_key_active(
 pub(crate) async fn delete_key(
     State(state): State<ApiState>,
     session: SignedIn,
-    Path(key): Path<String>,
+    KeyId(key): KeyId,
 ) -> Result<StatusCode, ApiError> {
-    state
-        .parts()
-        .keys
-        .delete(session.account().id, parse_id(&key)?)
-        .await?;
+    state.parts().keys.delete(session.account().id, key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -216,19 +221,12 @@ pub(crate) async fn delete_key(
 pub(crate) async fn set_key_whitelist(
     State(state): State<ApiState>,
     session: SignedIn,
-    Path(key): Path<String>,
+    KeyId(key): KeyId,
     Json(body): Json<WhitelistBody>,
 ) -> Result<Json<KeyInfo>, ApiError> {
     let keys = &state.parts().keys;
-    let key = keys
-        .set_whitelist(session.account().id, parse_id(&key)?, &body.ips)
-        .await?;
+    let key = keys.set_whitelist(session.account().id, key, &body.ips).await?;
     Ok(Json(key.into()))
-}
-
-/// What is no id names no key.
-fn parse_id(text: &str) -> Result<ApiKeyId, ApiError> {
-    text.parse().map_err(|_| ApiError::KeyNotFound)
 }
 
 /// A single address without the length of its network.

@@ -151,6 +151,7 @@ async fn what_is_no_key_id_names_no_key() {
         "00000000-0000-0000-0000-000000000000",
         "%00",
         "%F0%9F%98%80",
+        "%ff",
         "..%2f",
     ] {
         let answer = api.get(&format!("{}/{id}", NAMES[0])).bearer(&token).send().await;

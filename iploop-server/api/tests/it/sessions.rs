@@ -326,3 +326,16 @@ async fn only_admins_make_partners() {
         "Acme"
     );
 }
+
+#[tokio::test]
+async fn tries_at_a_throttled_account_do_not_use_up_the_networks_allowance() {
+    let api = Api::new().await;
+    api.register("ada@example.com").await;
+    for _ in 0..300 {
+        login(&api, "eve@example.com", "a guess").await;
+    }
+    assert_eq!(
+        login(&api, "ada@example.com", PASSWORD).await.status,
+        StatusCode::OK
+    );
+}

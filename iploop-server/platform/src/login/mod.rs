@@ -300,11 +300,17 @@ impl Logins {
         };
         let inner = &*self.0;
         inner.by_client.take(&tried.client, now).map_err(throttled)?;
-        inner
-            .by_both
-            .take(&(tried.name.clone(), tried.client), now)
-            .map_err(throttled)?;
-        inner.by_account.take(&tried.name, now).map_err(throttled)?;
+        // A refused try must not use up what the others allow.
+        let by_both = (tried.name.clone(), tried.client);
+        if let Err(wait) = inner.by_both.take(&by_both, now) {
+            inner.by_client.give_back(&tried.client);
+            return Err(throttled(wait));
+        }
+        if let Err(wait) = inner.by_account.take(&tried.name, now) {
+            inner.by_client.give_back(&tried.client);
+            inner.by_both.give_back(&by_both);
+            return Err(throttled(wait));
+        }
         Ok(tried)
     }
 
