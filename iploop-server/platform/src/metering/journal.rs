@@ -6,7 +6,6 @@
 //! length: u32 LE | CRC-32 (IEEE 802.3) of the payload: u32 LE | payload
 //! payload: 1 | UsageRecord as JSON            a request in full
 //!          2 | id: 16 | up: u64 LE | down: u64 LE   totals of a request described earlier in the segment
-//!          3 | milliseconds since 1970: i64 LE      the time of what follows
 //! ```
 //!
 //! One write(2) a tick brings the changes in, so a killed process loses what was counted since the last tick; `sync`
@@ -29,7 +28,6 @@ const HEADER: usize = 8;
 const MAX_PAYLOAD: usize = 64 * 1024;
 const KIND_FULL: u8 = 1;
 const KIND_TOTALS: u8 = 2;
-const KIND_TIME: u8 = 3;
 const LOCK_FILE: &str = "journal.lock";
 const UNBOOKABLE_FILE: &str = "unbookable.jsonl";
 /// Size from which no further record is put aside, in bytes.
@@ -49,7 +47,7 @@ pub(super) struct Journal {
     /// This segment ends in a torn record that could not be cut off: nothing may follow it.
     torn: bool,
     /// Held while the process lives: two of them would mix their records.
-    _lock: File,
+    lock: File,
 }
 
 /// What an earlier process left behind.
@@ -83,7 +81,7 @@ impl Journal {
     /// Opens the folder, reads what is in it and begins a new segment after it.
     ///
     /// The old segments stay until [`forget`](Self::forget): a crash before their records are booked reads them again.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Replay), JournalError> {
+    pub(super) fn open(dir: &Path, now: Timestamp) -> Result<(Self, Replay), JournalError> {
         let failed = |source| JournalError::Io {
             dir: dir.to_owned(),
             source,
@@ -101,7 +99,7 @@ impl Journal {
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let older = segments(dir).map_err(failed)?;
-        let replay = replay(dir, &older).map_err(failed)?;
+        let replay = replay(dir, &older, now).map_err(failed)?;
         let segment = older.last().map_or(1, |(number, _)| number + 1);
         let file = create_segment(dir, segment).map_err(failed)?;
         let journal = Self {
@@ -112,7 +110,7 @@ impl Journal {
             written: MARK.len() as u64,
             pending: Vec::new(),
             torn: false,
-            _lock: lock,
+            lock,
         };
         Ok((journal, replay))
     }
@@ -135,14 +133,6 @@ impl Journal {
     /// This segment can't be continued: [`begin_segment`](Self::begin_segment) before the next commit.
     pub(super) fn is_torn(&self) -> bool {
         self.torn
-    }
-
-    /// Puts the time into the next commit.
-    pub(super) fn put_time(&mut self, now: Timestamp) {
-        self.put(|out| {
-            out.push(KIND_TIME);
-            out.extend_from_slice(&now.as_millis().to_le_bytes());
-        });
     }
 
     /// Puts a request in full into the next commit.
@@ -200,6 +190,11 @@ impl Journal {
     /// A handle to bring this segment to the disk with, without holding up the journal.
     pub(super) fn syncer(&self) -> io::Result<File> {
         self.file.try_clone()
+    }
+
+    /// Leaves the folder to the next process: nothing is written from here on.
+    pub(super) fn release(&self) -> io::Result<()> {
+        self.lock.unlock()
     }
 
     /// Keeps a record that the database refuses in a file of its own, for a human.
@@ -277,25 +272,19 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Reads the segments, oldest first.
-fn replay(dir: &Path, segments: &[(u64, u64)]) -> io::Result<Replay> {
+fn replay(dir: &Path, segments: &[(u64, u64)], now: Timestamp) -> io::Result<Replay> {
     let mut reading = Reading::default();
     for (number, _) in segments {
         reading.segment(&mut BufReader::new(File::open(segment_path(dir, *number))?))?;
     }
-    Ok(reading.finish())
+    Ok(reading.finish(now))
 }
 
 /// What was read so far: the last state of each request.
 #[derive(Default)]
 pub(super) struct Reading {
-    requests: HashMap<RequestId, Replayed>,
+    requests: HashMap<RequestId, UsageRecord>,
     torn: usize,
-}
-
-struct Replayed {
-    record: UsageRecord,
-    /// When the journal last had something of it.
-    seen_at: Timestamp,
 }
 
 impl Reading {
@@ -307,16 +296,14 @@ impl Reading {
         Ok(())
     }
 
-    /// What to book: a request that did not end did so when the journal last had something of it.
-    pub(super) fn finish(self) -> Replay {
-        let end = |Replayed { mut record, seen_at }| {
-            if record.ended_at.is_none() {
-                record.ended_at = Some(seen_at.max(record.started_at));
-                record.error.get_or_insert_with(|| "interrupted".to_owned());
-            }
-            record
-        };
-        let mut records: Vec<UsageRecord> = self.requests.into_values().map(end).collect();
+    /// What to book. A request that had not ended does so now: later than an end that was booked and did not reach the
+    /// disk here, so that the ledger, which believes the first end, keeps that one.
+    pub(super) fn finish(self, now: Timestamp) -> Replay {
+        let mut records: Vec<UsageRecord> = self.requests.into_values().collect();
+        for record in records.iter_mut().filter(|record| record.ended_at.is_none()) {
+            record.ended_at = Some(now.max(record.started_at));
+            record.error.get_or_insert_with(|| "interrupted".to_owned());
+        }
         records.sort_unstable_by_key(|record| record.id);
         Replay {
             records,
@@ -326,7 +313,6 @@ impl Reading {
 
     /// False if the segment ends in a cut or damaged record.
     fn records(&mut self, reader: &mut impl Read) -> io::Result<bool> {
-        let mut now = Timestamp::default();
         let mut payload = Vec::new();
         loop {
             match read_payload(reader, &mut payload)? {
@@ -335,28 +321,26 @@ impl Reading {
                 None => return Ok(true),
             }
             match Entry::decode(&payload) {
-                Some(Entry::Time(time)) => now = time,
-                Some(Entry::Full(record)) => self.replace(*record, now),
-                Some(Entry::Totals { id, up, down }) => self.grow(id, up, down, now),
+                Some(Entry::Full(record)) => self.replace(*record),
+                Some(Entry::Totals { id, up, down }) => self.grow(id, up, down),
                 None => return Ok(false),
             }
         }
     }
 
     /// Later facts replace earlier ones; totals only grow.
-    fn replace(&mut self, mut record: UsageRecord, seen_at: Timestamp) {
+    fn replace(&mut self, mut record: UsageRecord) {
         if let Some(known) = self.requests.get(&record.id) {
-            record.bytes_up = record.bytes_up.max(known.record.bytes_up);
-            record.bytes_down = record.bytes_down.max(known.record.bytes_down);
+            record.bytes_up = record.bytes_up.max(known.bytes_up);
+            record.bytes_down = record.bytes_down.max(known.bytes_down);
         }
-        self.requests.insert(record.id, Replayed { record, seen_at });
+        self.requests.insert(record.id, record);
     }
 
-    fn grow(&mut self, id: RequestId, up: u64, down: u64, seen_at: Timestamp) {
+    fn grow(&mut self, id: RequestId, up: u64, down: u64) {
         if let Some(known) = self.requests.get_mut(&id) {
-            known.record.bytes_up = known.record.bytes_up.max(up);
-            known.record.bytes_down = known.record.bytes_down.max(down);
-            known.seen_at = seen_at;
+            known.bytes_up = known.bytes_up.max(up);
+            known.bytes_down = known.bytes_down.max(down);
         }
     }
 }
@@ -399,7 +383,6 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
 enum Entry {
     Full(Box<UsageRecord>),
     Totals { id: RequestId, up: u64, down: u64 },
-    Time(Timestamp),
 }
 
 impl Entry {
@@ -416,10 +399,6 @@ impl Entry {
                     up: u64::from_le_bytes(*up),
                     down: u64::from_le_bytes(*down),
                 })
-            }
-            KIND_TIME => {
-                let (millis, _) = rest.split_first_chunk()?;
-                Some(Self::Time(Timestamp::from_millis(i64::from_le_bytes(*millis))))
             }
             _ => None,
         }

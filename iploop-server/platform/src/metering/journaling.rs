@@ -76,7 +76,6 @@ impl Inner {
         if states.is_empty() {
             return Ok(());
         }
-        journal.put_time(self.shared.clock.now());
         let versions: Vec<Version> = states.iter().map(|state| put(journal, state)).collect();
         journal.commit()?;
         let (mut up, mut down) = (0, 0);

@@ -26,8 +26,8 @@ pub(super) async fn recover(
     dir: &Path,
     config: &MeteringConfig,
 ) -> Result<Journal, StartError> {
-    let path = dir.to_owned();
-    let (mut journal, replay) = blocking(move || Journal::open(&path)).await?;
+    let (path, now) = (dir.to_owned(), clock.now());
+    let (mut journal, replay) = blocking(move || Journal::open(&path, now)).await?;
     if replay.torn > 0 {
         telemetry::torn(replay.torn);
         tracing::warn!(

@@ -82,19 +82,19 @@ impl MeterTask {
                 requests = unbooked,
                 "usage not booked: it stays in the journal until the next start"
             );
-            on_journal(&inner, |inner| log_sync(inner.sync_journal())).await;
-            return Closed { unbooked };
+        } else {
+            let returned = inner.ledger.return_leases(inner.gateway, None);
+            if let Err(error) = bounded(&inner.shared.config, returned).await {
+                tracing::warn!(%error, "leases not returned: the next start returns them");
+            }
         }
-        if let Err(error) = bounded(
-            &inner.shared.config,
-            inner.ledger.return_leases(inner.gateway, None),
-        )
-        .await
-        {
-            tracing::warn!(%error, "leases not returned: the next start returns them");
-        }
-        on_journal(&inner, Inner::checkpoint).await;
-        Closed { unbooked: 0 }
+        on_journal(&inner, |inner| {
+            // Forgets what is booked and brings the rest to the disk.
+            inner.checkpoint();
+            log_failure(inner.journal.lock().release());
+        })
+        .await;
+        Closed { unbooked }
     }
 }
 
@@ -131,7 +131,7 @@ async fn journal_loop(inner: &Arc<Inner>) -> Infallible {
 async fn sync_loop(inner: &Arc<Inner>) -> Infallible {
     loop {
         sleep(inner.shared.config.sync_interval).await;
-        on_journal(inner, |inner| log_sync(inner.sync_journal())).await;
+        on_journal(inner, |inner| log_failure(inner.sync_journal())).await;
     }
 }
 
@@ -201,9 +201,9 @@ async fn on_journal(inner: &Arc<Inner>, work: impl FnOnce(&Inner) + Send + 'stat
     blocking(move || work(&inner)).await;
 }
 
-fn log_sync(result: std::io::Result<()>) {
+fn log_failure(result: std::io::Result<()>) {
     if let Err(error) = result {
         telemetry::journal_failed();
-        tracing::error!(%error, "the journal can't be brought to the disk");
+        tracing::error!(%error, "the journal can't be brought to the disk or left");
     }
 }

@@ -355,10 +355,9 @@ fn record(up: u64) -> UsageRecord {
 /// A journal of a few ticks, and the content of its one segment after each.
 fn sample(dir: &Path) -> (Vec<UsageRecord>, Vec<Vec<u8>>) {
     let records = vec![record(1), record(2), record(3)];
-    let (mut journal, _) = Journal::open(dir).unwrap();
+    let (mut journal, _) = Journal::open(dir, Timestamp::default()).unwrap();
     let mut ticks = Vec::new();
     for tick in 0..4 {
-        journal.put_time(records[0].started_at);
         for record in &records {
             match tick {
                 0 => journal.put_full(record),
@@ -374,7 +373,7 @@ fn sample(dir: &Path) -> (Vec<UsageRecord>, Vec<Vec<u8>>) {
 fn replay_of(content: &[u8]) -> Replay {
     let mut reading = Reading::default();
     reading.segment(&mut &*content).unwrap();
-    reading.finish()
+    reading.finish(Timestamp::default())
 }
 
 #[test]

@@ -115,16 +115,23 @@ impl Books {
     fn book(&mut self, record: &UsageRecord) {
         let known = self.rows.get(&record.id);
         let before = known.map_or(0, billable);
+        // As the real one decides: totals only grow, an end is never undone, and of two ends the first stands.
         let mut row = match known {
-            // An end is final: later records of it may only have more bytes.
-            Some(ended) if ended.ended_at.is_some() => {
-                assert!(
-                    record.billable == ended.billable || total(record) < total(ended),
-                    "an older state came after the final one: {record:?} after {ended:?}"
-                );
-                ended.clone()
+            Some(known)
+                if known
+                    .ended_at
+                    .is_some_and(|end| record.ended_at.is_none_or(|other| end <= other)) =>
+            {
+                known.clone()
             }
-            Some(_) | None => record.clone(),
+            Some(known) => {
+                assert!(
+                    known.ended_at.is_none(),
+                    "{record:?} would replace the end in {known:?}"
+                );
+                record.clone()
+            }
+            None => record.clone(),
         };
         if let Some(known) = known {
             row.bytes_up = known.bytes_up.max(record.bytes_up);

@@ -199,7 +199,9 @@ async fn a_close_without_the_database_leaves_the_journal_to_the_next_start() {
 #[tokio::test]
 async fn two_processes_never_share_a_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let (_journal, _) = Journal::open(dir.path()).unwrap();
-    let second = Journal::open(dir.path()).map(|_| ()).unwrap_err();
+    let (_journal, _) = Journal::open(dir.path(), Timestamp::default()).unwrap();
+    let second = Journal::open(dir.path(), Timestamp::default())
+        .map(|_| ())
+        .unwrap_err();
     assert!(second.to_string().contains("in use"), "{second}");
 }
