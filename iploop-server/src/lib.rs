@@ -1,1 +1,9 @@
-//! The IPLoop server: gateway, hub and API in one binary.
+//! The IPLoop server: gateway, hub and API in one process.
+//!
+//! This crate only composes. What each part does stands in its own crate; [`server`] opens them, joins them and takes them
+//! down in order.
+
+pub mod command;
+pub mod config;
+pub mod manage;
+pub mod server;

@@ -1,2 +1,66 @@
-//! The IPLoop server: gateway, hub and API in one binary.
-fn main() {}
+//! `iploop-server`: see `--help`.
+#![expect(
+    clippy::print_stdout,
+    reason = "the ready line and what was made are for whoever started us"
+)]
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use iploop_server::command::{Act, Command};
+use iploop_server::config::Config;
+use iploop_server::manage;
+use iploop_server::server::{DRAIN_GRACE, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let command = Command::parse();
+    let config = match Config::load(
+        command.place.config.as_deref(),
+        std::env::vars(),
+        command.place.data,
+    ) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprint!("{mistakes}");
+            return ExitCode::from(2);
+        }
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    match run(command.act, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(act: Act, config: Config) -> Result<()> {
+    match act {
+        Act::Check => println!("the configuration is sound"),
+        Act::Account(act) => println!("{}", manage::account(&config, act).await?),
+        Act::Partner(act) => println!("{}", manage::partner(&config, act).await?),
+        Act::Serve => {
+            let server = Server::bind(config).await?;
+            println!("{}", server.ready_line());
+            std::io::stdout().flush()?;
+            let (mut terminate, mut interrupt) =
+                (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            server.drain(DRAIN_GRACE).await;
+        }
+    }
+    Ok(())
+}

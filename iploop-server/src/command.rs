@@ -1,0 +1,79 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The IPLoop server: gateway, hub and API in one process.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Command {
+    /// What to do.
+    #[command(subcommand)]
+    pub act: Act,
+    /// Where things are; the same for all acts.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Where the configuration and the data are.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// The configuration file (TOML). Every key has an environment twin, IPLOOP_SECTION__KEY.
+    #[arg(long, global = true, env = "IPLOOP_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The folder for the embedded database, the journal, secrets and the mail outbox [default: data].
+    #[arg(long, global = true, env = "IPLOOP_DATA")]
+    pub data: Option<PathBuf>,
+}
+
+/// What the server can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Act {
+    /// Serve until SIGTERM or SIGINT, then drain.
+    Serve,
+    /// Say what is wrong with the configuration, key by key, without starting anything.
+    Check,
+    /// Accounts, without a browser.
+    #[command(subcommand)]
+    Account(AccountAct),
+    /// Partners, whose apps bring devices.
+    #[command(subcommand)]
+    Partner(PartnerAct),
+}
+
+/// Acts on accounts.
+#[derive(Debug, Subcommand)]
+pub enum AccountAct {
+    /// Make an account; its id and key are printed as JSON.
+    ///
+    /// The password is read from standard input, or made up and shown this once where standard input is a terminal or empty.
+    Create {
+        /// Login address.
+        #[arg(long)]
+        email: String,
+        /// May see and change the whole platform.
+        #[arg(long)]
+        admin: bool,
+        /// The address counts as verified: the proxy is open at once.
+        #[arg(long)]
+        verified: bool,
+        /// Also make a key of this name.
+        #[arg(long, value_name = "NAME")]
+        key: Option<String>,
+    },
+}
+
+/// Acts on partners.
+#[derive(Debug, Subcommand)]
+pub enum PartnerAct {
+    /// Make a partner; its id and key are printed as JSON. The key is shown this once.
+    Create {
+        /// The company's name.
+        #[arg(long)]
+        name: String,
+        /// Contact address.
+        #[arg(long)]
+        email: Option<String>,
+    },
+}

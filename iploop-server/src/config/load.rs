@@ -1,0 +1,260 @@
+//! From a TOML file and the environment to types, with every mistake at once, each with its key and the way out.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::{Config, DEFAULT_DATA};
+
+/// Every key of the file has a twin `IPLOOP_SECTION__KEY` in the environment.
+const PREFIX: &str = "IPLOOP_";
+
+/// What is wrong with a configuration: one line each, with the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for mistake in &self.0 {
+            writeln!(f, "error: {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+impl Config {
+    /// Reads a file, if one is given, and what the environment says; the environment wins.
+    ///
+    /// `data` is the folder given on the command line, which wins over both.
+    ///
+    /// # Errors
+    /// Everything that is wrong, key by key. Nothing was opened.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        data: Option<PathBuf>,
+    ) -> Result<Self, Mistakes> {
+        let mut loader = Loader::default();
+        if let Some(file) = file {
+            loader.read(file);
+        }
+        loader.overlay(environment);
+        let data = data
+            .or_else(|| loader.data())
+            .unwrap_or_else(|| DEFAULT_DATA.into());
+        let config = Self {
+            data,
+            database: loader.section("database"),
+            hub: loader.section("hub"),
+            gateway: loader.section("gateway"),
+            api: loader.section("api"),
+            metrics: loader.section("metrics"),
+            geo: loader.section("geo"),
+            exit: loader.section("exit"),
+            mail: loader.section("mail"),
+            login: loader.section("login"),
+            accounts: loader.section("accounts"),
+            admission: loader.section("admission"),
+            metering: loader.section("metering"),
+        };
+        loader.finish(config)
+    }
+}
+
+#[derive(Default)]
+struct Loader {
+    table: Table,
+    mistakes: Vec<String>,
+}
+
+impl Loader {
+    fn read(&mut self, file: &Path) {
+        match std::fs::read_to_string(file) {
+            Ok(text) => match text.parse::<Table>() {
+                Ok(table) => self.table = table,
+                Err(error) => self.mistakes.push(format!("{}: {error}", file.display())),
+            },
+            Err(error) => self.mistakes.push(format!("{}: {error}", file.display())),
+        }
+    }
+
+    fn overlay(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
+        for (name, text) in environment {
+            let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|name| name.split_once("__"))
+            else {
+                continue;
+            };
+            let (section, key) = (section.to_lowercase(), key.to_lowercase());
+            let place = self
+                .table
+                .entry(section.clone())
+                .or_insert_with(|| Value::Table(Table::new()));
+            match place {
+                Value::Table(table) => {
+                    table.insert(key, value_of(&text));
+                }
+                _ => self.mistakes.push(format!("{name}: {section} is not a section")),
+            }
+        }
+    }
+
+    fn data(&mut self) -> Option<PathBuf> {
+        match self.table.remove("data")? {
+            Value::String(path) => Some(path.into()),
+            _ => {
+                self.mistakes
+                    .push("data: write the folder's path as a text".to_owned());
+                None
+            }
+        }
+    }
+
+    /// Reads a section key by key, so that each mistake in it is found.
+    fn section<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
+        let table = match self.table.remove(name) {
+            None => return T::default(),
+            Some(Value::Table(table)) => table,
+            Some(_) => {
+                self.mistakes.push(format!("{name}: must be a section, [{name}]"));
+                return T::default();
+            }
+        };
+        let mut sound = Table::new();
+        for (key, value) in table {
+            let alone = Table::from_iter([(key.clone(), value.clone())]);
+            match Value::Table(alone).try_into::<T>() {
+                Ok(_) => {
+                    sound.insert(key, value);
+                }
+                Err(error) => self
+                    .mistakes
+                    .push(format!("{name}.{key}: {}", first_line(&error.to_string()))),
+            }
+        }
+        match Value::Table(sound).try_into() {
+            Ok(section) => section,
+            Err(error) => {
+                self.mistakes
+                    .push(format!("{name}: {}", first_line(&error.to_string())));
+                T::default()
+            }
+        }
+    }
+
+    fn finish(mut self, config: Config) -> Result<Config, Mistakes> {
+        for unknown in self.table.keys() {
+            self.mistakes.push(format!(
+                "{unknown}: no such section; there are data, [database], [hub], [gateway], [api], [metrics], [geo], [exit], \
+                 [mail], [login], [accounts], [admission] and [metering]"
+            ));
+        }
+        self.mistakes.extend(config.gateway.mistakes());
+        self.mistakes
+            .extend(config.hub.problems().iter().map(ToString::to_string));
+        self.mistakes.extend(config.admission.mistakes());
+        self.mistakes.extend(config.metering.mistakes());
+        if let Err(error) = config.exit.parse_test_allow() {
+            self.mistakes.push(format!("exit.test_allow: {error}"));
+        }
+        if self.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(Mistakes(self.mistakes))
+        }
+    }
+}
+
+/// A value as it would stand in the file; a text without quotes is a text.
+fn value_of(text: &str) -> Value {
+    let line = format!("value = {text}");
+    match line.parse::<Table>() {
+        Ok(mut table) if table.len() == 1 => table
+            .remove("value")
+            .unwrap_or_else(|| Value::String(text.to_owned())),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or(text).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Mistakes> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("iploop.toml");
+        std::fs::write(&file, text).unwrap();
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&file), environment, None)
+    }
+
+    #[test]
+    fn every_mistake_is_named_by_its_key_at_once() {
+        let text = r#"
+            [gateway]
+            lisen = ["127.0.0.1:1"]
+            idle_timeout = "15"
+            max_attempts = "many"
+            [metering]
+            max_accounts = 0
+            [hubb]
+            listen = "x"
+            [exit]
+            test_allow = ["example"]
+        "#;
+        let mistakes = load(text, &[("IPLOOP_API__LISTEN", "nowhere")])
+            .unwrap_err()
+            .to_string();
+        for key in [
+            "gateway.lisen",
+            "gateway.idle_timeout",
+            "gateway.max_attempts",
+            "metering.max_",
+            "hubb",
+            "exit.test_allow",
+            "api.listen",
+        ] {
+            assert!(mistakes.contains(key), "{key} is missing in:\n{mistakes}");
+        }
+        assert!(mistakes.contains("15s"), "{mistakes}");
+    }
+
+    #[test]
+    fn environment_wins_over_the_file_and_takes_every_kind_of_value() {
+        let environment = [
+            ("IPLOOP_API__LISTEN", "127.0.0.1:0"),
+            ("IPLOOP_GATEWAY__LISTEN", "[\"127.0.0.1:0\"]"),
+            ("IPLOOP_GATEWAY__MAX_ATTEMPTS", "3"),
+            ("IPLOOP_GATEWAY__IDLE_TIMEOUT", "90s"),
+            ("IPLOOP_UNRELATED", "x"),
+            ("PATH", "/bin"),
+        ];
+        let config = load(
+            "data = \"/srv/iploop\"\n[api]\nlisten = \"127.0.0.1:3000\"",
+            &environment,
+        )
+        .unwrap();
+        assert_eq!(config.api.listen.port(), 0);
+        assert_eq!(config.gateway.max_attempts, 3);
+        assert_eq!(config.gateway.idle_timeout.as_secs(), 90);
+        assert_eq!(config.data, PathBuf::from("/srv/iploop"));
+    }
+
+    #[test]
+    fn a_missing_file_is_a_mistake_and_no_file_is_not() {
+        assert!(Config::load(Some(Path::new("/nonexistent/iploop.toml")), [], None).is_err());
+        assert_eq!(
+            Config::load(None, [], None).unwrap().data,
+            PathBuf::from(DEFAULT_DATA)
+        );
+    }
+}

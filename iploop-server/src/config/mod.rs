@@ -1,0 +1,83 @@
+//! The configuration: one section for each part, next to the code that it configures.
+
+mod load;
+
+use std::path::PathBuf;
+
+use iploop_api::{ApiConfig, MetricsConfig};
+use iploop_gateway::GatewayConfig;
+use iploop_hub::HubConfig;
+use iploop_hub::geo::GeoConfig;
+use iploop_platform::accounts::AccountsConfig;
+use iploop_platform::admission::AdmissionConfig;
+use iploop_platform::login::LoginConfig;
+use iploop_platform::mail::MailConfig;
+use iploop_platform::metering::MeteringConfig;
+use iploop_platform::secret::Secret;
+use iploop_protocol::policy::TestAllow;
+use serde::Deserialize;
+
+pub use load::Mistakes;
+
+/// The data folder, where none is given.
+pub const DEFAULT_DATA: &str = "data";
+
+/// Everything that can be configured. Made by [`Config::load`] only, so it is known to be sound.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the embedded database, the journal, secrets and the mail outbox lie.
+    pub data: PathBuf,
+    /// `[database]`
+    pub database: DatabaseConfig,
+    /// `[hub]`
+    pub hub: HubConfig,
+    /// `[gateway]`
+    pub gateway: GatewayConfig,
+    /// `[api]`
+    pub api: ApiConfig,
+    /// `[metrics]`
+    pub metrics: MetricsConfig,
+    /// `[geo]`
+    pub geo: GeoConfig,
+    /// `[exit]`
+    pub exit: ExitConfig,
+    /// `[mail]`
+    pub mail: MailConfig,
+    /// `[login]`
+    pub login: LoginConfig,
+    /// `[accounts]`
+    pub accounts: AccountsConfig,
+    /// `[admission]`
+    pub admission: AdmissionConfig,
+    /// `[metering]`
+    pub metering: MeteringConfig,
+}
+
+/// The `[database]` section.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `postgres://user:password@host/name`; default: SQLite in the data folder.
+    pub url: Option<Secret>,
+}
+
+/// The `[exit]` section: the operator's part of the exit policy.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExitConfig {
+    /// A platform policy document (JSON, `docs/protocol.md`, Policy); default: the web ports and nothing denied beyond the
+    /// rules that nobody can lift.
+    pub policy: Option<PathBuf>,
+    /// Single addresses (`127.0.0.1:8080`) that are open in spite of the policy, for tests and the demo. Never in production.
+    pub test_allow: Vec<String>,
+}
+
+impl ExitConfig {
+    /// The test allow-list as a type.
+    ///
+    /// # Errors
+    /// Names the entry that is no `host:port` pair.
+    pub fn parse_test_allow(&self) -> Result<TestAllow, String> {
+        TestAllow::parse(&self.test_allow).map_err(|error| error.to_string())
+    }
+}

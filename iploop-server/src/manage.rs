@@ -1,0 +1,96 @@
+//! Accounts and partners from the server's own command line, straight at the data.
+
+use std::io::{IsTerminal, Read};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use iploop_platform::accounts::password::Passwords;
+use iploop_platform::accounts::{CommandLineAccount, create_from_command_line};
+use iploop_platform::clock::{Clock, SystemClock};
+use iploop_platform::keys::{KeyService, NobodyToTell};
+use iploop_platform::partners;
+use iploop_platform::secret::Secret;
+use serde_json::{Value, json};
+
+use crate::command::{AccountAct, PartnerAct};
+use crate::config::Config;
+use crate::server::open_store;
+
+/// Longest password line read from standard input, in bytes.
+const MAX_PASSWORD_INPUT: u64 = 4096;
+
+/// Carries out an act on accounts; what it made, as JSON.
+///
+/// # Errors
+/// If something given is not acceptable, or the data can't be reached.
+pub async fn account(config: &Config, act: AccountAct) -> Result<Value> {
+    let AccountAct::Create {
+        email,
+        admin,
+        verified,
+        key,
+    } = act;
+    let store = open_store(config).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let passwords = Passwords::new(&config.accounts.password)?;
+    let wanted = CommandLineAccount {
+        email,
+        password: password_from_stdin()?,
+        is_admin: admin,
+        is_verified: verified,
+    };
+    let made = create_from_command_line(store.as_ref(), clock.as_ref(), &passwords, wanted).await?;
+    let mut answer = json!({
+        "accountId": made.account.id,
+        "email": made.account.email,
+        "role": made.account.role,
+        "emailVerified": made.account.email_verified,
+    });
+    if let Some(password) = made.generated_password {
+        answer["password"] = password.expose().into();
+    }
+    if let Some(name) = key {
+        // A server that runs on the same data learns of the new key at its first use.
+        let keys = KeyService::new(store, clock, Arc::new(NobodyToTell));
+        let created = keys.create(made.account.id, &name, None).await?;
+        answer["keyId"] = serde_json::to_value(created.api_key.id)?;
+        answer["key"] = created.secret.expose().into();
+    }
+    Ok(answer)
+}
+
+/// Carries out an act on partners; what it made, as JSON.
+///
+/// # Errors
+/// If something given is not acceptable, or the data can't be reached.
+pub async fn partner(config: &Config, act: PartnerAct) -> Result<Value> {
+    let PartnerAct::Create { name, email } = act;
+    let store = open_store(config).await?;
+    let made = partners::create(store.as_ref(), &SystemClock, &name, email.as_deref()).await?;
+    Ok(json!({
+        "partnerId": made.partner.id,
+        "name": made.partner.name,
+        "key": made.key.expose(),
+    }))
+}
+
+/// The first line of standard input; none where that is a terminal or empty.
+fn password_from_stdin() -> Result<Option<Secret>> {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    stdin
+        .take(MAX_PASSWORD_INPUT)
+        .read_to_string(&mut text)
+        .context("standard input can't be read as a password")?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if text.lines().count() > 1 {
+        bail!("standard input holds more than one line; write the password on one");
+    }
+    Ok(Some(Secret::new(line)))
+}

@@ -1,0 +1,411 @@
+//! The whole server: its parts opened, joined, run and drained.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use iploop_api::{ApiParts, ApiState, ProxyAddresses, ReadyCheck, ServeLimits};
+use iploop_gateway::Gateway;
+use iploop_hub::{Hub, HubDeps};
+use iploop_platform::accounts::password::Passwords;
+use iploop_platform::accounts::{AccountParts, AccountService, PublicUrl};
+use iploop_platform::admission::Admission;
+use iploop_platform::clock::{Clock, SystemClock};
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId};
+use iploop_platform::keys::{KeyChanges, KeyService};
+use iploop_platform::login::{Logins, SigningSecret};
+use iploop_platform::mail;
+use iploop_platform::metering::Meters;
+use iploop_platform::store::Store;
+use iploop_protocol::policy::{NarrowPolicy, PlatformPolicy, Policy};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// How long streams may go on after SIGTERM (DESIGN 6).
+pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// A server whose listeners are all open. Dropping it ends everything at once.
+pub struct Server {
+    gateway: Gateway,
+    hub: Hub,
+    api: SocketAddr,
+    metrics: SocketAddr,
+    /// `/readyz` says no from here on.
+    draining: CancellationToken,
+    /// API and background work end.
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    /// Ends after everything that counts bytes has ended.
+    meters: Stage,
+}
+
+/// A task that ends when it is told to, in its turn.
+struct Stage {
+    stop: CancellationToken,
+    task: JoinSet<()>,
+}
+
+impl Stage {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(CancellationToken) -> F) -> Self {
+        let stop = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(run(stop.clone()));
+        Self { stop, task }
+    }
+
+    async fn end(&mut self) {
+        self.stop.cancel();
+        while self.task.join_next().await.is_some() {}
+    }
+}
+
+impl Server {
+    /// Opens the data and every listener; everything runs when this returns.
+    ///
+    /// # Errors
+    /// The first part that can't be opened, with what it needs.
+    pub async fn bind(config: Config) -> Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let recorder = PrometheusBuilder::new()
+            .install_recorder()
+            .context("metrics can't be recorded")?;
+        iploop_api::describe_metrics();
+        let store = open_store(&config).await?;
+        let mut tasks = JoinSet::new();
+        let stop = CancellationToken::new();
+        let draining = CancellationToken::new();
+
+        let gateway_id = gateway_id(&config.data)?;
+        let (meters, meter_task) = Meters::start(
+            Arc::clone(&store) as _,
+            Arc::clone(&clock),
+            gateway_id,
+            &config.data.join("journal"),
+            config.metering.clone(),
+        )
+        .await?;
+        let meters_stage = Stage::spawn(|stop| async move {
+            let closed = meter_task.run(stop).await;
+            if closed.unbooked > 0 {
+                tracing::warn!(
+                    requests = closed.unbooked,
+                    "usage could not be booked; the next start will do it"
+                );
+            }
+        });
+        let admission = Arc::new(Admission::new(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            meters.clone(),
+            config.admission.clone(),
+        ));
+        tasks.spawn({
+            let (admission, stop) = (Arc::clone(&admission), stop.clone());
+            async move { admission.run(stop).await }
+        });
+
+        let policy = exit_policy(&config)?;
+        let deps = HubDeps {
+            nodes: Arc::clone(&store) as _,
+            partners: Arc::clone(&store) as _,
+            clock: Arc::clone(&clock),
+            policy: Some(policy.for_devices),
+            platform_addresses: own_addresses(&config),
+            test_allow: !config.exit.test_allow.is_empty(),
+        };
+        let hub = Hub::bind(config.hub.clone(), &config.geo, deps).await?;
+        let gateway = Gateway::bind(
+            config.gateway.clone(),
+            iploop_gateway::Dependencies {
+                exits: Arc::new(hub.clone()),
+                admission: Arc::clone(&admission),
+                policy: policy.at_gateway,
+            },
+        )?;
+
+        let api_listener = listen("api", config.api.listen).await?;
+        let metrics_listener = listen("metrics", config.metrics.listen).await?;
+        let (api, metrics) = (api_listener.local_addr()?, metrics_listener.local_addr()?);
+        let parts = ApiPieces {
+            config: &config,
+            store,
+            clock,
+            admission,
+            hub: &hub,
+            gateway: &gateway,
+            api,
+        };
+        let state = parts.assemble(&draining, &stop, &mut tasks).await?;
+        let limits = ServeLimits {
+            max_connections: config.api.max_connections.get(),
+            ..ServeLimits::default()
+        };
+        tasks.spawn(iploop_api::serve(
+            api_listener,
+            iploop_api::router(state),
+            limits,
+            stop.clone(),
+        ));
+        let scrapes = ServeLimits {
+            max_connections: 64,
+            ..ServeLimits::default()
+        };
+        tasks.spawn(iploop_api::serve(
+            metrics_listener,
+            iploop_api::metrics_router(recorder),
+            scrapes,
+            stop.clone(),
+        ));
+        tasks.spawn({
+            let hub = hub.clone();
+            async move { hub.run().await }
+        });
+        tasks.spawn({
+            let gateway = gateway.clone();
+            async move { gateway.run().await }
+        });
+        Ok(Self {
+            gateway,
+            hub,
+            api,
+            metrics,
+            draining,
+            stop,
+            tasks,
+            meters: meters_stage,
+        })
+    }
+
+    /// The real addresses, as one line of JSON: whoever started us may go on.
+    pub fn ready_line(&self) -> String {
+        let proxies = self.gateway.local_addrs();
+        json!({
+            "event": "ready",
+            "proxy": proxies.first(),
+            "socks": proxies.last(),
+            "hub": self.hub.local_addr(),
+            "api": self.api,
+            "metrics": self.metrics,
+        })
+        .to_string()
+    }
+
+    /// Leaves in order: no new customers, streams finish within `grace`, devices are sent elsewhere, usage is booked.
+    pub async fn drain(mut self, grace: Duration) {
+        self.draining.cancel();
+        self.gateway.drain(grace).await;
+        self.hub.drain(Duration::from_secs(5)).await;
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.meters.end().await;
+    }
+}
+
+/// Opens the configured database, brought up to date.
+///
+/// # Errors
+/// The database's own, with what to do about it.
+pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("data: {} can't be made", config.data.display()))?;
+    let place = match &config.database.url {
+        Some(url) => url.expose().to_owned(),
+        None => config
+            .data
+            .to_str()
+            .context("data: the path must be text")?
+            .to_owned(),
+    };
+    Ok(iploop_store::open(&place).await?)
+}
+
+/// The exit policy, in the form that each of its users takes.
+struct ExitPolicy {
+    for_devices: PlatformPolicy,
+    at_gateway: Policy,
+}
+
+fn exit_policy(config: &Config) -> Result<ExitPolicy> {
+    let document = match &config.exit.policy {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("exit.policy: {} can't be read", path.display()))?;
+            PlatformPolicy::parse(&text).with_context(|| format!("exit.policy: {}", path.display()))?
+        }
+        // The web ports, and nothing denied beyond the rules that nobody can lift.
+        None => PlatformPolicy::new(1, NarrowPolicy::default(), Vec::new())?,
+    };
+    let test_allow = config.exit.parse_test_allow().map_err(anyhow::Error::msg)?;
+    if !config.exit.test_allow.is_empty() {
+        tracing::warn!(addresses = ?config.exit.test_allow, "exit.test_allow opens these addresses; never do this in production");
+    }
+    let at_gateway = Policy::new(Some(Arc::new(document.clone()))).with_test_allow(test_allow);
+    Ok(ExitPolicy {
+        for_devices: document,
+        at_gateway,
+    })
+}
+
+/// The addresses that this server listens on, as far as the configuration names them: no device may dial them.
+fn own_addresses(config: &Config) -> Vec<IpAddr> {
+    let proxies = config.gateway.listen.iter().copied();
+    let others = [config.hub.listen, config.api.listen, config.metrics.listen];
+    let mut own: Vec<IpAddr> = proxies.chain(others).map(|address| address.ip()).collect();
+    own.retain(|ip| !ip.is_unspecified());
+    own.sort_unstable();
+    own.dedup();
+    own
+}
+
+/// This gateway's id: the same over restarts, so that its journal and its leases are found again.
+fn gateway_id(data: &Path) -> Result<GatewayId> {
+    let path = data.join("gateway-id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .with_context(|| format!("{} does not hold an id", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id = GatewayId::new();
+            std::fs::write(&path, format!("{id}\n"))
+                .with_context(|| format!("{} can't be written", path.display()))?;
+            Ok(id)
+        }
+        Err(error) => Err(error).with_context(|| format!("{} can't be read", path.display())),
+    }
+}
+
+async fn listen(section: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{section}.listen: {address}"))
+}
+
+/// What the API is made from.
+struct ApiPieces<'a> {
+    config: &'a Config,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    admission: Arc<Admission>,
+    hub: &'a Hub,
+    gateway: &'a Gateway,
+    api: SocketAddr,
+}
+
+impl ApiPieces<'_> {
+    /// Starts the services behind the API.
+    async fn assemble(
+        self,
+        draining: &CancellationToken,
+        stop: &CancellationToken,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<ApiState> {
+        let Self {
+            config,
+            store,
+            clock,
+            admission,
+            hub,
+            gateway,
+            api,
+        } = self;
+        let passwords = Passwords::new(&config.accounts.password)?;
+        let secret_file = config
+            .login
+            .secret_file
+            .clone()
+            .unwrap_or_else(|| config.data.join("login-secret"));
+        let secret = SigningSecret::load_or_create(&secret_file)?;
+        let (logins, login_task) = Logins::start(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            passwords.clone(),
+            secret,
+            &config.login,
+        )
+        .await?;
+        tasks.spawn(login_task.run(stop.clone()));
+        let (mail, mail_task) = mail::open(&config.mail, &config.data, Arc::clone(&clock))?;
+        tasks.spawn(mail_task.run(stop.clone()));
+        let changes: Arc<dyn KeyChanges> = Arc::new(Forget(admission));
+        let public_url = match config.accounts.public_url.clone() {
+            Some(url) => url,
+            None => default_url(api)?,
+        };
+        let account_parts = AccountParts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            passwords,
+            logins: logins.clone(),
+            mail,
+            changes: Arc::clone(&changes),
+            public_url: public_url.clone(),
+        };
+        let (accounts, recovery_task) = AccountService::new(account_parts, &config.accounts);
+        tasks.spawn(recovery_task.run(stop.clone()));
+        let proxies = gateway.local_addrs();
+        let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
+        Ok(ApiState::new(ApiParts {
+            accounts,
+            logins,
+            keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes),
+            store,
+            network: Arc::new(hub.clone()),
+            clock,
+            proxy: ProxyAddresses {
+                host: config
+                    .api
+                    .proxy_host
+                    .clone()
+                    .unwrap_or_else(|| host_of(&public_url)),
+                http_port: port(proxies.first()),
+                socks5_port: port(proxies.last()),
+            },
+            ready_checks: Vec::<Arc<dyn ReadyCheck>>::new(),
+            draining: draining.clone(),
+            roles: ["gateway", "hub", "api"].map(str::to_owned).to_vec(),
+            trusted_proxies: config.api.trusted_proxies.clone(),
+        }))
+    }
+}
+
+/// Where customers reach an API that has not been given a public address: this machine.
+fn default_url(api: SocketAddr) -> Result<PublicUrl> {
+    let host = if api.ip().is_unspecified() {
+        "localhost".to_owned()
+    } else {
+        SocketAddr::new(api.ip(), 0).ip().to_string()
+    };
+    Ok(format!("http://{host}:{}", api.port()).parse()?)
+}
+
+fn host_of(url: &PublicUrl) -> String {
+    let text = url.join("");
+    let authority = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host.to_owned(),
+        _ => authority.to_owned(),
+    }
+}
+
+/// Has the gateway forget what it remembers of a key that the API changed.
+struct Forget(Arc<Admission>);
+
+impl KeyChanges for Forget {
+    fn key_changed(&self, key: ApiKeyId) {
+        self.0.invalidate_key(key);
+    }
+
+    fn account_changed(&self, account: AccountId) {
+        self.0.invalidate_account(account);
+    }
+}
