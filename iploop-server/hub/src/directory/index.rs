@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
+use hashbrown::HashTable;
 use iploop_protocol::targeting::CountryCode;
 
+use super::hash;
 use super::names::Symbol;
 
 /// A node's number in the directory.
@@ -63,12 +65,53 @@ pub(super) enum Network {
 }
 
 /// The sets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
     all: Vec<Slot>,
-    sets: HashMap<SetKey, Vec<Slot>>,
+    /// Whole countries, by [`country_number`]: a wish for many countries reads many of them.
+    countries: Vec<Vec<Slot>>,
+    sets: HashTable<Set>,
     /// In which countries a region, city, postal code or network has members: for wishes that name no country.
     homes: HashMap<(Area, Network), Vec<Option<CountryCode>>>,
+}
+
+/// One set beside those of whole countries.
+#[derive(Debug)]
+struct Set {
+    key: PackedKey,
+    members: SetMembers,
+}
+
+/// Most sets are of one: a city of the one network that the only node there has.
+#[derive(Debug)]
+enum SetMembers {
+    One(Slot),
+    #[expect(
+        clippy::box_collection,
+        reason = "8 bytes instead of 24 in each of hundreds of thousands of sets"
+    )]
+    Many(Box<Vec<Slot>>),
+}
+
+/// A [`SetKey`] in 12 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct PackedKey {
+    area: u32,
+    network: u32,
+    country: u16,
+    /// Which kinds of area and network the numbers are.
+    shape: u8,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            countries: (0..COUNTRY_NUMBERS).map(|_| Vec::new()).collect(),
+            sets: HashTable::new(),
+            homes: HashMap::new(),
+        }
+    }
 }
 
 /// Lends the index the standings of nodes: those of others change when one leaves.
@@ -83,34 +126,67 @@ impl Index {
         standing[0] = push(&mut self.all, slot);
         for (at, key) in standing[1..].iter_mut().zip(set_keys(traits)) {
             let Some(key) = key else { continue };
-            let set = self.sets.entry(key).or_default();
-            if set.is_empty() && is_home(&key) {
-                self.homes
-                    .entry((key.area, key.network))
-                    .or_default()
-                    .push(key.country);
+            if let Some(country) = self.whole_country_mut(&key) {
+                *at = push(country, slot);
+                continue;
             }
-            *at = push(set, slot);
+            let packed = PackedKey::of(&key);
+            match self.sets.find_mut(packed.hash(), |set| set.key == packed) {
+                Some(set) => *at = set.members.push(slot),
+                None => {
+                    let set = Set {
+                        key: packed,
+                        members: SetMembers::One(slot),
+                    };
+                    self.sets.insert_unique(packed.hash(), set, |set| set.key.hash());
+                    *at = 0;
+                    if is_home(&key) {
+                        self.homes
+                            .entry((key.area, key.network))
+                            .or_default()
+                            .push(key.country);
+                    }
+                }
+            }
         }
         standing
     }
 
     /// Takes a node out of all its sets.
     pub(super) fn leave(&mut self, standing: &Standing, traits: &Traits, others: &mut impl Members) {
-        take(&mut self.all, None, standing[0], others);
-        for (kind, key) in (1..).zip(set_keys(traits)) {
+        if let Some(moved) = take(&mut self.all, standing[0]) {
+            moved_to(moved, None, standing[0], others);
+        }
+        for (at, key) in standing[1..].iter().zip(set_keys(traits)) {
             let Some(key) = key else { continue };
-            let Some(set) = self.sets.get_mut(&key) else {
-                continue;
+            let moved = match self.whole_country_mut(&key) {
+                Some(country) => take(country, *at),
+                None => self.leave_set(&key, *at),
             };
-            take(set, Some(key), standing[kind], others);
-            if set.is_empty() {
-                self.sets.remove(&key);
-                if is_home(&key) {
-                    self.leave_home(&key);
-                }
+            if let Some(moved) = moved {
+                moved_to(moved, Some(key), *at, others);
             }
         }
+    }
+
+    /// Takes the member at `at` out; the one that moved into its place.
+    fn leave_set(&mut self, key: &SetKey, at: u32) -> Option<Slot> {
+        let packed = PackedKey::of(key);
+        let mut found = self
+            .sets
+            .find_entry(packed.hash(), |set| set.key == packed)
+            .ok()?;
+        if let SetMembers::Many(many) = &mut found.get_mut().members {
+            let moved = take(many, at);
+            if !many.is_empty() {
+                return moved;
+            }
+        }
+        found.remove();
+        if is_home(key) {
+            self.leave_home(key);
+        }
+        None
     }
 
     /// Every listed node.
@@ -120,7 +196,16 @@ impl Index {
 
     /// The nodes that have `key` in common.
     pub(super) fn set(&self, key: &SetKey) -> &[Slot] {
-        self.sets.get(key).map_or(&[], Vec::as_slice)
+        if is_whole_country(key) {
+            return self
+                .countries
+                .get(country_number(key.country))
+                .map_or(&[], Vec::as_slice);
+        }
+        let packed = PackedKey::of(key);
+        self.sets
+            .find(packed.hash(), |set| set.key == packed)
+            .map_or(&[], |set| set.members.as_slice())
     }
 
     /// The countries in which a part of a country, or a network, has members. Not both at once.
@@ -131,7 +216,15 @@ impl Index {
     /// Whether nothing is kept.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.sets.is_empty() && self.homes.is_empty()
+        self.sets.is_empty() && self.homes.is_empty() && self.countries.iter().all(Vec::is_empty)
+    }
+
+    fn whole_country_mut(&mut self, key: &SetKey) -> Option<&mut Vec<Slot>> {
+        if is_whole_country(key) {
+            self.countries.get_mut(country_number(key.country))
+        } else {
+            None
+        }
     }
 
     fn leave_home(&mut self, key: &SetKey) {
@@ -176,6 +269,76 @@ fn set_keys(traits: &Traits) -> [Option<SetKey>; KINDS - 1] {
     ]
 }
 
+impl SetMembers {
+    fn as_slice(&self) -> &[Slot] {
+        match self {
+            Self::One(slot) => std::slice::from_ref(slot),
+            Self::Many(many) => many,
+        }
+    }
+
+    fn push(&mut self, slot: Slot) -> u32 {
+        match self {
+            Self::One(first) => {
+                *self = Self::Many(Box::new(vec![*first, slot]));
+                1
+            }
+            Self::Many(many) => push(many, slot),
+        }
+    }
+}
+
+impl PackedKey {
+    fn of(key: &SetKey) -> Self {
+        let (area_kind, area) = match key.area {
+            Area::Whole => (0, 0),
+            Area::Region(symbol) => (1, symbol.number()),
+            Area::City(symbol) => (2, symbol.number()),
+            Area::Zip(symbol) => (3, symbol.number()),
+        };
+        let (network_kind, network) = match key.network {
+            Network::Any => (0, 0),
+            Network::Asn(asn) => (1, asn.get()),
+            Network::Isp(symbol) => (2, symbol.number()),
+        };
+        let country = u16::try_from(country_number(key.country)).unwrap_or(0);
+        Self {
+            area,
+            network,
+            country,
+            shape: area_kind << 2 | network_kind,
+        }
+    }
+
+    fn hash(self) -> u64 {
+        let Self {
+            area,
+            network,
+            country,
+            shape,
+        } = self;
+        hash::mix(
+            u64::from(area) << 32 | u64::from(network),
+            u64::from(country) << 8 | u64::from(shape),
+        )
+    }
+}
+
+/// Numbers that [`country_number`] gives: two letters, and one for the unknown.
+const COUNTRY_NUMBERS: usize = 26 * 26 + 1;
+
+/// A country's place in an array; 0 for the unknown one.
+fn country_number(country: Option<CountryCode>) -> usize {
+    match country.map(CountryCode::as_str).map(str::as_bytes) {
+        Some(&[a, b]) => usize::from(a.wrapping_sub(b'A')) * 26 + usize::from(b.wrapping_sub(b'A')) + 1,
+        _ => 0,
+    }
+}
+
+fn is_whole_country(key: &SetKey) -> bool {
+    key.area == Area::Whole && key.network == Network::Any
+}
+
 /// Whether the set tells where something is at home: it names a part of a country or a network, not both.
 fn is_home(key: &SetKey) -> bool {
     (key.area == Area::Whole) != (key.network == Network::Any)
@@ -187,27 +350,30 @@ fn push(set: &mut Vec<Slot>, slot: Slot) -> u32 {
     at
 }
 
-/// Takes the member at `at` out of a set, into whose place the last one moves; no key: the set of all.
-fn take(set: &mut Vec<Slot>, key: Option<SetKey>, at: u32, others: &mut impl Members) {
-    let Ok(at_index) = usize::try_from(at) else { return };
-    if at_index >= set.len() {
-        return;
-    }
-    set.swap_remove(at_index);
-    if let Some((traits, standing)) = set.get(at_index).and_then(|&moved| others.member_mut(moved)) {
-        // One node's region may be another's region code: which of its sets this is, its own traits tell.
-        let kind = match key {
-            None => Some(0),
-            Some(_) => set_keys(traits)
-                .iter()
-                .position(|own| *own == key)
-                .map(|at| at + 1),
-        };
-        if let Some(standing) = kind.and_then(|kind| standing.get_mut(kind)) {
-            *standing = at;
-        }
-    }
+/// Takes the member at `at` out of a set; the last one, if it moved into that place.
+fn take(set: &mut Vec<Slot>, at: u32) -> Option<Slot> {
+    let at = usize::try_from(at).ok().filter(|at| *at < set.len())?;
+    set.swap_remove(at);
     if set.capacity() > KEEP_ROOM && set.len() < set.capacity() / 4 {
         set.shrink_to(set.capacity() / 2);
+    }
+    set.get(at).copied()
+}
+
+/// Tells a node that it stands at another place in a set now; no key: the set of all.
+fn moved_to(moved: Slot, key: Option<SetKey>, at: u32, others: &mut impl Members) {
+    let Some((traits, standing)) = others.member_mut(moved) else {
+        return;
+    };
+    // One node's region may be another's region code: which of its sets this is, its own traits tell.
+    let kind = match key {
+        None => Some(0),
+        Some(_) => set_keys(traits)
+            .iter()
+            .position(|own| *own == key)
+            .map(|at| at + 1),
+    };
+    if let Some(standing) = kind.and_then(|kind| standing.get_mut(kind)) {
+        *standing = at;
     }
 }

@@ -14,6 +14,7 @@
 //! ([`Directory::get`]) and not chosen.
 
 mod census;
+mod hash;
 mod index;
 mod names;
 mod slab;
@@ -24,6 +25,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use iploop_platform::exits::{Exit, OrElse};
 use iploop_platform::ids::NodeId;
 use iploop_platform::network::{CountryPresence, NetworkStats};
@@ -31,6 +33,7 @@ use iploop_protocol::targeting::{ConnectionType, CountryCode, DeviceType, Folded
 use rand::{Rng, RngExt};
 
 use census::Census;
+use hash::IpHash;
 use index::{Index, NOWHERE, Slot, Standing, Traits};
 use names::{Names, Symbol};
 use slab::Slab;
@@ -66,7 +69,7 @@ pub struct NodeFacts<'a> {
     pub exit: &'a Exit,
     /// The code of its region (`FL`), by which it is found as well as by the name.
     pub region_code: Option<&'a str>,
-    /// Streams it takes at the same time.
+    /// Streams it takes at the same time; more than 65,535 count as that many.
     pub max_streams: u32,
     /// 0 to 100.
     pub quality: u8,
@@ -89,9 +92,10 @@ pub enum NoChoice {
 #[derive(Debug)]
 pub struct Directory<T> {
     nodes: Slab<T>,
-    by_node: HashMap<NodeId, Slot>,
-    /// The first of the nodes behind an address; they are linked.
-    by_ip: HashMap<IpAddr, Slot>,
+    by_node: HashTable<Slot>,
+    /// The first of the nodes behind each address; they are linked.
+    by_ip: HashTable<Slot>,
+    ip_hash: IpHash,
     names: Names,
     index: Index,
     census: Census,
@@ -107,8 +111,8 @@ struct Entry<T> {
     traits: Traits,
     net: Option<ConnectionType>,
     os: Option<DeviceType>,
-    max_streams: u32,
-    streams: u32,
+    max_streams: u16,
+    streams: u16,
     /// [`u16::MAX`] until it is measured.
     latency_ms: u16,
     quality: u8,
@@ -124,8 +128,9 @@ impl<T> Default for Directory<T> {
     fn default() -> Self {
         Self {
             nodes: Slab::default(),
-            by_node: HashMap::new(),
-            by_ip: HashMap::new(),
+            by_node: HashTable::new(),
+            by_ip: HashTable::new(),
+            ip_hash: IpHash::default(),
             names: Names::default(),
             index: Index::default(),
             census: Census::default(),
@@ -137,11 +142,7 @@ impl<T> Default for Directory<T> {
 impl<T> Directory<T> {
     /// Adds a node. An earlier connection of it is taken out and handed back.
     pub fn insert(&mut self, facts: &NodeFacts<'_>, handle: T) -> (NodeKey, Option<T>) {
-        let replaced = self
-            .by_node
-            .get(&facts.exit.node)
-            .copied()
-            .and_then(|slot| self.take(slot));
+        let replaced = self.slot_of(facts.exit.node).and_then(|slot| self.take(slot));
         let place = &facts.exit.place;
         let traits = Traits {
             country: place.country.as_deref().and_then(CountryCode::parse),
@@ -158,7 +159,7 @@ impl<T> Directory<T> {
             traits,
             net: facts.exit.net.as_deref().and_then(ConnectionType::parse),
             os: facts.exit.os.as_deref().and_then(DeviceType::parse),
-            max_streams: facts.max_streams,
+            max_streams: u16::try_from(facts.max_streams).unwrap_or(u16::MAX),
             streams: 0,
             quality: facts.quality.min(100),
             latency_ms: u16::MAX,
@@ -170,7 +171,9 @@ impl<T> Directory<T> {
         };
         self.census.add(&entry, place.city.as_deref());
         let key = self.nodes.insert(entry);
-        self.by_node.insert(facts.exit.node, key.slot);
+        let hash_of = |slot: &Slot| self.nodes.get(*slot).map_or(0, |entry| hash::of_node(entry.node));
+        self.by_node
+            .insert_unique(hash::of_node(facts.exit.node), key.slot, hash_of);
         self.join_neighbours(key.slot, facts.exit.ip);
         self.relist(key.slot);
         (key, replaced)
@@ -284,13 +287,28 @@ impl<T> Directory<T> {
 
     /// The present connection of a node.
     pub fn find(&self, node: NodeId) -> Option<(NodeKey, &T)> {
-        let slot = *self.by_node.get(&node)?;
+        let slot = self.slot_of(node)?;
         Some((self.nodes.key(slot), &self.nodes.get(slot)?.handle))
+    }
+
+    /// Live nodes by number, a page at a time: those from `from` on, about `many`, and where to go on; none at the end.
+    ///
+    /// A walk over all pages meets each node that stays at least once.
+    pub fn page(&self, from: u32, many: u32) -> (Vec<(NodeKey, T)>, Option<u32>)
+    where
+        T: Clone,
+    {
+        let to = from.saturating_add(many);
+        let page = (from..to).filter_map(|slot| {
+            let entry = self.nodes.get(slot)?;
+            Some((self.nodes.key(slot), entry.handle.clone()))
+        });
+        (page.collect(), self.nodes.has(to).then_some(to))
     }
 
     /// Streams counted on a node.
     pub fn streams(&self, key: NodeKey) -> Option<u32> {
-        self.nodes.of(key).map(|entry| entry.streams)
+        self.nodes.of(key).map(|entry| u32::from(entry.streams))
     }
 
     /// Live nodes.
@@ -334,8 +352,13 @@ impl<T> Directory<T> {
         if entry.is_listed() {
             self.index.leave(&entry.standing, &entry.traits, &mut self.nodes);
         }
-        self.by_node.remove(&entry.node);
-        self.leave_neighbours(&entry);
+        let listed = self
+            .by_node
+            .find_entry(hash::of_node(entry.node), |other| *other == slot);
+        if let Ok(listed) = listed {
+            listed.remove();
+        }
+        self.leave_neighbours(slot, &entry);
         self.census.subtract(&entry);
         let Traits {
             region,
@@ -369,10 +392,27 @@ impl<T> Directory<T> {
         }
     }
 
+    fn slot_of(&self, node: NodeId) -> Option<Slot> {
+        let is_it = |slot: &Slot| self.nodes.get(*slot).is_some_and(|entry| entry.node == node);
+        self.by_node.find(hash::of_node(node), is_it).copied()
+    }
+
+    /// The first of those behind an address.
+    fn first_at(&self, ip: IpAddr) -> Option<Slot> {
+        let is_it = |slot: &Slot| self.nodes.get(*slot).is_some_and(|entry| entry.ip == ip);
+        self.by_ip.find(self.ip_hash.of(ip), is_it).copied()
+    }
+
     fn join_neighbours(&mut self, slot: Slot, ip: IpAddr) {
-        let Some(next) = self.by_ip.insert(ip, slot) else {
+        let hash = self.ip_hash.of(ip);
+        let is_it =
+            |other: &Slot| *other != slot && self.nodes.get(*other).is_some_and(|entry| entry.ip == ip);
+        let Some(first) = self.by_ip.find_mut(hash, is_it) else {
+            let hash_of = |slot: &Slot| self.nodes.get(*slot).map_or(0, |entry| self.ip_hash.of(entry.ip));
+            self.by_ip.insert_unique(hash, slot, hash_of);
             return;
         };
+        let next = std::mem::replace(first, slot);
         if let Some(entry) = self.nodes.get_mut(next) {
             entry.previous = link(slot);
         }
@@ -381,25 +421,27 @@ impl<T> Directory<T> {
         }
     }
 
-    fn leave_neighbours(&mut self, entry: &Entry<T>) {
-        let next = entry.next.map(unlink);
-        match entry.previous.map(unlink) {
-            Some(previous) => {
-                if let Some(previous) = self.nodes.get_mut(previous) {
-                    previous.next = entry.next;
-                }
-            }
-            None => match next {
-                Some(next) => {
-                    self.by_ip.insert(entry.ip, next);
-                }
-                None => {
-                    self.by_ip.remove(&entry.ip);
-                }
-            },
-        }
+    fn leave_neighbours(&mut self, slot: Slot, entry: &Entry<T>) {
+        let (previous, next) = (entry.previous.map(unlink), entry.next.map(unlink));
         if let Some(next) = next.and_then(|next| self.nodes.get_mut(next)) {
             next.previous = entry.previous;
+        }
+        if let Some(previous) = previous {
+            if let Some(previous) = self.nodes.get_mut(previous) {
+                previous.next = entry.next;
+            }
+            return;
+        }
+        let first = self
+            .by_ip
+            .find_entry(self.ip_hash.of(entry.ip), |other| *other == slot);
+        if let Ok(mut first) = first {
+            match next {
+                Some(next) => *first.get_mut() = next,
+                None => {
+                    first.remove();
+                }
+            }
         }
     }
 }
@@ -461,12 +503,12 @@ impl<T> Search<'_, '_, T> {
     }
 
     fn same_node(&mut self, wanted: &Resolved<'_>, node: NodeId) -> Option<Slot> {
-        let slot = *self.directory.by_node.get(&node)?;
+        let slot = self.directory.slot_of(node)?;
         self.fits(wanted, slot).then_some(slot)
     }
 
     fn same_ip(&mut self, wanted: &Resolved<'_>, ip: IpAddr) -> Option<Slot> {
-        let mut next = self.directory.by_ip.get(&ip).copied();
+        let mut next = self.directory.first_at(ip);
         let mut best: Option<Slot> = None;
         for _ in 0..MAX_NEIGHBOURS {
             let Some(slot) = next else { break };
@@ -496,7 +538,7 @@ impl<T> Search<'_, '_, T> {
     }
 
     fn customer_is_full(&self, slot: Slot, entry: &Entry<T>) -> bool {
-        entry.streams >= MAX_STREAMS_PER_CUSTOMER
+        u32::from(entry.streams) >= MAX_STREAMS_PER_CUSTOMER
             && self
                 .directory
                 .claims

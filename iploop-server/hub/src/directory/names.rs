@@ -11,6 +11,11 @@ impl Symbol {
     /// Stands for "not known"; never the symbol of a name.
     pub(super) const UNKNOWN: Self = Self(0);
 
+    /// The number.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+
     /// Whether it stands for a name.
     pub(super) fn is_known(self) -> bool {
         self != Self::UNKNOWN

@@ -54,6 +54,11 @@ impl<T> Slab<T> {
         }
     }
 
+    /// Whether the slot was ever in use.
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.place(slot).is_some()
+    }
+
     pub(super) fn get(&self, slot: Slot) -> Option<&Entry<T>> {
         self.place(slot)?.entry.as_ref()
     }

@@ -1,0 +1,126 @@
+//! A registered device's place in the directory, from its welcome to its end.
+
+use std::sync::Arc;
+
+use iploop_protocol::codes::CloseCode;
+use iploop_protocol::control::Heartbeat;
+use iploop_protocol::io::{Closed, Initiator, Tunnel};
+use tokio::time::Instant;
+
+use crate::directory::{NodeFacts, NodeKey};
+use crate::node::Node;
+use crate::quality::Quality;
+use crate::registration::Registration;
+use crate::shared::Shared;
+
+/// A device in the directory. Dropping it takes the device out and hands its last figures to the store.
+pub(super) struct Presence {
+    shared: Arc<Shared>,
+    node: Arc<Node>,
+    key: NodeKey,
+    /// Not yet taken out.
+    listed: bool,
+    /// Nobody else stands for this device now.
+    was_last: bool,
+    lost: bool,
+}
+
+impl Presence {
+    /// Lists a device; an earlier connection of it is closed.
+    pub(super) fn enter(shared: &Arc<Shared>, tunnel: Tunnel, registration: Registration) -> Self {
+        let now = Instant::now().into_std();
+        let Registration {
+            exit,
+            region_code,
+            device_id,
+            consent,
+            max_streams,
+            sharing,
+            ..
+        } = registration;
+        let exit = Arc::new(exit);
+        let quality = shared
+            .memory
+            .lock()
+            .recall(exit.node)
+            .unwrap_or_else(|| Quality::new(now));
+        let quality_now = quality.score(now);
+        let node = Node::new(
+            Arc::clone(&exit),
+            tunnel,
+            device_id,
+            consent,
+            quality,
+            shared.clock.now(),
+        );
+        let node = Arc::new(node);
+        let facts = NodeFacts {
+            exit: &exit,
+            region_code: region_code.as_deref(),
+            max_streams,
+            quality: quality_now,
+            sharing,
+        };
+        let (key, replaced) = shared.live.lock().insert(&facts, Arc::clone(&node));
+        if let Some(earlier) = replaced {
+            node.inherit(earlier.leave(false, now));
+            earlier
+                .tunnel
+                .close(CloseCode::Replaced, None, "the same device connected again");
+        }
+        metrics::gauge!("iploop_hub_nodes").increment(1.0);
+        Self {
+            shared: Arc::clone(shared),
+            node,
+            key,
+            listed: true,
+            was_last: false,
+            lost: false,
+        }
+    }
+
+    pub(super) fn key(&self) -> NodeKey {
+        self.key
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Notes the device's own figures.
+    pub(super) fn heard(&self, heartbeat: &Heartbeat) {
+        self.shared.add_bytes(self.node.heard(heartbeat));
+        let (score, rtt) = self.node.score(Instant::now().into_std());
+        self.shared.live.lock().set_quality(self.key, score, rtt);
+    }
+
+    /// Takes the device out of the directory.
+    pub(super) fn retire(&mut self) {
+        if std::mem::take(&mut self.listed) {
+            self.was_last = self.shared.live.lock().remove(self.key).is_some();
+        }
+    }
+
+    /// Ends the presence, knowing how the tunnel ended.
+    pub(super) fn end(mut self, closed: &Closed) {
+        self.lost = closed.by == Initiator::Transport || closed.code == CloseCode::Silent;
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.retire();
+        let now = Instant::now().into_std();
+        let quality = self.node.leave(self.lost, now);
+        if self.was_last {
+            self.shared.memory.lock().keep(self.node.exit.node, quality);
+        }
+        // One that was replaced is connected still, by its successor.
+        let last = self
+            .node
+            .take_activity(!self.was_last, self.shared.clock.now(), now);
+        self.shared.activity.push(last);
+        self.shared.subtract_bytes(self.node.bytes());
+        metrics::gauge!("iploop_hub_nodes").decrement(1.0);
+    }
+}

@@ -1,0 +1,174 @@
+//! From a hello to a row in the store: rules, partner, place, then the store's own verdict.
+
+mod checks;
+mod gate;
+mod partners;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iploop_platform::clock::Timestamp;
+use iploop_platform::exits::Exit;
+use iploop_platform::ids::{ConsentId, NodeId};
+use iploop_platform::node::{NodeRegistration, Registered};
+use iploop_platform::store::{Nodes, Partners, StoreError};
+use iploop_protocol::codes::CloseCode;
+use iploop_protocol::control::Hello;
+use sha2::{Digest, Sha256};
+
+use crate::config::HubConfig;
+use crate::geo::Geo;
+pub(crate) use checks::{Refusal, Rules, Version};
+use gate::Gate;
+use partners::PartnerCache;
+
+/// A device that may be served.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    pub(crate) exit: Exit,
+    pub(crate) region_code: Option<String>,
+    pub(crate) device_id: String,
+    pub(crate) consent: ConsentId,
+    pub(crate) max_streams: u32,
+    pub(crate) sharing: bool,
+    pub(crate) has_test_allow: bool,
+}
+
+/// Registers devices, a bounded number at a time.
+pub(crate) struct Registrar {
+    rules: Rules,
+    geo: Geo,
+    nodes: Arc<dyn Nodes>,
+    partners: Arc<dyn Partners>,
+    cache: PartnerCache,
+    gate: Gate,
+    within: Duration,
+}
+
+impl Registrar {
+    pub(crate) fn new(
+        config: &HubConfig,
+        test_allow: bool,
+        geo: Geo,
+        nodes: Arc<dyn Nodes>,
+        partners: Arc<dyn Partners>,
+    ) -> Self {
+        Self {
+            rules: Rules {
+                terms: config.terms.clone(),
+                consent_max_age: config.consent_max_age,
+                min_sdk_version: config.min_sdk_version.as_deref().and_then(Version::parse),
+                test_allow,
+                max_streams: config.max_streams_per_node,
+            },
+            geo,
+            nodes,
+            partners,
+            cache: PartnerCache::default(),
+            gate: Gate::new(config.registrations, config.registration_queue),
+            within: config.registration_timeout,
+        }
+    }
+
+    /// Registers a device that said hello from `ip`, or says why not.
+    ///
+    /// Waits in line at most for the registration timeout. When the line is full, or the store is not available, the refusal
+    /// is [`CloseCode::Overloaded`]: the device is fine and should come back later.
+    pub(crate) async fn register(
+        &self,
+        hello: Hello,
+        ip: IpAddr,
+        now: Timestamp,
+    ) -> Result<Registration, Refusal> {
+        let checked = checks::check(hello, &self.rules, now)?;
+        let busy = || Refusal::new(CloseCode::Overloaded, "too many devices are registering");
+        let work = async {
+            let _turn = self.gate.enter().await.ok_or_else(busy)?;
+            let partner = self
+                .cache
+                .find(&*self.partners, &checked.partner_key)
+                .await
+                .map_err(unavailable)?;
+            let Some(partner) = partner else {
+                let reason = "the partner key is unknown or inactive";
+                return Err(Refusal::new(CloseCode::PartnerRejected, reason));
+            };
+            let located = self.geo.locate(ip);
+            let registered = self.nodes.register_node(NodeRegistration {
+                id: NodeId::new(),
+                device_id: checked.device_id.clone(),
+                device_secret_hash: secret_hash(&checked.device_secret),
+                partner,
+                ip,
+                place: located.place.clone(),
+                connection_type: checked.net.map(|net| net.to_string()),
+                device_type: checked.os.map(|os| os.to_string()),
+                sdk_version: checked.sdk_version.clone(),
+                consent: checked.consent.clone(),
+                now,
+            });
+            Ok((located, registered.await.map_err(unavailable)?))
+        };
+        let (located, registered) = tokio::time::timeout(self.within, work)
+            .await
+            .unwrap_or_else(|_| Err(busy()))?;
+        let node = accepted(registered)?;
+        Ok(Registration {
+            exit: Exit {
+                node,
+                ip,
+                place: located.place,
+                net: checked.net.map(|net| net.to_string()),
+                os: checked.os.map(|os| os.to_string()),
+            },
+            region_code: located.region_code,
+            device_id: checked.device_id,
+            consent: checked.consent.id,
+            max_streams: checked.max_streams,
+            sharing: checked.sharing,
+            has_test_allow: checked.has_test_allow,
+        })
+    }
+}
+
+fn accepted(registered: Registered) -> Result<NodeId, Refusal> {
+    match registered {
+        Registered::Accepted(node) => Ok(node),
+        Registered::Banned { reason, until } => {
+            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+            Err(Refusal::new(
+                CloseCode::Banned,
+                format!("this device is banned{until}: {reason}"),
+            ))
+        }
+        Registered::SecretMismatch => Err(Refusal::new(
+            CloseCode::InvalidHello,
+            "the secret is not this device's",
+        )),
+        Registered::ConsentWithdrawn => Err(Refusal::new(
+            CloseCode::ConsentRequired,
+            "the owner withdrew this consent",
+        )),
+    }
+}
+
+/// The store failed: the device is told to come back, the log what happened.
+fn unavailable(error: StoreError) -> Refusal {
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "a device could not be registered"
+    );
+    Refusal::new(
+        CloseCode::Overloaded,
+        "registration is not available at the moment",
+    )
+}
+
+/// SHA-256 in hex: what the store keeps of a device's secret.
+fn secret_hash(secret: &str) -> String {
+    Sha256::digest(secret.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,272 @@
+//! The contract of `Exits`: success, every failure, and whom the choice falls on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use iploop_platform::exits::{Avoid, ExitError, ExitRequest, Exits, OrElse, Preference};
+use iploop_platform::ids::AccountId;
+use iploop_platform::network::Network;
+use iploop_protocol::codes::ResetCode;
+use iploop_protocol::targeting::Targeting;
+use tokio::time::Instant;
+
+use crate::support::{PATIENCE, TestHub, until};
+
+fn request(targeting: &str) -> ExitRequest {
+    ExitRequest {
+        account: AccountId::new(),
+        targeting: Arc::new(Targeting::parse(targeting).unwrap()),
+        prefer: None,
+        avoid: Avoid::default(),
+        destination: "example.com:443".parse().unwrap(),
+        early: Bytes::new(),
+        deadline: Instant::now() + PATIENCE,
+    }
+}
+
+async fn fails(hub: &TestHub, request: ExitRequest) -> ExitError {
+    hub.hub.open(request).await.map(|_| ()).unwrap_err().error
+}
+
+#[tokio::test]
+async fn a_stream_is_opened_and_carries_bytes_both_ways() {
+    let hub = TestHub::start().await;
+    let mut node = hub.node_from(1, "127.0.2.7", |_| {}).await;
+    let device = tokio::spawn(async move {
+        let incoming = node.incoming().await;
+        assert_eq!(incoming.open().destination.to_string(), "example.com:443");
+        let customer = incoming.open().customer;
+        let mut stream = incoming.accept(Duration::from_millis(7)).unwrap();
+        let mut heard = Vec::new();
+        while let Some(chunk) = stream.read_chunk().await.unwrap() {
+            heard.extend_from_slice(&chunk);
+        }
+        stream.write_chunk(Bytes::from(heard)).await.unwrap();
+        stream.finish();
+        (node, customer)
+    });
+    // More first bytes than OPEN carries: the rest follows.
+    let early = Bytes::from(vec![7; 40_000]);
+    let account = AccountId::new();
+    let mut opened = hub
+        .hub
+        .open(ExitRequest {
+            account,
+            early: early.clone(),
+            ..request("country-de")
+        })
+        .await
+        .unwrap();
+    assert_eq!(opened.exit.ip, std::net::IpAddr::from([127, 0, 2, 7]));
+    assert_eq!(opened.exit.place.city.as_deref(), Some("Berlin"));
+    opened.stream.finish();
+    let mut back = Vec::new();
+    while let Some(chunk) = opened.stream.read_chunk().await.unwrap() {
+        back.extend_from_slice(&chunk);
+    }
+    assert_eq!(back, early);
+    let (_node, customer) = device.await.unwrap();
+    let (high, low) = account.uuid().as_u64_pair();
+    assert!(
+        customer != high && customer != low,
+        "the device does not learn who the customer is"
+    );
+}
+
+#[tokio::test]
+async fn every_answer_of_the_device_is_passed_on_as_what_it_means() {
+    let hub = TestHub::start().await;
+    let mut node = hub.node(1).await;
+    for (code, error) in [
+        (ResetCode::Refused, ExitError::ConnectionRefused),
+        (ResetCode::Unreachable, ExitError::Unreachable),
+        (ResetCode::DnsFailed, ExitError::DnsFailed),
+        (ResetCode::DialTimeout, ExitError::ConnectTimeout),
+        (ResetCode::Forbidden, ExitError::Forbidden("private".into())),
+        (ResetCode::Limited, ExitError::TooMany),
+        (ResetCode::Busy, ExitError::NodeUnavailable),
+        (ResetCode::Paused, ExitError::NodeUnavailable),
+        (ResetCode::Internal, ExitError::NodeUnavailable),
+    ] {
+        let (failure, ()) = tokio::join!(hub.hub.open(request("")), async {
+            node.incoming().await.reject(code, "private");
+        });
+        let failure = failure.map(|_| ()).unwrap_err();
+        assert_eq!(failure.error, error);
+        assert_eq!(
+            failure.exit.unwrap().node,
+            node.id(),
+            "so that the next attempt avoids it"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_answer_is_given_up_in_time() {
+    let hub = TestHub::start().await;
+    let mut node = hub.node(1).await;
+    let deadline = Instant::now() + Duration::from_millis(100);
+    assert_eq!(
+        fails(
+            &hub,
+            ExitRequest {
+                deadline,
+                ..request("")
+            }
+        )
+        .await,
+        ExitError::NodeTimeout
+    );
+    let incoming = node.incoming().await;
+    assert!(incoming.open().timeout_ms < 100, "it should have answered before");
+    until(|| hub.hub.stats().available_nodes == 1).await;
+}
+
+#[tokio::test]
+async fn a_device_that_vanishes_is_not_asked_again() {
+    let hub = TestHub::start().await;
+    let mut node = hub.node(1).await;
+    let (failure, ()) = tokio::join!(hub.hub.open(request("")), async {
+        let _asked = node.incoming().await;
+        node.driver.abort();
+    });
+    assert_eq!(failure.map(|_| ()).unwrap_err().error, ExitError::NodeUnavailable);
+    until(|| hub.hub.node_count() == 0).await;
+    assert_eq!(fails(&hub, request("")).await, ExitError::NoExit);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_resets_the_stream() {
+    let hub = TestHub::start().await;
+    let mut node = hub.node(1).await;
+    let mut opening = Box::pin(hub.hub.open(request("")));
+    let mut incoming = tokio::select! {
+        _ = &mut opening => panic!("nobody accepted"),
+        incoming = node.incoming() => incoming,
+    };
+    drop(opening);
+    let cancelled = std::future::poll_fn(|cx| incoming.poll_cancelled(cx));
+    tokio::time::timeout(PATIENCE, cancelled).await.unwrap();
+}
+
+#[tokio::test]
+async fn avoided_exits_are_not_chosen() {
+    let hub = TestHub::start().await;
+    let node = hub.node_from(1, "127.0.0.3", |_| {}).await;
+    let by_node = Avoid {
+        nodes: vec![node.id()],
+        ips: vec![],
+    };
+    let by_ip = Avoid {
+        nodes: vec![],
+        ips: vec![[127, 0, 0, 3].into()],
+    };
+    for avoid in [by_node, by_ip] {
+        assert_eq!(
+            fails(&hub, ExitRequest { avoid, ..request("") }).await,
+            ExitError::NoOtherExit
+        );
+    }
+    assert_eq!(fails(&hub, request("country-fr")).await, ExitError::NoExit);
+}
+
+#[tokio::test]
+async fn a_sticky_session_keeps_its_exit_and_says_when_it_is_gone() {
+    let hub = TestHub::start().await;
+    let mut own = hub.node_from(1, "127.0.2.1", |_| {}).await;
+    let mut other = hub.node_from(2, "127.0.2.2", |_| {}).await;
+    let prefer = |or_else| {
+        Some(Preference {
+            node: own.id(),
+            ip: [127, 0, 2, 1].into(),
+            or_else,
+        })
+    };
+    let (same_ip, same_asn) = (prefer(OrElse::SameIp), prefer(OrElse::SameAsn(64501)));
+    let far = prefer(OrElse::SameAsn(1));
+    for _ in 0..5 {
+        let sticky = ExitRequest {
+            prefer: same_ip,
+            ..request("")
+        };
+        let (opened, stream) = tokio::join!(hub.hub.open(sticky), async {
+            own.incoming().await.accept(Duration::ZERO)
+        });
+        assert_eq!(opened.unwrap().exit.node, own.id());
+        drop(stream);
+    }
+    own.tunnel
+        .close(iploop_protocol::codes::CloseCode::Done, None, "");
+    until(|| hub.hub.node_count() == 1).await;
+    for prefer in [same_ip, far] {
+        assert_eq!(
+            fails(
+                &hub,
+                ExitRequest {
+                    prefer,
+                    ..request("")
+                }
+            )
+            .await,
+            ExitError::SessionExitGone
+        );
+    }
+    let (opened, _stream) = tokio::join!(
+        hub.hub.open(ExitRequest {
+            prefer: same_asn,
+            ..request("")
+        }),
+        async { other.incoming().await.accept(Duration::ZERO) }
+    );
+    assert_eq!(opened.unwrap().exit.node, other.id());
+}
+
+#[tokio::test]
+async fn one_customer_gets_64_streams_of_a_device_and_another_still_gets_one() {
+    let hub = TestHub::start().await;
+    let mut node = hub.node(1).await;
+    let device = tokio::spawn(async move {
+        let mut streams = Vec::new();
+        for _ in 0..65 {
+            streams.push(node.incoming().await.accept(Duration::ZERO).unwrap());
+        }
+        (node, streams)
+    });
+    let account = AccountId::new();
+    let mut open = Vec::new();
+    for _ in 0..64 {
+        open.push(
+            hub.hub
+                .open(ExitRequest {
+                    account,
+                    ..request("")
+                })
+                .await
+                .unwrap(),
+        );
+    }
+    assert_eq!(
+        fails(
+            &hub,
+            ExitRequest {
+                account,
+                ..request("")
+            }
+        )
+        .await,
+        ExitError::NoExit
+    );
+    open.push(hub.hub.open(request("")).await.unwrap());
+    let (mut node, _streams) = device.await.unwrap();
+    drop(open.pop());
+    drop(open.pop());
+    let (again, _) = tokio::join!(
+        hub.hub.open(ExitRequest {
+            account,
+            ..request("")
+        }),
+        async { node.incoming().await.accept(Duration::ZERO) }
+    );
+    again.unwrap();
+}
