@@ -18,8 +18,12 @@ use crate::store::{ApiKeys, StoreError};
 
 /// Lookups that may ask the database at the same time.
 const TURNS: usize = 64;
-/// After a failure the database is left alone for this long.
+/// After a failure the database is not asked for unknown keys for this long, so that refusals are quick.
 const AWAY_MEMORY: Duration = Duration::from_millis(500);
+/// After a failure the database is not asked for known keys for this long: they can go on without.
+const AWAY_MEMORY_KNOWN: Duration = Duration::from_secs(5);
+/// Longest that a login with a known key is held up by a database that does not answer.
+const KNOWN_TIMEOUT: Duration = Duration::from_millis(500);
 /// A key's use is noted at most this often.
 const NOTE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -112,12 +116,24 @@ impl KeyCache {
             return Some(known);
         }
         match self.turn(hash).try_lock() {
-            Ok(turn) => self.read(hash, turn).await.unwrap_or(Some(known)),
+            Ok(turn) => self.read_known(hash, turn).await.unwrap_or(Some(known)),
             Err(_) => Some(known),
         }
     }
 
-    /// The key from the database, if `may_ask` lets us. While that is away, from memory if it is there and not too old.
+    /// A key that is remembered and too old. While the database is away, as it was, up to a bound.
+    pub(super) async fn reread(&self, hash: ApiKeyHash) -> Result<Option<Arc<KnownKey>>, StoreError> {
+        match timeout(KNOWN_TIMEOUT, self.turn(hash).lock()).await {
+            Err(elapsed) => self.remembered(hash, StoreError::Unavailable(Box::new(elapsed))),
+            Ok(turn) => match self.recall(hash) {
+                Memory::Known(known) => Ok(Some(known)),
+                Memory::Unknown => Ok(None),
+                Memory::Absent | Memory::Stale => self.read_known(hash, turn).await,
+            },
+        }
+    }
+
+    /// A key that is not remembered, if `may_ask` lets us ask.
     ///
     /// `may_ask` is called only when the database is really asked, not by those who wait for the same key's answer.
     pub(super) async fn look_up(
@@ -132,9 +148,12 @@ impl KeyCache {
         match self.recall(hash) {
             Memory::Known(known) => Ok(Some(known)),
             Memory::Unknown => Ok(None),
+            Memory::Absent | Memory::Stale if self.was_away(AWAY_MEMORY) => Err(unavailable(moments_ago())),
             Memory::Absent | Memory::Stale => {
                 may_ask()?;
-                self.read(hash, turn).await.map_err(unavailable)
+                self.read(hash, turn, self.config.lookup_timeout)
+                    .await
+                    .map_err(unavailable)
             }
         }
     }
@@ -154,17 +173,30 @@ impl KeyCache {
         &self.turns[usize::try_from(bucket).unwrap_or(0)]
     }
 
+    async fn read_known(
+        &self,
+        hash: ApiKeyHash,
+        turn: MutexGuard<'_, ()>,
+    ) -> Result<Option<Arc<KnownKey>>, StoreError> {
+        if self.was_away(AWAY_MEMORY_KNOWN) {
+            let remembered = self.remembered(hash, moments_ago());
+            if remembered.is_ok() || self.was_away(AWAY_MEMORY) {
+                return remembered;
+            }
+        }
+        self.read(hash, turn, KNOWN_TIMEOUT.min(self.config.lookup_timeout))
+            .await
+    }
+
     async fn read(
         &self,
         hash: ApiKeyHash,
         _turn: MutexGuard<'_, ()>,
+        longest: Duration,
     ) -> Result<Option<Arc<KnownKey>>, StoreError> {
-        if self.is_away() {
-            return self.remembered(hash, StoreError::Unavailable("it was away a moment ago".into()));
-        }
         loop {
             let epoch = self.epoch.load(SeqCst);
-            let answer = timeout(self.config.lookup_timeout, self.keys.key_grant(hash)).await;
+            let answer = timeout(longest, self.keys.key_grant(hash)).await;
             let grant = match answer {
                 Ok(Ok(grant)) => grant,
                 Ok(Err(error)) => return self.failed(hash, error),
@@ -215,7 +247,11 @@ impl KeyCache {
         }
     }
 
-    fn is_away(&self) -> bool {
-        self.away_at.lock().is_some_and(|at| at.elapsed() < AWAY_MEMORY)
+    fn was_away(&self, within: Duration) -> bool {
+        self.away_at.lock().is_some_and(|at| at.elapsed() < within)
     }
+}
+
+fn moments_ago() -> StoreError {
+    StoreError::Unavailable("it did not answer a moment ago".into())
 }

@@ -16,6 +16,8 @@
 //!
 //! Nothing is remembered by client address but failures: a wrong login after a right one is refused.
 //!
+//! Metrics: `iploop_admitted_total` and `iploop_refused_total{code}`, both counters.
+//!
 //! Connections and requests are counted in this process; further gateways count their own, and requests of other
 //! processes up to the moment when an account is first seen here.
 
@@ -291,7 +293,7 @@ impl Inner {
         let network = client_network(client);
         let key = match self.cache.recall(hash) {
             Memory::Known(key) => self.cache.refresh_if_old(hash, key).await,
-            Memory::Stale => self.cache.look_up(hash, || Ok(())).await?,
+            Memory::Stale => self.cache.reread(hash).await.map_err(unavailable)?,
             Memory::Unknown => None,
             Memory::Absent => {
                 // A try costs the client one failure until it turns out to be none: so parallel guesses are counted too.

@@ -23,6 +23,7 @@ struct MemoryKeys {
     lookups: AtomicU32,
     requests_today: AtomicU32,
     away: AtomicBool,
+    hangs: AtomicBool,
     /// The next lookup reads at once and answers when told to.
     slow: Mutex<Option<Arc<Notify>>>,
 }
@@ -69,6 +70,9 @@ impl ApiKeys for MemoryKeys {
     async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {
         self.lookups.fetch_add(1, SeqCst);
         let grant = self.grants.lock().get(&hash.to_hex()).cloned();
+        if self.hangs.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         let slow = self.slow.lock().take();
         match slow {
             Some(told) => told.notified().await,
@@ -548,6 +552,32 @@ async fn without_the_database_known_keys_go_on_unknown_get_503_and_revoked_stay_
         world.code("").await,
         "unavailable",
         "what was told to be changed is not believed any more"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_hangs_delays_known_keys_little_and_seldom() {
+    let world = World::with(|grant| grant.plan.max_concurrent_connections = 1000).await;
+    world.login("").await.unwrap();
+    world.keys.hangs.store(true, SeqCst);
+    advance(Duration::from_secs(31)).await;
+    let asked = Instant::now();
+    let logins = futures_util::future::join_all((0..500).map(|_| world.login(""))).await;
+    assert!(logins.iter().all(Result::is_ok), "known keys go on");
+    drop(logins);
+    assert_eq!(
+        asked.elapsed(),
+        Duration::from_millis(500),
+        "all wait for the same answer"
+    );
+    for _ in 0..40 {
+        world.login("").await.unwrap();
+        advance(Duration::from_millis(100)).await;
+    }
+    assert_eq!(
+        asked.elapsed(),
+        Duration::from_millis(500 + 4000),
+        "and then nobody waits for a while"
     );
 }
 

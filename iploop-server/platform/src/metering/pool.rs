@@ -227,7 +227,10 @@ impl Pool {
 
     /// Asks for a refill, unless one is on its way. When the queue is full the next count asks again.
     fn ask(self: &Arc<Self>) {
-        if !self.busy.swap(true, AcqRel) && self.shared.asks.try_send(Arc::clone(self)).is_err() {
+        if self.busy.load(Relaxed) || self.busy.swap(true, AcqRel) {
+            return;
+        }
+        if self.shared.asks.try_send(Arc::clone(self)).is_err() {
             self.busy.store(false, Relaxed);
             telemetry::refill_queue_full();
         }

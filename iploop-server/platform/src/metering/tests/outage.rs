@@ -54,6 +54,22 @@ async fn trust_never_exceeds_what_the_account_was_known_to_have() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_account_that_gave_its_lease_back_is_still_trusted_while_the_database_is_away() {
+    let account = AccountId::new();
+    let gateway = Gateway::new(MemoryLedger::with(account, 100 * MIB));
+    let process = gateway.start().await;
+    drop(process.begin(account).await.unwrap());
+    sleep(gateway.config.idle_return * 2).await;
+    assert_eq!(gateway.ledger.books(account).leased_bytes, 0);
+    gateway.ledger.away.store(true, SeqCst);
+    let stream = process.begin(account).await.unwrap();
+    stream.charge_up(CHUNK).await.unwrap();
+    gateway.ledger.away.store(false, SeqCst);
+    assert_eq!(process.close().await.unbooked, 0);
+    assert_eq!(gateway.ledger.books(account).used_bytes, 64 * 1024);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_account_is_refused_quickly_while_the_database_is_away() {
     let account = AccountId::new();
     let gateway = Gateway::new(MemoryLedger::with(account, MIB));
