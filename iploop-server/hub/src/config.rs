@@ -16,8 +16,8 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSP
 pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 /// From the connection to the whole hello: TLS, HTTP and the first message together.
 pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
-/// From the hello to the welcome, waiting in line included.
-pub const DEFAULT_REGISTRATION_TIMEOUT: Duration = Duration::from_secs(20);
+/// From the hello to the welcome, waiting in line included. Shorter than the 10 seconds after which devices give up.
+pub const DEFAULT_REGISTRATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// Registrations in the store at the same time.
 pub const DEFAULT_REGISTRATIONS: usize = 64;
 /// Registrations that wait for their turn; more are sent away for a while.

@@ -21,6 +21,9 @@ use crate::shared::Shared;
 /// Beyond the time that the device has for its dial: for the way there and back.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
+/// Time in which any device answers that is there at all.
+const FAIR_TIME: Duration = Duration::from_secs(2);
+
 /// Longest text of a refusal that is passed on, in bytes.
 const MAX_CLASS_BYTES: usize = 64;
 
@@ -165,18 +168,25 @@ async fn dial(
         early,
         timeout,
     };
-    let work = async {
-        let (mut stream, took) = node.tunnel.open(open).await?;
-        if !more.is_empty() {
-            // A reset at this point is the reader's to see: the dial itself went well.
-            let _ = stream.write_chunk(more).await;
+    match timeout_at(now + timeout + grace, node.tunnel.open(open)).await {
+        Ok(Ok((mut stream, took))) => {
+            // What is left of the first bytes waits for room. Whatever goes wrong here is the stream's to tell: the dial went well.
+            let rest = stream.write_chunk(more);
+            if timeout_at(request.deadline, rest).await.is_err() {
+                stream.reset(ResetCode::Cancelled);
+            }
+            Ok((stream, took))
         }
-        Ok((stream, took))
-    };
-    match timeout_at(now + timeout + grace, work).await {
-        Ok(Ok(opened)) => Ok(opened),
         Ok(Err(error)) => Err(failure(error)),
-        Err(_) => Err(Failure::new(ExitError::NodeTimeout, Outcome::Node)),
+        Err(_) => {
+            // Who had next to no time is not to blame.
+            let outcome = if timeout >= FAIR_TIME {
+                Outcome::Node
+            } else {
+                Outcome::Elsewhere
+            };
+            Err(Failure::new(ExitError::NodeTimeout, outcome))
+        }
     }
 }
 

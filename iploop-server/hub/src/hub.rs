@@ -1,5 +1,6 @@
 //! The hub as a whole: bound, run, drained.
 
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,34 +145,46 @@ impl Hub {
         };
         // Cancelled however this function ends, so that nobody waits for it in vain.
         let _ended = self.door.ended.clone().drop_guard();
+        tokio::select! {
+            () = self.accept(listener) => {}
+            () = self.look_after_nodes() => {}
+        }
+        self.shared.activity.flush().await;
+    }
+
+    /// Accepts and serves connections until none is left after the door was closed, or they are to be cut.
+    async fn accept(&self, listener: TcpListener) {
+        let door = &self.door;
         let mut connections = JoinSet::new();
-        let mut look = tokio::time::interval_at(Instant::now() + LOOK_AFTER_EVERY, LOOK_AFTER_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = self.door.cutting.cancelled() => break,
-                accepted = listener.accept(), if !self.door.closing.is_cancelled() => match accepted {
+                () = door.cutting.cancelled() => break,
+                () = door.closing.cancelled(), if connections.is_empty() => break,
+                accepted = listener.accept(), if !door.closing.is_cancelled() => match accepted {
                     Ok((stream, peer)) => self.serve(&mut connections, stream, peer),
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "a connection could not be accepted");
+                        tracing::warn!(error = &error as &dyn Error, "a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
                 Some(ended) = connections.join_next() => {
                     metrics::gauge!("iploop_hub_connections").decrement(1.0);
                     if let Err(error) = ended {
-                        tracing::error!(error = &error as &dyn std::error::Error, "a connection's task broke");
-                    }
-                    if self.door.closing.is_cancelled() && connections.is_empty() {
-                        break;
+                        tracing::error!(error = &error as &dyn Error, "a connection's task broke");
                     }
                 }
-                () = self.door.closing.cancelled(), if connections.is_empty() => break,
-                _ = look.tick() => self.shared.look_after_nodes().await,
             }
         }
         connections.shutdown().await;
-        self.shared.activity.flush().await;
+    }
+
+    async fn look_after_nodes(&self) {
+        let mut every = tokio::time::interval_at(Instant::now() + LOOK_AFTER_EVERY, LOOK_AFTER_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            self.shared.look_after_nodes().await;
+        }
     }
 
     /// Shuts down in order: no new streams or devices, up to `grace` for open streams, then every device is sent away with a

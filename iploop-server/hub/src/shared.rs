@@ -158,7 +158,7 @@ impl Shared {
 
     /// When a device that is sent away may come back: spread so that all together come at a rate that can be served.
     pub(crate) fn spread_retry(&self) -> Duration {
-        let devices = self.live.lock().len();
+        let devices = self.live.lock().len().max(self.registrar.waiting());
         let (least, most) = SPREAD_SECONDS.into_inner();
         let spread_s = (devices / RETURNING_PER_SECOND).clamp(least, most);
         let spread_ms = u64::try_from(spread_s).unwrap_or(u64::MAX).saturating_mul(1000);

@@ -122,8 +122,8 @@ async fn converse(
     let mut presence = welcome(shared, tunnel, registration, ip)?;
     while let Some(event) = events.next().await {
         match event {
-            Event::Control(message) => hear(shared, tunnel, &presence, &message).await,
-            Event::Draining { .. } => shared.live.lock().set_sharing(presence.key(), false),
+            Event::Control(message) => hear(shared, tunnel, &mut presence, &message).await,
+            Event::Draining { .. } => presence.leaving(),
             Event::Incoming(incoming) => incoming.reject(ResetCode::Unsupported, "devices open no streams"),
         }
     }
@@ -200,9 +200,9 @@ fn welcome(
 }
 
 /// Acts on a message of a registered device.
-async fn hear(shared: &Shared, tunnel: &Tunnel, presence: &Presence, message: &[u8]) {
+async fn hear(shared: &Shared, tunnel: &Tunnel, presence: &mut Presence, message: &[u8]) {
     match ToHub::decode(message) {
-        Ok(Some(ToHub::Status(status))) => shared.live.lock().set_sharing(presence.key(), status.sharing),
+        Ok(Some(ToHub::Status(status))) => presence.set_sharing(status.sharing),
         Ok(Some(ToHub::Heartbeat(heartbeat))) => presence.heard(&heartbeat),
         Ok(Some(ToHub::Withdraw(withdrawal))) => withdraw(shared, tunnel, presence, &withdrawal).await,
         Ok(Some(ToHub::Hello(_))) => tunnel.close(CloseCode::Unexpected, None, "a second hello"),
@@ -216,8 +216,8 @@ async fn hear(shared: &Shared, tunnel: &Tunnel, presence: &Presence, message: &[
 ///
 /// No new stream comes here from the first moment. If the store can't note it, the device is not told that it was noted: it
 /// comes back and says it again.
-async fn withdraw(shared: &Shared, tunnel: &Tunnel, presence: &Presence, withdrawal: &Withdrawal) {
-    shared.live.lock().set_sharing(presence.key(), false);
+async fn withdraw(shared: &Shared, tunnel: &Tunnel, presence: &mut Presence, withdrawal: &Withdrawal) {
+    presence.leaving();
     let node = presence.node();
     let consent = withdrawal.consent_id.parse().unwrap_or(node.consent);
     let mut pause = Duration::from_millis(500);

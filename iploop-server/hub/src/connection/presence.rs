@@ -20,6 +20,8 @@ pub(super) struct Presence {
     key: NodeKey,
     /// Not yet taken out.
     listed: bool,
+    /// It takes no streams any more, whatever it says.
+    leaving: bool,
     /// Nobody else stands for this device now.
     was_last: bool,
     lost: bool,
@@ -74,17 +76,28 @@ impl Presence {
             node,
             key,
             listed: true,
+            leaving: false,
             was_last: false,
             lost: false,
         }
     }
 
-    pub(super) fn key(&self) -> NodeKey {
-        self.key
-    }
-
     pub(super) fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// The device takes streams, or takes none for a while.
+    pub(super) fn set_sharing(&self, sharing: bool) {
+        self.shared
+            .live
+            .lock()
+            .set_sharing(self.key, sharing && !self.leaving);
+    }
+
+    /// No new stream comes here from now on.
+    pub(super) fn leaving(&mut self) {
+        self.leaving = true;
+        self.set_sharing(false);
     }
 
     /// Notes the device's own figures.

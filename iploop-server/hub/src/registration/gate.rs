@@ -30,6 +30,11 @@ impl Gate {
         }
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Waits for a turn, first come, first served; none at once if the line is full.
     pub(super) async fn enter(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(turn) = self.turns.try_acquire() {
@@ -59,7 +64,7 @@ mod tests {
         assert!(gate.enter().now_or_never().unwrap().is_none(), "the line is full");
         drop(first);
         assert!(second.now_or_never().unwrap().is_some());
-        assert_eq!(gate.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(gate.waiting(), 0);
     }
 
     #[test]

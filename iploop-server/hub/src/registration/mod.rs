@@ -71,6 +71,11 @@ impl Registrar {
         }
     }
 
+    /// Devices that wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.gate.waiting()
+    }
+
     /// Registers a device that said hello from `ip`, or says why not.
     ///
     /// Waits in line at most for the registration timeout. When the line is full, or the store is not available, the refusal
