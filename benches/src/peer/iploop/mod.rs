@@ -19,6 +19,7 @@ use crate::route::{Credentials, Route};
 
 /// The consent text that the device accepts (`docs/contracts.md`).
 const TERMS_VERSION: &str = "2026-11";
+/// Nothing was shown to the owners of simulated devices.
 const TERMS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const ACCOUNT: &str = "bench@example.com";
 
