@@ -110,6 +110,24 @@ async fn bytes_counted_after_the_end_are_booked_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_is_booked_only_after_the_journal_has_it() {
+    let account = AccountId::new();
+    let config = MeteringConfig {
+        journal_interval: ROUND * 4,
+        ..MeteringConfig::default()
+    };
+    let gateway = Gateway::with(MemoryLedger::with(account, MIB), config);
+    let process = gateway.start().await;
+    let stream = process.begin(account).await.unwrap();
+    sleep(TICK).await;
+    stream.finish(Outcome::OurFailure("node_timeout"));
+    sleep(ROUND * 2).await;
+    assert!(gateway.ledger.row(stream.request()).is_none());
+    sleep(ROUND * 3).await;
+    assert!(gateway.ledger.row(stream.request()).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn thousands_of_requests_cost_a_few_calls() {
     let account = AccountId::new();
     let gateway = Gateway::new(MemoryLedger::with(account, 100 * MIB));
