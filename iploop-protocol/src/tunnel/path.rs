@@ -24,8 +24,12 @@ const SLACK: Duration = Duration::from_millis(4);
 const CRUMB_BYTES: u64 = 1024;
 /// The time that one message of bulk may take.
 const BURST: Duration = Duration::from_millis(2);
-/// Startup ends when the rate grew by less than a quarter in three rounds (BBR, section 5.3.1).
+/// Startup ends when the rate grew by less than a quarter in three rounds (BBR, section 5.3.1) …
 const PLATEAU_ROUNDS: u32 = 3;
+/// … or when the shortest round trip of a round is longer than the least by an eighth of it, within these bounds (HyStart++,
+/// RFC 9406 section 4.2): a queue says that the path is full, also where windows and not the path limit the rate.
+const MIN_RTT_RISE: Duration = Duration::from_millis(4);
+const MAX_RTT_RISE: Duration = Duration::from_millis(16);
 /// Rounds between two probes for more rate, and how long a rate sample is believed.
 const CYCLE_ROUNDS: u32 = 8;
 
@@ -42,6 +46,8 @@ pub(super) struct Path {
     rate: MaxFilter,
     round_ends_at: u64,
     rounds: u32,
+    /// The shortest round trip of this round.
+    round_rtt: Option<Duration>,
     phase: Phase,
 }
 
@@ -73,6 +79,7 @@ impl Path {
             rate: MaxFilter::default(),
             round_ends_at: 0,
             rounds: 0,
+            round_rtt: None,
             phase: Phase::Startup {
                 best: 0.0,
                 stale_rounds: 0,
@@ -148,7 +155,9 @@ impl Path {
             if mark.sent > self.acked {
                 break;
             }
-            self.rtt.note(now, now.saturating_duration_since(mark.at));
+            let rtt = now.saturating_duration_since(mark.at);
+            self.rtt.note(now, rtt);
+            self.round_rtt = Some(self.round_rtt.map_or(rtt, |least| least.min(rtt)));
             let elapsed = now.saturating_duration_since(mark.acked_at).as_secs_f64();
             if elapsed > 0.0 {
                 #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
@@ -166,6 +175,12 @@ impl Path {
     }
 
     fn on_round(&mut self) {
+        if let (Phase::Startup { .. }, Some(least), Some(round)) =
+            (&self.phase, self.rtt.get(), self.round_rtt.take())
+            && round > least + (least / 8).clamp(MIN_RTT_RISE, MAX_RTT_RISE)
+        {
+            self.phase = Phase::Steady;
+        }
         let app_limited = self.acked < self.app_limited_to;
         // While there is too little to send, time brings no news: old samples stay.
         if app_limited {
@@ -272,6 +287,11 @@ mod tests {
     use super::*;
 
     /// Sends as fast as `Path` allows over a path of `rate` bytes a second and `rtt`; returns (delivered, longest queue).
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "some kilobytes"
+    )]
     fn run(rate: f64, rtt: Duration, for_: Duration) -> (f64, f64) {
         let start = Instant::now();
         let mut path = Path::new();
