@@ -443,5 +443,5 @@ impl<T: Transport> Future for Driver<T> {
     }
 }
 
-#[cfg(all(test, feature = "tokio"))]
+#[cfg(test)]
 mod tests;

@@ -23,12 +23,19 @@ use crate::tunnel::{Read, StreamError};
 pub struct Stream {
     pub(super) shared: Arc<Shared>,
     id: StreamId,
+    /// The end was read: the tunnel may have forgotten the stream since.
+    ended: bool,
     held: Option<Box<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Stream {
     pub(super) fn new(shared: Arc<Shared>, id: StreamId) -> Self {
-        Self { shared, id, held: None }
+        Self {
+            shared,
+            id,
+            ended: false,
+            held: None,
+        }
     }
 
     /// Keeps `guard` until this handle is dropped: for what somebody counts or lends while the stream is in use.
@@ -60,6 +67,9 @@ impl Stream {
         cx: &Context<'_>,
         most: usize,
     ) -> Poll<Result<Option<Bytes>, StreamError>> {
+        if self.ended {
+            return Poll::Ready(Ok(None));
+        }
         let mut inner = self.shared.lock();
         let read = inner.tunnel.read(Instant::now().into_std(), self.id, most);
         match read {
@@ -68,7 +78,10 @@ impl Stream {
                 inner.dispatch();
                 Poll::Ready(Ok(Some(data)))
             }
-            Ok(Read::Finished) => Poll::Ready(Ok(None)),
+            Ok(Read::Finished) => {
+                self.ended = true;
+                Poll::Ready(Ok(None))
+            }
             Ok(Read::Blocked) => {
                 remember(&mut inner.wakers.entry(self.id).or_default().read, cx);
                 Poll::Pending
@@ -84,6 +97,9 @@ impl Stream {
         most: usize,
         chunks: &mut VecDeque<Bytes>,
     ) -> Poll<Result<usize, StreamError>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
         let mut inner = self.shared.lock();
         let now = Instant::now().into_std();
         let mut taken = 0;
@@ -100,6 +116,7 @@ impl Stream {
                 other => break Some(other),
             }
         };
+        self.ended = end == Some(Ok(Read::Finished));
         if taken > 0 {
             inner.dispatch();
             return Poll::Ready(Ok(taken));

@@ -182,7 +182,7 @@ async fn bulk_arrives_whole_in_both_directions_at_once() {
             break;
         }
         for (at, byte) in block[..length].iter().enumerate() {
-            assert_eq!(*byte, ((received + at) % 256) as u8);
+            assert_eq!(usize::from(*byte), (received + at) % 256);
         }
         received += length;
     }
@@ -278,4 +278,30 @@ async fn handshake_has_a_deadline_and_close_reaches_the_peer() {
     let (hub_closed, node_closed) = tokio::join!(driver, node_driver);
     let codes = [hub_closed.code, node_closed.code];
     assert!(codes.contains(&CloseCode::HandshakeTimeout), "{codes:?}");
+}
+
+#[tokio::test]
+async fn end_is_read_again_and_again_although_the_stream_is_over() {
+    let ((hub, _hub_events), (_node, mut node_events)) = pair().await;
+    let (mut near, far) = tokio::join!(hub.open(request(b"")), async {
+        incoming(&mut node_events).await.accept(Duration::ZERO).unwrap()
+    });
+    let (near, _) = near.as_mut().unwrap();
+    let mut far = far;
+    near.finish();
+    assert_eq!(far.read_chunk().await, Ok(None));
+    far.write_chunk(Bytes::from_static(b"last")).await.unwrap();
+    far.finish();
+    // Both at once: the bytes, and the end that closes the stream for good.
+    while near.shared.lock().tunnel.stream_count() > 0 {
+        let mut chunks = VecDeque::new();
+        let taken = poll_fn(|cx| near.poll_read_chunks(cx, usize::MAX, &mut chunks)).await;
+        assert!(taken.is_ok(), "{taken:?}");
+    }
+    let mut chunks = VecDeque::new();
+    for _ in 0..2 {
+        let taken = poll_fn(|cx| near.poll_read_chunks(cx, usize::MAX, &mut chunks)).await;
+        assert_eq!(taken, Ok(0));
+        assert_eq!(near.read_chunk().await, Ok(None));
+    }
 }
