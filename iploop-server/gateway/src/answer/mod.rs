@@ -1,0 +1,348 @@
+//! What the customer hears from us: errors by one table, and the headers beside a success (DESIGN 4.3).
+
+mod error;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use iploop_platform::exits::Exit;
+use iploop_platform::ids::RequestId;
+use serde::Serialize;
+
+pub(crate) use self::error::{AnotherExit, Fault, ProxyError};
+
+/// REP field of a SOCKS5 reply (RFC 1928 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Reply {
+    /// Connected.
+    Succeeded = 0x00,
+    /// Anything that has no code of its own.
+    GeneralFailure = 0x01,
+    /// Forbidden by policy.
+    NotAllowed = 0x02,
+    /// No route.
+    NetworkUnreachable = 0x03,
+    /// No answer, or no such host.
+    HostUnreachable = 0x04,
+    /// Refused.
+    ConnectionRefused = 0x05,
+    /// BIND, UDP ASSOCIATE and unknown commands.
+    CommandNotSupported = 0x07,
+    /// An address type that is none.
+    AddressTypeNotSupported = 0x08,
+}
+
+/// How an error is to be said over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// The request was `HEAD`: no content.
+    pub(crate) is_head: bool,
+    /// The connection ends with this answer.
+    pub(crate) close: bool,
+}
+
+/// What is told beside a success.
+#[derive(Debug)]
+pub(crate) struct Success<'a> {
+    /// The request.
+    pub(crate) request: RequestId,
+    /// Who serves it.
+    pub(crate) exit: &'a Exit,
+    /// The sticky session: its name, or `rotated`.
+    pub(crate) session: Option<&'a str>,
+    /// For `debug-1`.
+    pub(crate) debug: Option<Debug<'a>>,
+}
+
+/// What `debug-1` adds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Debug<'a> {
+    /// How long the choice of the exit took, in all attempts.
+    pub(crate) select: Duration,
+    /// How long the exit took to dial, in the last attempt.
+    pub(crate) dial: Duration,
+    /// From the request's end to the answer's first byte; none for a tunnel.
+    pub(crate) first_byte: Option<Duration>,
+    /// Exits asked.
+    pub(crate) attempts: u32,
+    /// The targeting as it was understood, in canonical form.
+    pub(crate) parameters: &'a str,
+}
+
+/// The whole answer to a failed request, for one write.
+pub(crate) fn error_response(error: &ProxyError, request: RequestId, manner: Manner) -> Bytes {
+    let row = error.row();
+    let detail = error.to_string();
+    let hint = error.hint();
+    let problem = Problem {
+        r#type: format_args!("urn:iploop:error:{}", row.code).to_string(),
+        title: row.code,
+        status: row.status,
+        code: row.code,
+        detail: &detail,
+        hint: &hint,
+        parameter: error.parameter(),
+        request_id: request,
+    };
+    // Serialising strings and numbers into memory can't fail; an empty body would still be a whole answer.
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut out = BytesMut::with_capacity(512 + body.len());
+    put(&mut out, format_args!("HTTP/1.1 {} {}\r\n", row.status, row.code));
+    match row.proxy_error {
+        Some(proxy_error) => put(
+            &mut out,
+            format_args!("Proxy-Status: iploop; error={proxy_error}\r\n"),
+        ),
+        None => out.put_slice(b"Proxy-Status: iploop\r\n"),
+    }
+    put(
+        &mut out,
+        format_args!(
+            "X-IPLoop-Error: {}\r\nX-IPLoop-Request-Id: {request}\r\n",
+            row.code
+        ),
+    );
+    if row.status == 407 {
+        out.put_slice(b"Proxy-Authenticate: Basic realm=\"IPLoop\"\r\n");
+    }
+    if row.status == 405 {
+        out.put_slice(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, CONNECT\r\n");
+    }
+    if let Some(after) = error.retry_after() {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        put(&mut out, format_args!("Retry-After: {}\r\n", seconds.max(1)));
+    }
+    put(
+        &mut out,
+        format_args!(
+            "Content-Type: application/problem+json\r\nContent-Length: {}\r\n",
+            body.len()
+        ),
+    );
+    out.put_slice(b"Cache-Control: no-store\r\n");
+    if manner.close {
+        out.put_slice(b"Connection: close\r\n");
+    }
+    out.put_slice(b"\r\n");
+    if !manner.is_head {
+        out.put_slice(&body);
+    }
+    out.freeze()
+}
+
+/// The answer to a successful CONNECT, whole.
+pub(crate) fn connect_response(success: &Success<'_>) -> Bytes {
+    let mut out = BytesMut::with_capacity(512);
+    out.put_slice(b"HTTP/1.1 200 Connection established\r\n");
+    put_success(&mut out, success);
+    out.put_slice(b"\r\n");
+    out.freeze()
+}
+
+/// The `X-IPLoop-…` fields of a success.
+pub(crate) fn put_success(out: &mut BytesMut, success: &Success<'_>) {
+    let place = &success.exit.place;
+    put(out, format_args!("X-IPLoop-Request-Id: {}\r\n", success.request));
+    if let Some(country) = &place.country {
+        put_text(out, "X-IPLoop-Exit-Country", country);
+    }
+    if let Some(city) = &place.city {
+        put_text(out, "X-IPLoop-Exit-City", city);
+    }
+    if let Some(asn) = place.asn {
+        put(out, format_args!("X-IPLoop-Exit-Asn: {asn}\r\n"));
+    }
+    put(out, format_args!("X-IPLoop-Exit-Ip: {}\r\n", success.exit.ip));
+    if let Some(session) = success.session {
+        put_text(out, "X-IPLoop-Session", session);
+    }
+    let Some(debug) = &success.debug else { return };
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+    put(
+        out,
+        format_args!(
+            "X-IPLoop-Debug: select_ms={:.1}; dial_ms={:.1}; ",
+            millis(debug.select),
+            millis(debug.dial)
+        ),
+    );
+    if let Some(first_byte) = debug.first_byte {
+        put(out, format_args!("first_byte_ms={:.1}; ", millis(first_byte)));
+    }
+    put(out, format_args!("attempts={}\r\n", debug.attempts));
+    put_text(out, "X-IPLoop-Debug-Parameters", debug.parameters);
+}
+
+/// A SOCKS5 reply; the bound address is the exit's (RFC 1928 section 6).
+pub(crate) fn socks_reply(reply: Reply, exit: Option<std::net::IpAddr>) -> Bytes {
+    let mut out = BytesMut::with_capacity(22);
+    out.put_slice(&[0x05, reply as u8, 0x00]);
+    match exit {
+        Some(std::net::IpAddr::V6(ip)) => {
+            out.put_u8(0x04);
+            out.put_slice(&ip.octets());
+        }
+        Some(std::net::IpAddr::V4(ip)) => {
+            out.put_u8(0x01);
+            out.put_slice(&ip.octets());
+        }
+        None => out.put_slice(&[0x01, 0, 0, 0, 0]),
+    }
+    out.put_slice(&[0, 0]);
+    out.freeze()
+}
+
+/// A problem document (RFC 9457).
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    hint: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+    request_id: RequestId,
+}
+
+fn put(out: &mut BytesMut, text: std::fmt::Arguments<'_>) {
+    // Writing into a growing buffer can't fail.
+    let _ = out.write_fmt(text);
+}
+
+/// A field whose value comes from elsewhere: without what could end it.
+fn put_text(out: &mut BytesMut, name: &str, value: &str) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    for byte in value.bytes() {
+        out.put_u8(if byte.is_ascii_control() { b'?' } else { byte });
+    }
+    out.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iploop_platform::exits::Place;
+    use iploop_platform::ids::NodeId;
+    use std::net::Ipv4Addr;
+
+    fn exit(city: &str) -> Exit {
+        let place = Place {
+            country: Some("BR".to_owned()),
+            city: Some(city.to_owned()),
+            asn: Some(64500),
+            ..Place::default()
+        };
+        Exit {
+            node: NodeId::new(),
+            ip: Ipv4Addr::new(198, 51, 100, 7).into(),
+            place,
+            net: None,
+            os: None,
+        }
+    }
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn an_error_says_the_same_thing_in_every_place() {
+        let request = RequestId::new();
+        let answer = text(&error_response(
+            &ProxyError::NoExit,
+            request,
+            Manner {
+                is_head: false,
+                close: true,
+            },
+        ));
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.starts_with(
+                "HTTP/1.1 503 no_exit\r\nProxy-Status: iploop; error=destination_unavailable\r\n"
+            ),
+            "{head}"
+        );
+        for line in [
+            "X-IPLoop-Error: no_exit",
+            &format!("X-IPLoop-Request-Id: {request}"),
+            "Content-Type: application/problem+json",
+            "Connection: close",
+            &format!("Content-Length: {}", body.len()),
+        ] {
+            assert!(head.lines().any(|there| there == line), "{line} not in {head}");
+        }
+        let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(problem["code"], "no_exit");
+        assert_eq!(problem["status"], 503);
+        assert_eq!(problem["request_id"], request.to_string());
+        assert!(problem["detail"].is_string() && problem["hint"].is_string());
+    }
+
+    #[test]
+    fn each_status_has_the_headers_that_belong_to_it() {
+        let manner = Manner {
+            is_head: true,
+            close: false,
+        };
+        let login = text(&error_response(
+            &crate::request::LoginFault::Missing.into(),
+            RequestId::new(),
+            manner,
+        ));
+        assert!(login.starts_with("HTTP/1.1 407 credentials_missing\r\n"));
+        assert!(
+            login.contains("Proxy-Authenticate: Basic realm=\"IPLoop\"\r\n") && login.ends_with("\r\n\r\n")
+        );
+        assert!(!login.contains("Connection: close"));
+        let busy = text(&error_response(&ProxyError::ExitBusy, RequestId::new(), manner));
+        assert!(busy.contains("Retry-After: 1\r\n"));
+    }
+
+    #[test]
+    fn a_success_names_the_exit_and_nothing_can_break_out_of_a_field() {
+        let request = RequestId::new();
+        let exit = exit("S\u{e3}o Paulo\r\nEvil: 1");
+        let debug = Debug {
+            select: Duration::from_micros(1500),
+            dial: Duration::from_millis(20),
+            first_byte: Some(Duration::from_millis(30)),
+            attempts: 2,
+            parameters: "country-BR-debug-1",
+        };
+        let success = Success {
+            request,
+            exit: &exit,
+            session: Some("a"),
+            debug: Some(debug),
+        };
+        assert_eq!(
+            text(&connect_response(&success)),
+            format!(
+                "HTTP/1.1 200 Connection established\r\nX-IPLoop-Request-Id: {request}\r\nX-IPLoop-Exit-Country: BR\r\n\
+                 X-IPLoop-Exit-City: S\u{e3}o Paulo??Evil: 1\r\nX-IPLoop-Exit-Asn: 64500\r\nX-IPLoop-Exit-Ip: 198.51.100.7\r\n\
+                 X-IPLoop-Session: a\r\nX-IPLoop-Debug: select_ms=1.5; dial_ms=20.0; first_byte_ms=30.0; attempts=2\r\n\
+                 X-IPLoop-Debug-Parameters: country-BR-debug-1\r\n\r\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_socks_reply_names_the_exits_address() {
+        assert_eq!(
+            socks_reply(Reply::Succeeded, Some(exit("").ip)),
+            &[5, 0, 0, 1, 198, 51, 100, 7, 0, 0][..]
+        );
+        assert_eq!(
+            socks_reply(Reply::HostUnreachable, None),
+            &[5, 4, 0, 1, 0, 0, 0, 0, 0, 0][..]
+        );
+        let v6 = socks_reply(Reply::Succeeded, Some("2001:db8::1".parse().unwrap()));
+        assert_eq!((v6.len(), v6[3]), (22, 4));
+    }
+}

@@ -1,0 +1,152 @@
+//! The `[gateway]` section: where customers are listened for, and what bounds them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The customary ports of a proxy here: HTTP, TLS and SOCKS5 on both.
+const DEFAULT_PORTS: [u16; 2] = [7777, 1080];
+
+/// The longest that a connection may take to say what it wants (DESIGN 6: on every port).
+pub const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Configuration of the gateway. Unknown keys are refused; every key has a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// Addresses to listen on; each tells HTTP, TLS and SOCKS5 apart by the first bytes. Ports 7777 and 1080 of all addresses.
+    pub listen: Vec<SocketAddr>,
+    /// Certificate chain in PEM, for customers who connect by TLS. With [`tls_key`](Self::tls_key), or neither.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Connections at the same time; beyond them requests are answered with `overloaded`. 16,384.
+    pub max_connections: usize,
+    /// Connections that are answered with `overloaded` at the same time; beyond them nothing is accepted. 1,024.
+    pub max_refusals: usize,
+    /// From accepting a connection, or from the first byte of its next request, to the request's whole head. `15s`, at most that.
+    #[serde(with = "iploop_platform::duration")]
+    pub handshake_timeout: Duration,
+    /// How long a connection without a request is kept for the next one. `75s`.
+    #[serde(with = "iploop_platform::duration")]
+    pub keep_alive_timeout: Duration,
+    /// From admission to an open stream, all attempts together. `30s`.
+    #[serde(with = "iploop_platform::duration")]
+    pub connect_timeout: Duration,
+    /// For one exit. `12s`.
+    #[serde(with = "iploop_platform::duration")]
+    pub attempt_timeout: Duration,
+    /// Exits asked for one request. 5.
+    pub max_attempts: u32,
+    /// How long a destination may take to answer a plain request, while nothing moves. `2m`.
+    #[serde(with = "iploop_platform::duration")]
+    pub response_timeout: Duration,
+    /// How long a tunnel, or the content of a plain request, may stand still. `10m`.
+    #[serde(with = "iploop_platform::duration")]
+    pub idle_timeout: Duration,
+    /// How long a tunnel may last. `1d`.
+    #[serde(with = "iploop_platform::duration")]
+    pub max_duration: Duration,
+    /// How long a draining gateway still serves new requests, as a part of its grace. `5s`.
+    #[serde(with = "iploop_platform::duration")]
+    pub soft_drain: Duration,
+    /// Sticky sessions remembered, and keys whose last exit is. 100,000.
+    pub max_sessions: usize,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            listen: DEFAULT_PORTS.map(|port| SocketAddr::new(any, port)).to_vec(),
+            tls_cert: None,
+            tls_key: None,
+            max_connections: 16_384,
+            max_refusals: 1_024,
+            handshake_timeout: MAX_HANDSHAKE_TIMEOUT,
+            keep_alive_timeout: Duration::from_secs(75),
+            connect_timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(12),
+            max_attempts: 5,
+            response_timeout: Duration::from_secs(120),
+            idle_timeout: Duration::from_secs(600),
+            max_duration: Duration::from_secs(24 * 3600),
+            soft_drain: Duration::from_secs(5),
+            max_sessions: 100_000,
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// What is wrong with the section, each with its key; empty if nothing is. Files are looked at when the gateway starts.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if self.listen.is_empty() {
+            mistakes.push("gateway.listen: name at least one address, such as \"0.0.0.0:7777\"".to_owned());
+        }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            mistakes.push("gateway.tls_cert, gateway.tls_key: give both or neither".to_owned());
+        }
+        if self.max_connections == 0 || self.max_refusals == 0 || self.max_sessions == 0 {
+            mistakes.push(
+                "gateway.max_connections, gateway.max_refusals, gateway.max_sessions: must be at least 1"
+                    .to_owned(),
+            );
+        }
+        if self.max_attempts == 0 {
+            mistakes.push("gateway.max_attempts: must be at least 1".to_owned());
+        }
+        if self.handshake_timeout > MAX_HANDSHAKE_TIMEOUT {
+            mistakes.push("gateway.handshake_timeout: must be at most 15s".to_owned());
+        }
+        if self.attempt_timeout > self.connect_timeout {
+            mistakes.push("gateway.attempt_timeout: must be at most connect_timeout".to_owned());
+        }
+        for (key, value) in [
+            ("handshake_timeout", self.handshake_timeout),
+            ("keep_alive_timeout", self.keep_alive_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("attempt_timeout", self.attempt_timeout),
+            ("response_timeout", self.response_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("max_duration", self.max_duration),
+        ] {
+            if value < Duration::from_millis(10) {
+                mistakes.push(format!("gateway.{key}: must be at least 10ms"));
+            }
+        }
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_sound_and_survives_a_round_trip() {
+        let config = GatewayConfig::default();
+        assert_eq!(config.mistakes(), Vec::<String>::new());
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<GatewayConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn mistakes_are_named_by_their_key() {
+        let unknown = serde_json::from_str::<GatewayConfig>(r#"{"lisen": []}"#).unwrap_err();
+        assert!(unknown.to_string().contains("lisen"), "{unknown}");
+        let bare = serde_json::from_str::<GatewayConfig>(r#"{"idle_timeout": "15"}"#).unwrap_err();
+        assert!(bare.to_string().contains("15s"), "{bare}");
+        let config = GatewayConfig {
+            listen: vec![],
+            tls_cert: Some("cert.pem".into()),
+            max_attempts: 0,
+            handshake_timeout: Duration::from_secs(16),
+            idle_timeout: Duration::ZERO,
+            ..GatewayConfig::default()
+        };
+        assert_eq!(config.mistakes().len(), 5, "{:?}", config.mistakes());
+    }
+}

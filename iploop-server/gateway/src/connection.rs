@@ -1,0 +1,208 @@
+//! A customer's socket with what was read ahead of it, and deadlines for every wait.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
+
+/// Room for one read of a head: most are shorter than this.
+const READ_BYTES: usize = 2 * 1024;
+
+/// Most bytes thrown away while a refused customer reads our answer.
+const MAX_LINGER_BYTES: usize = 256 * 1024;
+
+/// Longest time that a refused customer is read from, so that the answer is not lost to a reset (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a customer's bytes come and go by: TCP, TLS over it, or memory in tests.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    /// Has the connection end in a reset once it is dropped, so that the other side can tell a break from an end.
+    fn abort(&self);
+}
+
+impl Socket for TcpStream {
+    fn abort(&self) {
+        // Where it fails the connection is gone already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+/// What came first was read before it was known to be TLS: it comes out of the connection again.
+impl Socket for TlsStream<Connection> {
+    fn abort(&self) {
+        self.get_ref().0.abort();
+    }
+}
+
+#[cfg(test)]
+impl Socket for tokio::io::DuplexStream {
+    fn abort(&self) {}
+}
+
+/// One customer's connection.
+pub(crate) struct Connection {
+    socket: Box<dyn Socket>,
+    /// Read and not yet used. Holds no memory while it is empty and nobody reads.
+    ahead: BytesMut,
+    peer: SocketAddr,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: Box<dyn Socket>, peer: SocketAddr) -> Self {
+        Self {
+            socket,
+            ahead: BytesMut::new(),
+            peer,
+        }
+    }
+
+    /// The customer's address.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// What was read and not yet used.
+    pub(crate) fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Takes the first `length` bytes that were read; fewer if there are fewer.
+    pub(crate) fn take(&mut self, length: usize) -> Bytes {
+        let length = length.min(self.ahead.len());
+        self.ahead.split_to(length).freeze()
+    }
+
+    /// Gives the memory back if nothing is in it.
+    pub(crate) fn release(&mut self) {
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
+        }
+    }
+
+    /// Reads more, until `deadline`; false when the customer has finished writing.
+    ///
+    /// # Errors
+    /// The socket's, and `TimedOut`.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing read is lost.
+    pub(crate) async fn read_more(&mut self, deadline: Instant) -> io::Result<bool> {
+        self.ahead.reserve(READ_BYTES);
+        match timeout_at(deadline, self.socket.read_buf(&mut self.ahead)).await {
+            Ok(read) => Ok(read? > 0),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Polls for more bytes; the number read, 0 when the customer has finished writing.
+    pub(crate) fn poll_read_more(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.ahead.reserve(room);
+        match tokio_util::io::poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.ahead) {
+            Poll::Pending => {
+                self.release();
+                Poll::Pending
+            }
+            ready => ready,
+        }
+    }
+
+    /// Writes all of it and flushes, until `deadline`.
+    ///
+    /// # Errors
+    /// The socket's, and `TimedOut`.
+    pub(crate) async fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        let write = async {
+            self.socket.write_all(bytes).await?;
+            self.socket.flush().await
+        };
+        timeout_at(deadline, write)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ends our direction and reads what the customer still sends, for a while, so that the last answer arrives.
+    pub(crate) async fn linger(mut self) {
+        let read = async {
+            self.socket.shutdown().await?;
+            let mut read = 0;
+            while read < MAX_LINGER_BYTES {
+                self.ahead.clear();
+                self.ahead.reserve(READ_BYTES);
+                match self.socket.read_buf(&mut self.ahead).await? {
+                    0 => break,
+                    bytes => read += bytes,
+                }
+            }
+            io::Result::Ok(())
+        };
+        // Whether the customer reads or not, the connection ends here.
+        let _ = timeout(LINGER, read).await;
+    }
+
+    /// Waits for the connection to break while something else is awaited. Bytes that arrive are kept; a customer that only
+    /// finished writing still waits for its answer.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing read is lost.
+    pub(crate) async fn broken(&mut self) -> io::Error {
+        // One read ahead at most: whatever it brings, the answer comes first.
+        if self.ahead.is_empty() {
+            let read = std::future::poll_fn(|cx| self.poll_read_more(cx, READ_BYTES)).await;
+            if let Err(error) = read {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Has the connection end in a reset once it is dropped.
+    pub(crate) fn abort(&self) {
+        self.socket.abort();
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            return Pin::new(&mut this.socket).poll_read(cx, buf);
+        }
+        let taken = this.take(buf.remaining());
+        buf.put_slice(&taken);
+        this.release();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,244 @@
+//! The way out: one exit after the other until one has reached the destination, or nobody is left to ask.
+//!
+//! An attempt that failed before the destination could act moves on to another exit, within the deadline. What the
+//! destination itself refused is tried once more elsewhere, because a device's network may be to blame, and then believed.
+
+mod resolve;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use iploop_platform::exits::{Avoid, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit};
+use iploop_platform::ids::{AccountId, ApiKeyId, NodeId};
+use iploop_protocol::destination::Destination;
+use iploop_protocol::targeting::{Rotation, Targeting};
+use tokio::time::{Instant, timeout_at};
+
+use crate::answer::{AnotherExit, Fault, ProxyError};
+use crate::sessions::{Sessions, Turn, Visit};
+
+pub(crate) use self::resolve::Resolver;
+
+/// What bounds the search.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// From the request's admission to an open stream.
+    pub(crate) connect_timeout: Duration,
+    /// For one exit.
+    pub(crate) attempt_timeout: Duration,
+    /// Exits asked for one request.
+    pub(crate) max_attempts: u32,
+}
+
+/// The search for a way out, for one request.
+pub(crate) struct Search {
+    account: AccountId,
+    key: ApiKeyId,
+    targeting: Arc<Targeting>,
+    destination: Destination,
+    visit: Option<Arc<Visit>>,
+    deadline: Instant,
+    bounds: Bounds,
+    /// Exits that failed.
+    failed: Avoid,
+    attempts: u32,
+    /// An exit was asked again because the destination seemed to be the cause.
+    asked_again: bool,
+    error: Option<ProxyError>,
+    select: Duration,
+}
+
+/// A way out that was found.
+pub(crate) struct Found {
+    /// The exit and its stream to the destination.
+    pub(crate) opened: OpenedExit,
+    /// What the answer says about the session.
+    pub(crate) session: Option<String>,
+}
+
+/// What rules an exit out besides a failure.
+#[derive(Clone, Copy)]
+enum Rotating {
+    /// Nothing.
+    Free,
+    /// This one, if there is another.
+    Rather(IpAddr),
+    /// This one.
+    Never(IpAddr),
+}
+
+impl Search {
+    /// Begins the search; the deadline counts from here.
+    pub(crate) fn new(
+        account: AccountId,
+        key: ApiKeyId,
+        targeting: Arc<Targeting>,
+        destination: Destination,
+        visit: Option<Arc<Visit>>,
+        bounds: Bounds,
+    ) -> Self {
+        Self {
+            account,
+            key,
+            targeting,
+            destination,
+            visit,
+            deadline: Instant::now() + bounds.connect_timeout,
+            bounds,
+            failed: Avoid::default(),
+            attempts: 0,
+            asked_again: false,
+            error: None,
+            select: Duration::ZERO,
+        }
+    }
+
+    /// Exits asked so far.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// How long the choices took, all together.
+    pub(crate) fn select_time(&self) -> Duration {
+        self.select
+    }
+
+    /// Rules out an exit that was found and then failed before the destination answered; the error stands if no other is
+    /// found.
+    pub(crate) fn lost(&mut self, node: NodeId, error: ProxyError) {
+        self.failed.nodes.push(node);
+        self.error = Some(error);
+    }
+
+    /// The next exit that reaches the destination. `early` goes along with the dial: bytes that may arrive twice.
+    ///
+    /// # Errors
+    /// What the customer shall hear: the most telling failure of all attempts.
+    ///
+    /// # Cancel safety
+    /// Dropping the future resets the stream at the device.
+    pub(crate) async fn next(
+        &mut self,
+        exits: &dyn Exits,
+        sessions: &Sessions,
+        early: &Bytes,
+    ) -> Result<Found, ProxyError> {
+        let (prefer, mut rotating, turn) = match &self.visit {
+            Some(visit) => match visit.turn(self.deadline).await {
+                Turn::Held(preference) => (Some(preference), Rotating::Free, None),
+                Turn::Choose { avoid, _permit } => (
+                    None,
+                    avoid.map_or(Rotating::Free, Rotating::Rather),
+                    Some(_permit),
+                ),
+                Turn::TimedOut => return Err(ProxyError::NodeTimeout),
+            },
+            None => {
+                let last = sessions.last_exit(self.key, Instant::now());
+                let rotating = match (self.targeting.rotation(), last) {
+                    (_, None) | (Rotation::Sticky(_), _) => Rotating::Free,
+                    (Rotation::EachTunnel, Some(last)) => Rotating::Rather(last),
+                    (Rotation::EachRequestDistinct, Some(last)) => Rotating::Never(last),
+                };
+                (None, rotating, None)
+            }
+        };
+        loop {
+            let now = Instant::now();
+            if self.attempts >= self.bounds.max_attempts || now >= self.deadline {
+                return Err(self.error.take().unwrap_or(ProxyError::NodeTimeout));
+            }
+            let deadline = self.deadline.min(now + self.bounds.attempt_timeout);
+            let mut avoid = self.failed.clone();
+            if let Rotating::Rather(ip) | Rotating::Never(ip) = rotating {
+                avoid.ips.push(ip);
+            }
+            let request = ExitRequest {
+                account: self.account,
+                targeting: Arc::clone(&self.targeting),
+                prefer,
+                avoid,
+                destination: self.destination.clone(),
+                early: early.clone(),
+                deadline,
+            };
+            let failure = match timeout_at(deadline, exits.open(request)).await {
+                Ok(Ok(opened)) => {
+                    self.attempts += 1;
+                    self.select += opened.select;
+                    let now = Instant::now();
+                    sessions.note_exit(self.key, opened.exit.ip, now);
+                    let session = self
+                        .visit
+                        .as_ref()
+                        .map(|visit| visit.opened(&opened.exit, now).to_owned());
+                    drop(turn);
+                    return Ok(Found { opened, session });
+                }
+                Ok(Err(failure)) => failure,
+                Err(_) => ExitFailure {
+                    error: ExitError::NodeTimeout,
+                    exit: None,
+                    took: deadline - now,
+                },
+            };
+            let error = match failure.error {
+                ExitError::NoExit | ExitError::NoOtherExit => match (rotating, self.error.take()) {
+                    // The last exit serves rather than none, unless the customer said otherwise.
+                    (Rotating::Rather(_), error) => {
+                        self.error = error;
+                        rotating = Rotating::Free;
+                        continue;
+                    }
+                    (_, Some(error)) => return Err(error),
+                    (Rotating::Never(_), None) if failure.error == ExitError::NoOtherExit => {
+                        return Err(ProxyError::NoDistinctExit);
+                    }
+                    (_, None) => return Err(ProxyError::NoExit),
+                },
+                // Not the choice failed, but one exit after another.
+                ExitError::SessionExitGone => {
+                    return Err(self.error.take().unwrap_or(ProxyError::SessionExitGone));
+                }
+                ExitError::NodeTimeout => ProxyError::NodeTimeout,
+                ExitError::NodeUnavailable => ProxyError::ExitUnavailable,
+                ExitError::DnsFailed => ProxyError::DnsFailed,
+                ExitError::ConnectionRefused => ProxyError::ConnectionRefused,
+                ExitError::Unreachable => ProxyError::Unreachable,
+                ExitError::ConnectTimeout => ProxyError::ConnectTimeout,
+                ExitError::Forbidden(class) => ProxyError::ForbiddenByExit(class),
+                ExitError::TooMany => ProxyError::ExitBusy,
+                ExitError::Draining => ProxyError::Draining,
+                other => {
+                    tracing::warn!(error = %other, "the hub gave an error that the gateway does not know");
+                    ProxyError::Internal
+                }
+            };
+            self.attempts += 1;
+            let row = error.row();
+            match row.another_exit {
+                AnotherExit::No => return Err(error),
+                // A session's exit is the customer's choice, and so is what it can't reach.
+                AnotherExit::Once if self.asked_again || prefer.is_some() => return Err(error),
+                AnotherExit::Once => self.asked_again = true,
+                AnotherExit::Yes => {}
+            }
+            if let Some(exit) = &failure.exit {
+                self.failed.nodes.push(exit.node);
+                if row.fault == Fault::Destination {
+                    self.failed.ips.push(exit.ip);
+                }
+            }
+            // What the destination said tells more than what became of the attempts after it.
+            let told = self
+                .error
+                .as_ref()
+                .is_some_and(|error| error.row().fault == Fault::Destination);
+            if !told {
+                self.error = Some(error);
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The gateway as one thing: bound, run, drained.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iploop_platform::admission::Admission;
+use iploop_platform::exits::Exits;
+use iploop_protocol::policy::Policy;
+use parking_lot::{Mutex, RwLock};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::GatewayConfig;
+use crate::drain::{Drain, Phase};
+use crate::exit::Resolver;
+use crate::listener::tls::{self, TlsError};
+use crate::listener::{self, Load};
+use crate::service::Service;
+use crate::sessions::Sessions;
+
+/// How often a draining gateway looks whether it has become empty.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// Customers' side of IPLoop: listeners, admission, exits, relay, metering.
+///
+/// Cheap to clone; one clone runs it, another drains it.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    service: Arc<Service>,
+    tls: Option<TlsAcceptor>,
+    addresses: Vec<SocketAddr>,
+    /// Taken by [`Gateway::run`].
+    listeners: Mutex<Vec<TcpListener>>,
+    load: Arc<Load>,
+    stop: CancellationToken,
+}
+
+/// What the gateway is built on.
+pub struct Dependencies {
+    /// The way out.
+    pub exits: Arc<dyn Exits>,
+    /// Who may use it.
+    pub admission: Arc<Admission>,
+    /// Where to: checked here first, and on the device again.
+    pub policy: Policy,
+}
+
+/// Why the gateway can't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The configuration is unsound: each mistake with its key.
+    #[error("{}", .0.join("; "))]
+    Config(Vec<String>),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// An address that can't be listened on.
+    #[error("gateway.listen: {address}: {source}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Gateway {
+    /// Opens every listener. Connections wait in the kernel until [`run`](Self::run) is polled.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind(config: GatewayConfig, dependencies: Dependencies) -> Result<Self, BindError> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(BindError::Config(mistakes));
+        }
+        let tls = match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
+            _ => None,
+        };
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for &address in &config.listen {
+            let listen = |source| BindError::Listen { address, source };
+            let listener = listener::bind(address).map_err(listen)?;
+            addresses.push(listener.local_addr().map_err(listen)?);
+            listeners.push(listener);
+        }
+        let Dependencies {
+            exits,
+            admission,
+            policy,
+        } = dependencies;
+        let service = Arc::new(Service {
+            exits,
+            admission,
+            sessions: Sessions::new(config.max_sessions),
+            policy: RwLock::new(policy),
+            resolver: Resolver::default(),
+            config,
+            drain: Drain::default(),
+        });
+        let inner = Inner {
+            service,
+            tls,
+            addresses,
+            listeners: Mutex::new(listeners),
+            load: Arc::default(),
+            stop: CancellationToken::new(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The addresses listened on, in the order of the configuration, with their real ports.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.inner.addresses
+    }
+
+    /// The sticky sessions: the API rotates them by hand.
+    pub fn sessions(&self) -> &Sessions {
+        &self.inner.service.sessions
+    }
+
+    /// Customers' connections that are open now.
+    pub fn connections(&self) -> usize {
+        self.inner.load.connections()
+    }
+
+    /// Puts another exit policy in force for new requests.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.inner.service.policy.write() = policy;
+    }
+
+    /// Serves until [`drain`](Self::drain) is done. Only the first call does; dropping its future cuts every connection off.
+    pub async fn run(&self) {
+        let inner = &self.inner;
+        let listeners = std::mem::take(&mut *inner.listeners.lock());
+        let mut running = JoinSet::new();
+        for listener in listeners {
+            running.spawn(listener::run(
+                listener,
+                Arc::clone(&inner.service),
+                inner.tls.clone(),
+                Arc::clone(&inner.load),
+                inner.stop.clone(),
+            ));
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Leaves within `grace`: serves what comes for [`soft_drain`](GatewayConfig::soft_drain), each connection ending after
+    /// its request; then answers new requests with `draining` and lets the others finish; then cuts off what is left.
+    ///
+    /// The listeners close last, so that no customer is refused a connection while another gateway takes over.
+    pub async fn drain(&self, grace: Duration) {
+        let drain = &self.inner.service.drain;
+        let end = Instant::now() + grace;
+        drain.enter(Phase::Soft);
+        self.wait_until_empty(Instant::now() + self.inner.service.config.soft_drain.min(grace))
+            .await;
+        drain.enter(Phase::Refusing);
+        self.wait_until_empty(end).await;
+        self.inner.stop.cancel();
+    }
+
+    async fn wait_until_empty(&self, until: Instant) {
+        while self.connections() > 0 && Instant::now() < until {
+            sleep(DRAIN_LOOK).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("addresses", &self.inner.addresses)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,207 @@
+//! A plain HTTP request through an exit, and its answer back.
+
+use bytes::{Bytes, BytesMut};
+use iploop_platform::exits::OpenedExit;
+use iploop_platform::ids::RequestId;
+use iploop_platform::metering::ProxyType;
+use iploop_protocol::io::Stream;
+
+use super::exchange::{Exchange, Exchanged, Failure, Patience, Sending};
+use super::request::{Act, Forward, Framing, RequestHead};
+use super::response::Asked;
+use super::{After, answer_error, authorize, profile};
+use crate::answer::{AnotherExit, Debug, Manner, ProxyError, Success, put_success};
+use crate::connection::Connection;
+use crate::exit::Found;
+use crate::relay::RelayMeter;
+use crate::service::{Account, AdmittedRequest, Service};
+use crate::telemetry;
+
+/// Longest head that goes along with the dial: one DATA payload of the tunnel.
+const MAX_EARLY_BYTES: usize = iploop_protocol::frame::MAX_DATA_BYTES;
+
+/// What became of a request.
+pub(super) enum Forwarded {
+    /// It got an answer, or nobody was there to hear it.
+    Answered(After),
+    /// It goes on as a WebSocket.
+    Upgraded {
+        /// To the destination.
+        stream: Stream,
+        /// Still open.
+        account: Account,
+    },
+}
+
+/// Serves a plain request. `last`: the connection ends after it.
+pub(super) async fn forward(
+    service: &Service,
+    customer: &mut Connection,
+    head: RequestHead,
+    overloaded: bool,
+    last: bool,
+) -> Forwarded {
+    let RequestHead {
+        act,
+        destination,
+        authorization,
+        version,
+        persistent,
+        rotate,
+    } = head;
+    let Act::Forward(forward) = act else {
+        // The caller looked already.
+        return Forwarded::Answered(After::Gone);
+    };
+    let id = RequestId::new();
+    let asked = Asked {
+        is_head: forward.is_head,
+        upgrade: forward.upgrade,
+        version,
+        persistent: persistent && !last,
+    };
+    // Content that nobody read would pass for the next request.
+    let manner = Manner {
+        is_head: forward.is_head,
+        close: !asked.persistent || forward.body != Framing::None,
+    };
+    let authorization = authorization.map(|value| value.0);
+    let request = async {
+        let authorized = authorize(service, customer, id, ProxyType::Http, authorization, overloaded).await?;
+        service.route(authorized, destination, rotate).await
+    };
+    let request = match request.await {
+        Ok(request) => request,
+        Err(error) => return Forwarded::Answered(answer_error(service, customer, &error, id, manner).await),
+    };
+    match run(service, customer, request, forward, asked).await {
+        Run::Done(after) => Forwarded::Answered(after),
+        Run::Upgraded { stream, account } => Forwarded::Upgraded { stream, account },
+        Run::Failed(error) => Forwarded::Answered(answer_error(service, customer, &error, id, manner).await),
+    }
+}
+
+enum Run {
+    Done(After),
+    Upgraded { stream: Stream, account: Account },
+    Failed(ProxyError),
+}
+
+async fn run(
+    service: &Service,
+    customer: &mut Connection,
+    request: AdmittedRequest,
+    forward: Forward,
+    asked: Asked,
+) -> Run {
+    let AdmittedRequest {
+        mut search,
+        targeting,
+        account,
+    } = request;
+    let head = match targeting.profile() {
+        Some(preset) => profile::apply(preset, &forward),
+        None => forward.head.clone(),
+    };
+    // Bytes that go along with the dial may arrive although the attempt fails, and then arrive again through another exit.
+    let may_repeat = forward.is_idempotent && forward.body == Framing::None;
+    let early = if may_repeat && head.len() <= MAX_EARLY_BYTES {
+        head.clone()
+    } else {
+        Bytes::new()
+    };
+    let patience = Patience {
+        response: service.config.response_timeout,
+        idle: service.config.idle_timeout,
+    };
+    loop {
+        let found = tokio::select! {
+            biased;
+            found = search.next(&*service.exits, &service.sessions, &early) => Some(found),
+            _ = customer.broken() => None,
+        };
+        account.meter().set_attempts(search.attempts().max(1));
+        let Found { opened, session } = match found {
+            None => {
+                account.served();
+                return Run::Done(After::Gone);
+            }
+            Some(Err(error)) => return Run::Failed(account.failed(error)),
+            Some(Ok(found)) => found,
+        };
+        let OpenedExit {
+            exit,
+            mut stream,
+            dial,
+            ..
+        } = opened;
+        account.meter().set_exit(&exit);
+        telemetry::connected(search.attempts(), account.began().elapsed());
+        let meter = RelayMeter::new(account.meter().clone());
+        let unsent = if early.is_empty() {
+            head.clone()
+        } else {
+            if let Err(reason) = account.meter().charge_up(early.len()).await {
+                return Run::Failed(account.failed(reason.into()));
+            }
+            Bytes::new()
+        };
+        let parameters = if targeting.debug() {
+            targeting.to_string()
+        } else {
+            String::new()
+        };
+        let announce = |status, first_byte, out: &mut BytesMut| {
+            account.meter().set_status(status);
+            let debug = targeting.debug().then(|| Debug {
+                select: search.select_time(),
+                dial,
+                first_byte: Some(first_byte),
+                attempts: search.attempts(),
+                parameters: &parameters,
+            });
+            let session = session.as_deref();
+            put_success(
+                out,
+                &Success {
+                    request: account.id(),
+                    exit: &exit,
+                    session,
+                    debug,
+                },
+            );
+        };
+        let sending = Sending {
+            head: unsent,
+            body: forward.body,
+            asked,
+        };
+        let exchange = Exchange::new(customer, &mut stream, meter, sending, patience, &announce);
+        match exchange.run().await {
+            Ok(Exchanged { upgraded: true, .. }) => {
+                return Run::Upgraded { stream, account };
+            }
+            Ok(Exchanged { persistent, .. }) => {
+                account.served();
+                return Run::Done(if persistent {
+                    After::KeepAlive
+                } else {
+                    After::Close
+                });
+            }
+            Err(Failure::Unanswered { error, untouched }) => {
+                let another = untouched && may_repeat && error.row().another_exit == AnotherExit::Yes;
+                if !another {
+                    return Run::Failed(account.failed(error));
+                }
+                search.lost(exit.node, error);
+            }
+            Err(Failure::Broken(end)) => {
+                account.ended(&end);
+                // So that nobody takes a break for an end.
+                customer.abort();
+                return Run::Done(After::Gone);
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! HTTP/1.x towards customers: one request after the other on a connection, until a tunnel takes it over (RFC 9110, RFC 9112).
+//!
+//! The reading is our own and strict, on top of `httparse` for the lines: what a lenient parser hides is what lets one
+//! request pass for two.
+
+mod chunked;
+mod exchange;
+mod fields;
+mod forward;
+pub(crate) mod head;
+mod profile;
+pub(crate) mod request;
+mod response;
+mod target;
+
+use bytes::Bytes;
+use iploop_platform::ids::RequestId;
+use iploop_platform::metering::ProxyType;
+use tokio::time::Instant;
+
+use self::head::{HeadScanner, MAX_REQUEST_HEAD_BYTES};
+use self::request::{Act, RequestHead};
+use crate::answer::{Manner, ProxyError, connect_response, error_response};
+use crate::connection::Connection;
+use crate::drain::Phase;
+use crate::request::from_basic;
+use crate::service::{Authorized, Service, refused};
+use crate::tunnel::{self, NotEstablished, Tunnel};
+
+/// The status of a successful CONNECT.
+const STATUS_OK: u16 = 200;
+
+/// What becomes of the connection after a request.
+enum After {
+    /// It serves another request.
+    KeepAlive,
+    /// It ends, once the customer has read the answer.
+    Close,
+    /// It is broken: there is nothing to be said.
+    Gone,
+}
+
+/// Why there is no request.
+enum NoRequest {
+    /// The customer is gone, or sent nothing.
+    Gone,
+    /// What came is no request.
+    Error(ProxyError),
+}
+
+/// Serves one connection's requests; a tunnel, if one of them asked for one. The first head is due at `deadline`.
+pub(crate) async fn serve(
+    service: &Service,
+    mut customer: Connection,
+    mut deadline: Instant,
+    overloaded: bool,
+) -> Option<Tunnel> {
+    loop {
+        let head = match read_head(&mut customer, deadline).await {
+            Ok(head) => head,
+            Err(NoRequest::Gone) => return None,
+            Err(NoRequest::Error(error)) => {
+                let error = refused(ProxyType::Http, error);
+                let manner = Manner {
+                    is_head: false,
+                    close: true,
+                };
+                if say(service, &mut customer, &error, RequestId::new(), manner).await {
+                    customer.linger().await;
+                }
+                return None;
+            }
+        };
+        let last = overloaded || service.drain.phase() != Phase::Serving;
+        let after = match head.act {
+            Act::Connect => match connect(service, &mut customer, head, overloaded, last).await {
+                Ok(established) => {
+                    let answer = connect_response(&established.success());
+                    return established.announce(service, customer, &answer, STATUS_OK).await;
+                }
+                Err(after) => after,
+            },
+            Act::Forward(_) => {
+                match Box::pin(forward::forward(service, &mut customer, head, overloaded, last)).await {
+                    forward::Forwarded::Answered(after) => after,
+                    forward::Forwarded::Upgraded { stream, account } => {
+                        return Some(Tunnel {
+                            customer,
+                            stream,
+                            account,
+                        });
+                    }
+                }
+            }
+        };
+        match after {
+            After::Gone => return None,
+            After::Close => {
+                customer.linger().await;
+                return None;
+            }
+            After::KeepAlive => {}
+        }
+        customer.release();
+        if customer.ahead().is_empty() && !wait_for_next(service, &mut customer).await {
+            return None;
+        }
+        deadline = Instant::now() + service.config.handshake_timeout;
+    }
+}
+
+/// Reads up to the end of the next head.
+async fn read_head(customer: &mut Connection, deadline: Instant) -> Result<RequestHead, NoRequest> {
+    let mut scanner = HeadScanner::default();
+    let mut may_skip = true;
+    loop {
+        // One empty line before a request is tolerated (RFC 9112 section 2.2).
+        if may_skip && customer.ahead().starts_with(b"\r\n") {
+            customer.take(2);
+            may_skip = false;
+        }
+        let waits_for_first = customer.ahead().is_empty() || (may_skip && customer.ahead() == b"\r");
+        if !waits_for_first {
+            may_skip = false;
+            let end = scanner.find_end(customer.ahead(), MAX_REQUEST_HEAD_BYTES);
+            if let Some(length) = end.map_err(|fault| NoRequest::Error(fault.into()))? {
+                let head = customer.take(length);
+                return request::parse(&head).map_err(|fault| NoRequest::Error(fault.into()));
+            }
+        }
+        match customer.read_more(deadline).await {
+            Ok(true) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut && !waits_for_first => {
+                return Err(NoRequest::Error(ProxyError::RequestTimeout));
+            }
+            Ok(false) | Err(_) => return Err(NoRequest::Gone),
+        }
+    }
+}
+
+/// Waits for the first byte of another request; false if there will be none.
+async fn wait_for_next(service: &Service, customer: &mut Connection) -> bool {
+    let deadline = Instant::now() + service.config.keep_alive_timeout;
+    tokio::select! {
+        more = customer.read_more(deadline) => matches!(more, Ok(true)),
+        () = service.drain.refusing() => false,
+    }
+}
+
+/// Serves a CONNECT up to the answer of its exit.
+async fn connect(
+    service: &Service,
+    customer: &mut Connection,
+    head: RequestHead,
+    overloaded: bool,
+    last: bool,
+) -> Result<tunnel::Established, After> {
+    let id = RequestId::new();
+    let manner = Manner {
+        is_head: false,
+        close: last || !head.persistent,
+    };
+    let found = Box::pin(async {
+        let authorized = authorize(
+            service,
+            customer,
+            id,
+            ProxyType::Connect,
+            head.authorization.map(|value| value.0),
+            overloaded,
+        )
+        .await
+        .map_err(NotEstablished::Error)?;
+        let request = service.route(authorized, head.destination, head.rotate).await;
+        tunnel::establish(service, customer, request.map_err(NotEstablished::Error)?).await
+    });
+    match found.await {
+        Ok(established) => Ok(established),
+        Err(NotEstablished::CustomerLeft) => Err(After::Gone),
+        Err(NotEstablished::Error(error)) => Err(answer_error(service, customer, &error, id, manner).await),
+    }
+}
+
+/// Who asks, by `Proxy-Authorization`.
+async fn authorize(
+    service: &Service,
+    customer: &Connection,
+    id: RequestId,
+    proxy_type: ProxyType,
+    authorization: Option<Bytes>,
+    overloaded: bool,
+) -> Result<Authorized, ProxyError> {
+    if overloaded {
+        return Err(refused(proxy_type, ProxyError::Overloaded));
+    }
+    let login = from_basic(authorization.as_deref()).map_err(|error| refused(proxy_type, error))?;
+    service
+        .authorize(id, proxy_type, login, customer.peer().ip())
+        .await
+}
+
+/// Answers with an error, and says what becomes of the connection.
+async fn answer_error(
+    service: &Service,
+    customer: &mut Connection,
+    error: &ProxyError,
+    id: RequestId,
+    manner: Manner,
+) -> After {
+    match say(service, customer, error, id, manner).await {
+        false => After::Gone,
+        true if manner.close => After::Close,
+        true => After::KeepAlive,
+    }
+}
+
+/// Writes an error answer; false if the customer is gone.
+async fn say(
+    service: &Service,
+    customer: &mut Connection,
+    error: &ProxyError,
+    id: RequestId,
+    manner: Manner,
+) -> bool {
+    let answer = error_response(error, id, manner);
+    customer
+        .write(&answer, Instant::now() + service.config.handshake_timeout)
+        .await
+        .is_ok()
+}

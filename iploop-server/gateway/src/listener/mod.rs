@@ -1,0 +1,154 @@
+//! Accepts customers and finds out what they speak.
+
+mod sniff;
+pub(crate) mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::service::Service;
+use crate::telemetry::{self, LiveConnection};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 4096;
+
+/// Pause after a failure to accept that will not go away by itself at once: no open files left, no memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections of all listeners together.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    connections: AtomicUsize,
+}
+
+impl Load {
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Relaxed)
+    }
+}
+
+/// A place among the connections; dropping it makes room for the next.
+struct Place(Arc<Load>);
+
+impl Place {
+    fn take(load: &Arc<Load>) -> Self {
+        load.connections.fetch_add(1, Relaxed);
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Opens a listening socket.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(
+        socket2::Domain::for_address(address),
+        socket2::Type::STREAM,
+        Some(socket2::Protocol::TCP),
+    )?;
+    // A restarted gateway takes its port back while connections of the last one still close.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts until `stop`, then answers what the kernel still holds; connections live until they end or the future is dropped.
+pub(crate) async fn run(
+    listener: TcpListener,
+    service: Arc<Service>,
+    tls: Option<TlsAcceptor>,
+    load: Arc<Load>,
+    stop: CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    let most = service
+        .config
+        .max_connections
+        .saturating_add(service.config.max_refusals);
+    loop {
+        let has_room = load.connections() < most;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            // Without room nobody is accepted until a connection of this or another listener ends.
+            () = sleep(ACCEPT_PAUSE), if !has_room => {}
+            accepted = listener.accept(), if has_room => match accepted {
+                Ok((socket, peer)) => {
+                    // No reading: the place is taken before the connection's task runs.
+                    let place = Place::take(&load);
+                    let overloaded = load.connections() > service.config.max_connections;
+                    let service = Arc::clone(&service);
+                    let tls = tls.clone();
+                    connections.spawn(async move {
+                        let _place = place;
+                        let _live = LiveConnection::begin();
+                        serve(&service, tls, socket, peer, overloaded).await;
+                    });
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    telemetry::accept_failed();
+                    tracing::warn!(%error, "no connection could be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+/// Serves one connection to its end.
+async fn serve(
+    service: &Service,
+    tls: Option<TlsAcceptor>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    overloaded: bool,
+) {
+    let deadline = Instant::now() + service.config.handshake_timeout;
+    // Without it a small answer waits for the acknowledgement of the one before.
+    let _ = socket.set_nodelay(true);
+    let customer = Connection::new(Box::new(socket), canonical(peer));
+    // Boxed, so that a tunnel does not carry the memory of its handshake.
+    let tunnel = Box::pin(sniff::serve(service, tls, customer, deadline, overloaded)).await;
+    if let Some(tunnel) = tunnel {
+        tunnel.run(service).await;
+    }
+}
+
+/// A connection that failed before it was accepted says nothing about the next one.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// An IPv4 address stays one on a listener that serves both.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}

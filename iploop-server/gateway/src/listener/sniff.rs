@@ -1,0 +1,56 @@
+//! Tells HTTP, TLS and SOCKS5 apart by the first byte.
+
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
+
+use crate::connection::Connection;
+use crate::service::Service;
+use crate::tunnel::{TLS_HANDSHAKE, Tunnel};
+use crate::{http, socks5, telemetry};
+
+/// Serves a connection up to its tunnel, if it comes to one. The first request is due at `deadline`, TLS included.
+pub(super) async fn serve(
+    service: &Service,
+    tls: Option<TlsAcceptor>,
+    mut customer: Connection,
+    deadline: Instant,
+    overloaded: bool,
+) -> Option<Tunnel> {
+    if !matches!(customer.read_more(deadline).await, Ok(true)) {
+        telemetry::spoke("none");
+        return None;
+    }
+    if customer.ahead().first() == Some(&TLS_HANDSHAKE) {
+        telemetry::spoke("tls");
+        // Without a certificate there is nothing that a TLS client would understand.
+        let accepted = tls?.accept(customer);
+        let (peer, socket) = match timeout_at(deadline, Box::pin(accepted)).await {
+            Ok(Ok(socket)) => (socket.get_ref().0.peer(), socket),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        customer = Connection::new(Box::new(socket), peer);
+        if !matches!(customer.read_more(deadline).await, Ok(true)) {
+            return None;
+        }
+    }
+    match customer.ahead().first() {
+        Some(&socks5::FIRST_BYTE) => {
+            telemetry::spoke("socks5");
+            Box::pin(socks5::serve(service, customer, deadline, overloaded)).await
+        }
+        Some(&socks5::SOCKS4_FIRST_BYTE) => {
+            telemetry::spoke("socks4");
+            socks5::refuse_version_4(service, customer).await;
+            None
+        }
+        // Whatever is none of these is told so in HTTP.
+        _ => {
+            telemetry::spoke("http");
+            Box::pin(http::serve(service, customer, deadline, overloaded)).await
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Bytes both ways between a customer and an exit, each counted before it is passed on.
+
+mod meter;
+
+use std::time::Duration;
+
+use iploop_platform::metering::{NoCredit, StreamMeter};
+use iploop_protocol::codes::ResetCode;
+use iploop_protocol::io::{RelayError, Stream};
+use iploop_protocol::tunnel::StreamError;
+use tokio::time::{Instant, sleep_until};
+
+pub(crate) use self::meter::RelayMeter;
+use crate::connection::Connection;
+
+/// How long a tunnel may live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetimes {
+    /// Without a byte in either direction.
+    pub(crate) idle: Duration,
+    /// In all.
+    pub(crate) max: Duration,
+}
+
+/// How a relay ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// Both sides finished.
+    Finished,
+    /// The customer's connection broke.
+    CustomerLeft,
+    /// The exit's side broke.
+    ExitFailed(StreamError),
+    /// The destination hung up in the middle of its answer.
+    Incomplete,
+    /// There was nothing left to pay with.
+    NoCredit(NoCredit),
+    /// Nothing moved for too long.
+    Idle,
+    /// It lasted too long.
+    TooOld,
+}
+
+impl End {
+    /// The code in usage records and logs; none where all went well.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        match self {
+            // A customer that hangs up is served: browsers do it all the time.
+            Self::Finished | Self::CustomerLeft => None,
+            Self::ExitFailed(StreamError::Reset {
+                code: ResetCode::ConnectionReset,
+                ..
+            }) => Some("connection_reset"),
+            Self::ExitFailed(_) => Some("exit_lost"),
+            Self::Incomplete => Some("incomplete_answer"),
+            Self::NoCredit(reason) => Some(reason.code()),
+            Self::Idle => Some("idle_timeout"),
+            Self::TooOld => Some("max_duration"),
+        }
+    }
+}
+
+/// Relays until both directions are finished or something breaks. What is left of the stream is reset, and where the exit
+/// failed so is the customer's connection: nobody shall take a break for an end.
+pub(crate) async fn relay(
+    customer: &mut Connection,
+    mut stream: Stream,
+    meter: &StreamMeter,
+    lifetimes: Lifetimes,
+) -> End {
+    let relay_meter = RelayMeter::new(meter.clone());
+    let end = tokio::select! {
+        biased;
+        end = iploop_protocol::io::relay(&mut stream, customer, &relay_meter) => match end.result {
+            Ok(()) => End::Finished,
+            Err(RelayError::Socket(_)) => End::CustomerLeft,
+            Err(RelayError::Stream(error)) => End::ExitFailed(error),
+            Err(RelayError::Depleted(_)) => End::NoCredit(relay_meter.reason()),
+        },
+        end = watch(meter, lifetimes) => end,
+    };
+    match &end {
+        End::Finished => {}
+        End::NoCredit(_) => stream.reset(ResetCode::Depleted),
+        End::Idle | End::TooOld => stream.reset(ResetCode::Expired),
+        End::CustomerLeft | End::ExitFailed(_) | End::Incomplete => stream.reset(ResetCode::Cancelled),
+    }
+    if matches!(end, End::ExitFailed(_)) {
+        customer.abort();
+    }
+    end
+}
+
+/// Ends when nothing was counted between two looks, or at the end of the longest life.
+async fn watch(meter: &StreamMeter, lifetimes: Lifetimes) -> End {
+    let end = Instant::now() + lifetimes.max;
+    let mut before = None;
+    loop {
+        let counted = (meter.bytes_up(), meter.bytes_down());
+        if before == Some(counted) {
+            return End::Idle;
+        }
+        before = Some(counted);
+        let look = Instant::now() + lifetimes.idle;
+        sleep_until(look.min(end)).await;
+        if Instant::now() >= end {
+            return End::TooOld;
+        }
+    }
+}

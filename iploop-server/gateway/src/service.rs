@@ -1,0 +1,236 @@
+//! What every request needs, and its way from understood to admitted to settled.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use iploop_platform::admission::{Admission, Admitted};
+use iploop_platform::exits::Exits;
+use iploop_platform::ids::RequestId;
+use iploop_platform::metering::{Outcome, ProxyType, StreamMeter};
+use iploop_protocol::destination::Destination;
+use iploop_protocol::policy::{Context, Policy};
+use iploop_protocol::targeting::{Credentials, Dns, Targeting};
+use parking_lot::RwLock;
+use tokio::time::Instant;
+
+use crate::answer::{Fault, ProxyError};
+use crate::config::GatewayConfig;
+use crate::drain::{Drain, Phase};
+use crate::exit::{Bounds, Resolver, Search};
+use crate::relay::{End, Lifetimes};
+use crate::sessions::{self, Sessions, Visit};
+use crate::telemetry;
+
+/// What every request needs.
+pub(crate) struct Service {
+    pub(crate) exits: Arc<dyn Exits>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) sessions: Sessions,
+    pub(crate) policy: RwLock<Policy>,
+    pub(crate) resolver: Resolver,
+    pub(crate) config: GatewayConfig,
+    pub(crate) drain: Drain,
+}
+
+/// A request whose login was accepted, wherever it goes. Dropping it books it as served without a byte.
+pub(crate) struct Authorized {
+    /// Ends the request.
+    pub(crate) account: Account,
+    targeting: Arc<Targeting>,
+    client: IpAddr,
+}
+
+/// A request that passed every check, with the search for its exit. Dropping it books what was counted.
+pub(crate) struct AdmittedRequest {
+    /// Looks for exits.
+    pub(crate) search: Search,
+    /// What the customer asked for.
+    pub(crate) targeting: Arc<Targeting>,
+    /// Ends the request.
+    pub(crate) account: Account,
+}
+
+/// The request's place in the books.
+pub(crate) struct Account {
+    id: RequestId,
+    proxy_type: ProxyType,
+    admitted: Admitted,
+    began: Instant,
+    /// While the request runs its session is in use.
+    visit: Option<Arc<Visit>>,
+}
+
+impl Service {
+    /// Admits whoever asks: login, plan, limits, balance.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn authorize(
+        &self,
+        id: RequestId,
+        proxy_type: ProxyType,
+        login: Credentials,
+        client: IpAddr,
+    ) -> Result<Authorized, ProxyError> {
+        let began = Instant::now();
+        if self.drain.phase() == Phase::Refusing {
+            return Err(refused(proxy_type, ProxyError::Draining));
+        }
+        match self.admission.admit(id, &login, client).await {
+            Ok(admitted) => {
+                let account = Account {
+                    id,
+                    proxy_type,
+                    admitted,
+                    began,
+                    visit: None,
+                };
+                Ok(Authorized {
+                    account,
+                    targeting: Arc::new(login.targeting),
+                    client,
+                })
+            }
+            Err(error) => {
+                tracing::debug!(request.id = %id, reason = error.operator_text(), "not admitted");
+                Err(refused(proxy_type, error.into()))
+            }
+        }
+    }
+
+    /// Checks where an admitted request goes, and enters its session.
+    ///
+    /// # Errors
+    /// Why it may not go there. The request is settled then.
+    pub(crate) async fn route(
+        &self,
+        authorized: Authorized,
+        destination: Destination,
+        rotate: bool,
+    ) -> Result<AdmittedRequest, ProxyError> {
+        let Authorized {
+            mut account,
+            targeting,
+            client,
+        } = authorized;
+        account.meter().set_destination(account.proxy_type, &destination);
+        // A copy of a few pointers, so that no lock is held while names are resolved.
+        let policy = self.policy.read().clone();
+        let checked = match policy.check_destination(&destination, &Context::at_gateway()) {
+            Err(refusal) => Err(ProxyError::from(refusal)),
+            Ok(()) if targeting.dns() == Dns::Gateway => {
+                Box::pin(self.resolver.resolve(&destination, &policy)).await
+            }
+            Ok(()) => Ok(destination),
+        };
+        let destination = match checked {
+            Ok(destination) => destination,
+            Err(error) => return Err(account.failed(error)),
+        };
+
+        let key = account.admitted.api_key();
+        let visit = targeting.rotation().sticky().map(|sticky| {
+            let name = sessions::name_of(sticky, key, &targeting, client);
+            account.meter().set_session(&name);
+            Arc::new(
+                self.sessions
+                    .visit(account.admitted.account(), name, sticky, Instant::now()),
+            )
+        });
+        account.visit.clone_from(&visit);
+        if let Some(visit) = visit.as_ref().filter(|_| rotate) {
+            visit.rotate();
+        }
+        let bounds = Bounds {
+            connect_timeout: self.config.connect_timeout,
+            attempt_timeout: self.config.attempt_timeout,
+            max_attempts: self.config.max_attempts,
+        };
+        let search = Search::new(
+            account.admitted.account(),
+            key,
+            Arc::clone(&targeting),
+            destination,
+            visit,
+            bounds,
+        );
+        Ok(AdmittedRequest {
+            search,
+            targeting,
+            account,
+        })
+    }
+
+    /// How long tunnels may live.
+    pub(crate) fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            idle: self.config.idle_timeout,
+            max: self.config.max_duration,
+        }
+    }
+}
+
+impl Account {
+    /// The request's id.
+    pub(crate) fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// Counts the request's bytes.
+    pub(crate) fn meter(&self) -> &StreamMeter {
+        self.admitted.meter()
+    }
+
+    /// Since the request was understood.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Settles a request that got this error for an answer, and hands the error on.
+    pub(crate) fn failed(self, error: ProxyError) -> ProxyError {
+        let row = error.row();
+        self.meter().set_status(row.status);
+        let outcome = match row.fault {
+            Fault::Ours => Outcome::OurFailure(row.code),
+            Fault::Customer | Fault::Destination => Outcome::Failed(row.code),
+        };
+        self.settle(row.code, outcome);
+        error
+    }
+
+    /// Settles a request that was answered by its destination, or whose customer left.
+    pub(crate) fn served(self) {
+        self.settle("ok", Outcome::Served);
+    }
+
+    /// Settles a request that ended like this after its answer had begun: what was delivered is paid.
+    pub(crate) fn ended(self, end: &End) {
+        match end.code() {
+            None => self.served(),
+            Some(code) => self.settle(code, Outcome::Failed(code)),
+        }
+    }
+
+    fn settle(self, code: &'static str, outcome: Outcome) {
+        telemetry::request(self.proxy_type, code);
+        let meter = self.admitted.meter();
+        tracing::debug!(
+            request.id = %self.id,
+            r#type = self.proxy_type.as_str(),
+            code,
+            bytes_up = meter.bytes_up(),
+            bytes_down = meter.bytes_down(),
+            duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "request settled"
+        );
+        self.admitted.finish(outcome);
+    }
+}
+
+/// Counts a request that nobody was admitted for.
+pub(crate) fn refused(proxy_type: ProxyType, error: ProxyError) -> ProxyError {
+    let code = error.row().code;
+    telemetry::request(proxy_type, code);
+    tracing::debug!(r#type = proxy_type.as_str(), code, "request refused");
+    error
+}

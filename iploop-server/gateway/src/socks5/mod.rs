@@ -1,0 +1,150 @@
+//! SOCKS5: greeting, password login, CONNECT (RFC 1928, RFC 1929). Everything else gets its reply code.
+
+mod wire;
+
+use iploop_platform::ids::RequestId;
+use iploop_platform::metering::ProxyType;
+use tokio::time::Instant;
+
+pub(crate) use self::wire::SocksFault;
+use crate::answer::{ProxyError, Reply, socks_reply};
+use crate::connection::Connection;
+use crate::request;
+use crate::service::{Service, refused};
+use crate::tunnel::{self, Established, NotEstablished, Tunnel};
+
+/// The first byte of a SOCKS5 connection.
+pub(crate) const FIRST_BYTE: u8 = wire::VERSION;
+
+/// The first byte of a SOCKS4 connection.
+pub(crate) const SOCKS4_FIRST_BYTE: u8 = 0x04;
+
+/// SOCKS4's "request rejected or failed", in its own form.
+const SOCKS4_REJECTED: [u8; 8] = [0x00, 0x5b, 0, 0, 0, 0, 0, 0];
+
+/// The answers to a login (RFC 1929 section 2).
+const LOGIN_ACCEPTED: [u8; 2] = [0x01, 0x00];
+const LOGIN_REFUSED: [u8; 2] = [0x01, 0x01];
+
+/// The status that usage records carry for a reply of success.
+const STATUS_OK: u16 = 200;
+
+/// Why the conversation ended before there was a tunnel.
+enum Ended {
+    /// The socket failed, the customer left, or nothing came in time.
+    Gone,
+    /// This is the last thing the customer hears.
+    Said(Vec<u8>),
+}
+
+/// Serves one SOCKS5 connection up to its tunnel.
+pub(crate) async fn serve(
+    service: &Service,
+    mut customer: Connection,
+    deadline: Instant,
+    overloaded: bool,
+) -> Option<Tunnel> {
+    let ended = match Box::pin(converse(service, &mut customer, deadline, overloaded)).await {
+        Ok(established) => {
+            let reply = socks_reply(Reply::Succeeded, Some(established.opened.exit.ip));
+            return established.announce(service, customer, &reply, STATUS_OK).await;
+        }
+        Err(ended) => ended,
+    };
+    if let Ended::Said(last) = ended
+        && customer
+            .write(&last, Instant::now() + service.config.handshake_timeout)
+            .await
+            .is_ok()
+    {
+        customer.linger().await;
+    }
+    None
+}
+
+/// Tells a SOCKS4 client that it is in the wrong place.
+pub(crate) async fn refuse_version_4(service: &Service, mut customer: Connection) {
+    let deadline = Instant::now() + service.config.handshake_timeout;
+    if customer.write(&SOCKS4_REJECTED, deadline).await.is_ok() {
+        customer.linger().await;
+    }
+}
+
+async fn converse(
+    service: &Service,
+    customer: &mut Connection,
+    deadline: Instant,
+    overloaded: bool,
+) -> Result<Established, Ended> {
+    match message(customer, deadline, wire::greeting).await? {
+        Ok(true) => say(customer, deadline, &[wire::VERSION, wire::METHOD_PASSWORD]).await?,
+        Ok(false) | Err(_) => return Err(Ended::Said(vec![wire::VERSION, wire::METHOD_NONE])),
+    }
+
+    let read_login = |input: &[u8]| {
+        let parsed = wire::login(input)?;
+        Ok(parsed.map(|((user, password), end)| (request::from_password(user, password), end)))
+    };
+    let login = match message(customer, deadline, read_login).await? {
+        Ok(login) => login,
+        Err(fault) => Err(fault.into()),
+    };
+    let authorized = match login {
+        _ if overloaded => Err(refused(ProxyType::Socks5, ProxyError::Overloaded)),
+        Ok(login) => {
+            let client = customer.peer().ip();
+            Box::pin(service.authorize(RequestId::new(), ProxyType::Socks5, login, client)).await
+        }
+        Err(error) => Err(refused(ProxyType::Socks5, error)),
+    };
+    // A bad login is refused here; whatever else stands against the request is the reply to it.
+    if authorized.as_ref().is_err_and(|error| error.row().status == 407) {
+        return Err(Ended::Said(LOGIN_REFUSED.to_vec()));
+    }
+    say(customer, deadline, &LOGIN_ACCEPTED).await?;
+
+    let destination = message(customer, deadline, wire::request).await?;
+    let (authorized, destination) = match (authorized, destination) {
+        (Ok(authorized), Ok(destination)) => (authorized, destination),
+        (Ok(authorized), Err(fault)) => return Err(reply_to(&authorized.account.failed(fault.into()))),
+        (Err(error), _) => return Err(reply_to(&error)),
+    };
+    let request = match service.route(authorized, destination, false).await {
+        Ok(request) => request,
+        Err(error) => return Err(reply_to(&error)),
+    };
+    match tunnel::establish(service, customer, request).await {
+        Ok(established) => Ok(established),
+        Err(NotEstablished::Error(error)) => Err(reply_to(&error)),
+        Err(NotEstablished::CustomerLeft) => Err(Ended::Gone),
+    }
+}
+
+/// Reads one message, however it arrives; an error is what is wrong with it.
+async fn message<T>(
+    customer: &mut Connection,
+    deadline: Instant,
+    read: impl Fn(&[u8]) -> wire::Parsed<T>,
+) -> Result<Result<T, SocksFault>, Ended> {
+    loop {
+        match read(customer.ahead()) {
+            Ok(Some((message, length))) => {
+                customer.take(length);
+                return Ok(Ok(message));
+            }
+            Ok(None) => match customer.read_more(deadline).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Err(Ended::Gone),
+            },
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+}
+
+async fn say(customer: &mut Connection, deadline: Instant, bytes: &[u8]) -> Result<(), Ended> {
+    customer.write(bytes, deadline).await.map_err(|_| Ended::Gone)
+}
+
+fn reply_to(error: &ProxyError) -> Ended {
+    Ended::Said(socks_reply(error.row().reply, None).to_vec())
+}

@@ -1,0 +1,154 @@
+//! A tunnel for CONNECT and SOCKS5: found, announced, relayed, settled.
+
+use bytes::Bytes;
+use iploop_platform::exits::OpenedExit;
+use iploop_protocol::io::Stream;
+use tokio::time::Instant;
+
+use crate::answer::{Debug, ProxyError, Success};
+use crate::connection::Connection;
+use crate::relay::{self, End};
+use crate::service::{Account, AdmittedRequest, Service};
+use crate::telemetry;
+
+/// Most bytes that go along with the dial: one DATA payload of the tunnel.
+const MAX_EARLY_BYTES: usize = iploop_protocol::frame::MAX_DATA_BYTES;
+
+/// The first byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
+pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
+
+/// A tunnel whose answer was sent, ready to relay.
+pub(crate) struct Tunnel {
+    pub(crate) customer: Connection,
+    pub(crate) stream: Stream,
+    pub(crate) account: Account,
+}
+
+/// A way out that the customer has not heard of yet.
+pub(crate) struct Established {
+    pub(crate) opened: OpenedExit,
+    pub(crate) account: Account,
+    session: Option<String>,
+    debug: Option<Timings>,
+}
+
+struct Timings {
+    select: std::time::Duration,
+    attempts: u32,
+    parameters: String,
+}
+
+/// Why there is no tunnel.
+pub(crate) enum NotEstablished {
+    /// The customer shall hear this.
+    Error(ProxyError),
+    /// There is nobody to hear it.
+    CustomerLeft,
+}
+
+/// Finds a way out for a tunnel, while the customer waits. The request is settled where there is none.
+pub(crate) async fn establish(
+    service: &Service,
+    customer: &mut Connection,
+    request: AdmittedRequest,
+) -> Result<Established, NotEstablished> {
+    let AdmittedRequest {
+        mut search,
+        targeting,
+        account,
+    } = request;
+    // What a customer sends before the answer goes along with the dial where it may arrive twice: a ClientHello may. The
+    // rest waits for the answer of the exit.
+    let early = match customer.ahead().first() {
+        Some(&TLS_HANDSHAKE) => customer.take(MAX_EARLY_BYTES),
+        _ => Bytes::new(),
+    };
+    customer.release();
+    let found = tokio::select! {
+        biased;
+        found = search.next(&*service.exits, &service.sessions, &early) => Some(found),
+        _ = customer.broken() => None,
+    };
+    account.meter().set_attempts(search.attempts().max(1));
+    let found = match found {
+        None => {
+            account.served();
+            return Err(NotEstablished::CustomerLeft);
+        }
+        Some(Err(error)) => return Err(NotEstablished::Error(account.failed(error))),
+        Some(Ok(found)) => found,
+    };
+    account.meter().set_exit(&found.opened.exit);
+    telemetry::connected(search.attempts(), account.began().elapsed());
+    if !early.is_empty()
+        && let Err(reason) = account.meter().charge_up(early.len()).await
+    {
+        return Err(NotEstablished::Error(account.failed(reason.into())));
+    }
+    let debug = targeting.debug().then(|| Timings {
+        select: search.select_time(),
+        attempts: search.attempts(),
+        parameters: targeting.to_string(),
+    });
+    Ok(Established {
+        opened: found.opened,
+        account,
+        session: found.session,
+        debug,
+    })
+}
+
+impl Established {
+    /// What the answer says beside its status.
+    pub(crate) fn success(&self) -> Success<'_> {
+        Success {
+            request: self.account.id(),
+            exit: &self.opened.exit,
+            session: self.session.as_deref(),
+            debug: self.debug.as_ref().map(|timings| Debug {
+                select: timings.select,
+                dial: self.opened.dial,
+                first_byte: None,
+                attempts: timings.attempts,
+                parameters: &timings.parameters,
+            }),
+        }
+    }
+
+    /// Sends the answer; a tunnel if the customer is still there.
+    pub(crate) async fn announce(
+        self,
+        service: &Service,
+        mut customer: Connection,
+        answer: &[u8],
+        status: u16,
+    ) -> Option<Tunnel> {
+        self.account.meter().set_status(status);
+        let deadline = Instant::now() + service.config.handshake_timeout;
+        if customer.write(answer, deadline).await.is_err() {
+            self.account.served();
+            return None;
+        }
+        Some(Tunnel {
+            customer,
+            stream: self.opened.stream,
+            account: self.account,
+        })
+    }
+}
+
+impl Tunnel {
+    /// Relays until the end, and settles.
+    pub(crate) async fn run(self, service: &Service) {
+        let Self {
+            mut customer,
+            stream,
+            account,
+        } = self;
+        let end = relay::relay(&mut customer, stream, account.meter(), service.lifetimes()).await;
+        if let End::ExitFailed(error) = &end {
+            tracing::debug!(request.id = %account.id(), %error, "the exit's side of a tunnel failed");
+        }
+        account.ended(&end);
+    }
+}
