@@ -230,6 +230,9 @@ impl Frame {
                 if payload.len() > MAX_DATA_BYTES || (open.kind == StreamKind::Udp && !payload.is_empty()) {
                     return Err(wrong);
                 }
+                if open.kind == StreamKind::Udp && flag {
+                    return Err(DecodeError::Field("end of a UDP stream"));
+                }
                 Self::Open {
                     stream,
                     open,

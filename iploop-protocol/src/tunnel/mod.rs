@@ -6,6 +6,7 @@
 
 mod config;
 mod guard;
+mod outbox;
 mod path;
 mod schedule;
 mod stream;
@@ -20,20 +21,19 @@ pub use self::config::{
     Budget, CONNECTION_WINDOW_BYTES, Config, MAX_STREAM_WINDOW_BYTES, MIN_STREAM_WINDOW_BYTES, Side,
 };
 use self::guard::Guard;
+use self::outbox::Outbox;
 use self::path::Path;
 use self::schedule::Scheduler;
-use self::stream::{Datagrams, Fin, Phase as StreamPhase, StreamState};
+use self::stream::{Fin, Phase as StreamPhase, StreamState};
 use crate::codes::{CloseCode, ResetCode};
 use crate::destination::Destination;
 use crate::frame::{
-    DecodeError, Frame, HEADER_BYTES, MAX_DATA_BYTES, MAX_DATAGRAM_BYTES, MAX_PAYLOAD_BYTES, Open, StreamId,
-    StreamKind, data_header,
+    DecodeError, Frame, HEADER_BYTES, MAX_DATA_BYTES, MAX_DATAGRAM_BYTES, MAX_MESSAGE_BYTES,
+    MAX_PAYLOAD_BYTES, Open, StreamId, StreamKind, data_header,
 };
 
 /// A message is sent when it has grown to this many bytes; a larger one would make small frames wait behind it.
 const MESSAGE_BYTES: usize = 16 * 1024;
-/// Small frames waiting to be sent. An honest peer reads, so they do not pile up.
-const MAX_OUTBOX: usize = 8 * 1024;
 /// Received bytes are acknowledged at the latest after this time …
 const ACK_DELAY: Duration = Duration::from_millis(2);
 /// … earlier when they are at least this many and the last acknowledgement is [`ACK_DELAY`] old …
@@ -191,7 +191,7 @@ pub struct Tunnel {
     last_peer_id: u32,
     local_streams: u32,
     peer_streams: u32,
-    outbox: VecDeque<Frame>,
+    outbox: Outbox,
     scheduler: Scheduler,
     path: Path,
     send_credit: u64,
@@ -199,6 +199,8 @@ pub struct Tunnel {
     unacked_bytes: u64,
     acked_at: Instant,
     ack_due: Option<Instant>,
+    /// Its time has come; it goes out with the next message.
+    ack_now: bool,
     /// Bytes that may still come on streams that we reset: what their windows had open.
     stray_bytes: u64,
     control_parts: BytesMut,
@@ -239,7 +241,7 @@ impl Tunnel {
             last_peer_id: 0,
             local_streams: 0,
             peer_streams: 0,
-            outbox: VecDeque::new(),
+            outbox: Outbox::default(),
             scheduler: Scheduler::default(),
             path: Path::new(),
             send_credit: CONNECTION_WINDOW_BYTES,
@@ -247,6 +249,7 @@ impl Tunnel {
             unacked_bytes: 0,
             acked_at: now,
             ack_due: None,
+            ack_now: false,
             stray_bytes: 0,
             control_parts: BytesMut::new(),
             guard: Guard::new(),
@@ -286,12 +289,12 @@ impl Tunnel {
     /// If it is empty or larger than 1 MiB, or the peer has not read what was queued before.
     pub fn send_control(&mut self, mut message: Bytes) -> Result<(), ControlQueueFull> {
         let is_over = matches!(self.phase, Phase::Closing | Phase::Closed);
-        if is_over || message.is_empty() || message.len() > 1 << 20 || self.outbox.len() > MAX_OUTBOX / 2 {
+        if is_over || message.is_empty() || message.len() > 1 << 20 || self.outbox.is_busy() {
             return Err(ControlQueueFull);
         }
         while !message.is_empty() {
             let part = message.split_to(message.len().min(MAX_PAYLOAD_BYTES));
-            self.outbox.push_back(Frame::Control {
+            self.outbox.push(Frame::Control {
                 part,
                 more: !message.is_empty(),
             });
@@ -304,7 +307,7 @@ impl Tunnel {
         if !self.draining && self.phase == Phase::Open {
             self.draining = true;
             let grace_ms = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
-            self.outbox.push_back(Frame::Drain { grace_ms });
+            self.outbox.push(Frame::Drain { grace_ms });
         }
     }
 
@@ -319,7 +322,7 @@ impl Tunnel {
             u32::try_from(after.as_secs()).unwrap_or(u32::MAX).max(1)
         });
         let reason_bytes = Bytes::copy_from_slice(reason.as_bytes());
-        self.outbox.push_back(Frame::Close {
+        self.outbox.push(Frame::Close {
             code,
             retry_after_s,
             reason: reason_bytes,
@@ -343,6 +346,7 @@ impl Tunnel {
             };
             self.end(closed);
         }
+        self.outbox.clear();
         self.phase = Phase::Closed;
     }
 
@@ -354,6 +358,14 @@ impl Tunnel {
     /// Streams that are open now, of both sides.
     pub fn stream_count(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Memory that this tunnel holds for streams and for what waits in either direction, in bytes, about.
+    ///
+    /// Looks at every stream: for tests, metrics and the curious.
+    pub fn held_bytes(&self) -> usize {
+        let streams: usize = self.streams.values().map(StreamState::held_bytes).sum();
+        streams + self.outbox.held_bytes() + self.control_parts.len() + self.events.len() * size_of::<Event>()
     }
 
     /// The round trip without queues, once it was measured.
@@ -381,7 +393,7 @@ impl Tunnel {
         if self.draining || self.peer_draining {
             return Err(OpenError::Draining);
         }
-        if self.local_streams >= self.config.max_local_streams || self.outbox.len() > MAX_OUTBOX / 2 {
+        if self.local_streams >= self.config.max_local_streams || self.outbox.is_busy() {
             return Err(OpenError::Busy);
         }
         if early.len() > MAX_DATA_BYTES {
@@ -402,7 +414,7 @@ impl Tunnel {
             customer,
             destination,
         };
-        self.outbox.push_back(Frame::Open {
+        self.outbox.push(Frame::Open {
             stream,
             open,
             early,
@@ -417,12 +429,12 @@ impl Tunnel {
     /// If the peer gave the stream up meanwhile.
     pub fn accept(&mut self, stream: StreamId, dial: Duration) -> Result<(), StreamError> {
         let state = self.streams.get_mut(&stream).ok_or(StreamError::Closed)?;
-        if state.phase != StreamPhase::Asked {
+        if state.phase != StreamPhase::Asked || state.reset.is_some() {
             return Err(StreamError::Closed);
         }
         state.phase = StreamPhase::Open;
         let dial_ms = u32::try_from(dial.as_millis()).unwrap_or(u32::MAX);
-        self.outbox.push_back(Frame::Opened {
+        self.outbox.push(Frame::Opened {
             stream,
             window_bytes: state.receive.credit,
             dial_ms,
@@ -438,15 +450,21 @@ impl Tunnel {
     pub fn read(&mut self, now: Instant, stream: StreamId, most: usize) -> Result<Read, StreamError> {
         let state = self.streams.get_mut(&stream).ok_or(StreamError::Closed)?;
         if let Some(data) = state.receive.take(most) {
-            let grant = if state.reset.is_none() {
-                state
-                    .receive
-                    .on_read(now, data.len(), self.path.min_rtt(), &mut self.config.budget)
-            } else {
-                None
+            let grant = match state.phase {
+                _ if state.reset.is_some() => None,
+                StreamPhase::Open => {
+                    state
+                        .receive
+                        .on_read(now, data.len(), self.path.min_rtt(), &mut self.config.budget)
+                }
+                // The first bytes, before OPENED says what the window is.
+                StreamPhase::Asked | StreamPhase::Opening => {
+                    state.receive.restore(data.len());
+                    None
+                }
             };
             if let Some(credit_bytes) = grant {
-                self.outbox.push_back(Frame::Window { stream, credit_bytes });
+                self.outbox.push(Frame::Window { stream, credit_bytes });
             }
             return Ok(Read::Data(data));
         }
@@ -501,7 +519,7 @@ impl Tunnel {
             };
             return Err(error);
         }
-        if state.send.fin != Fin::No {
+        if state.send.fin != Fin::No || state.datagrams.is_some() {
             return Err(StreamError::Closed);
         }
         let room = self
@@ -514,11 +532,12 @@ impl Tunnel {
         Ok(room)
     }
 
-    /// No more bytes will be written: FIN follows what is queued.
+    /// No more bytes will be written: FIN follows what is queued. A UDP stream has no such end, only a reset.
     pub fn finish(&mut self, stream: StreamId) {
         if let Some(state) = self.streams.get_mut(&stream)
             && state.send.fin == Fin::No
             && state.reset.is_none()
+            && state.datagrams.is_none()
         {
             state.send.fin = Fin::Queued;
             self.wake_sender(stream);
@@ -537,7 +556,7 @@ impl Tunnel {
         let peer_waits_for_fin = state.send.fin != Fin::Done;
         if peer_waits_for_fin || state.receive.fin == Fin::No {
             let detail = Bytes::copy_from_slice(detail.as_bytes());
-            self.outbox.push_back(Frame::Reset { stream, code, detail });
+            self.outbox.push(Frame::Reset { stream, code, detail });
         }
     }
 
@@ -570,7 +589,7 @@ impl Tunnel {
         let state = self.streams.get_mut(&stream).ok_or(StreamError::Closed)?;
         let datagrams = state.datagrams.as_mut().ok_or(StreamError::Closed)?;
         if data.len() <= MAX_DATAGRAM_BYTES {
-            Datagrams::push(&mut datagrams.outgoing, peer, data);
+            datagrams.outgoing.push(peer, data, self.config.send_queue_bytes);
             self.wake_sender(stream);
         }
         Ok(())
@@ -586,15 +605,12 @@ impl Tunnel {
     ) -> Result<Option<(Destination, Bytes)>, StreamError> {
         let state = self.streams.get_mut(&stream).ok_or(StreamError::Closed)?;
         let datagrams = state.datagrams.as_mut().ok_or(StreamError::Closed)?;
-        if let Some(datagram) = datagrams.incoming.pop_front() {
+        if let Some(datagram) = datagrams.incoming.pop() {
             return Ok(Some(datagram));
         }
         if let Some((code, detail)) = &state.reset {
             let detail = String::from_utf8_lossy(detail).into_owned();
             return Err(StreamError::Reset { code: *code, detail });
-        }
-        if state.receive.fin != Fin::No {
-            return Err(StreamError::Closed);
         }
         state.receive.reader_waits = true;
         Ok(None)
@@ -635,18 +651,13 @@ impl Tunnel {
             Frame::Ping(value).encode(out);
         }
         while out.len() - start < MESSAGE_BYTES {
-            let Some(frame) = self.outbox.pop_front() else {
+            let Some(frame) = self.outbox.pop() else {
                 break;
             };
             frame.encode(out);
         }
-        if self.outbox.is_empty() {
-            if self.outbox.capacity() > 64 {
-                self.outbox = VecDeque::new();
-            }
-            if self.phase == Phase::Closing {
-                self.phase = Phase::Closed;
-            }
+        if self.outbox.is_empty() && self.phase == Phase::Closing {
+            self.phase = Phase::Closed;
         }
         if self.phase == Phase::Open {
             self.transmit_streams(now, out, start);
@@ -660,7 +671,8 @@ impl Tunnel {
         }
         let since = now.saturating_duration_since(self.acked_at);
         let is_due = self.ack_due.is_some_and(|due| due <= now);
-        if is_due
+        if self.ack_now
+            || is_due
             || self.unacked_bytes >= ACK_AT_ONCE_BYTES
             || (self.unacked_bytes >= ACK_BYTES && since >= ACK_DELAY)
         {
@@ -669,6 +681,7 @@ impl Tunnel {
             self.unacked_bytes -= u64::from(credit_bytes);
             self.acked_at = now;
             self.ack_due = None;
+            self.ack_now = false;
             Frame::Window {
                 stream: StreamId::TUNNEL,
                 credit_bytes,
@@ -747,6 +760,11 @@ impl Tunnel {
                 }
             }
             Phase::Open => {
+                if self.ack_due.is_some_and(|due| due <= now) {
+                    // Not to be asked again while the transport takes nothing.
+                    self.ack_due = None;
+                    self.ack_now = true;
+                }
                 if now < self.liveness.deadline(&self.config) {
                     return;
                 }
@@ -773,10 +791,15 @@ impl Tunnel {
             return Ok(());
         }
         self.liveness.heard(now);
+        let message_bytes = message.len();
         loop {
-            let handled = Frame::decode(&mut message)
-                .map_err(ProtocolError::from)
-                .and_then(|frame| self.handle_frame(now, frame));
+            let handled = if message_bytes > MAX_MESSAGE_BYTES {
+                Err(violation(CloseCode::Malformed, "the message is too long"))
+            } else {
+                Frame::decode(&mut message)
+                    .map_err(ProtocolError::from)
+                    .and_then(|frame| self.handle_frame(now, frame, message_bytes))
+            };
             if let Err(error) = handled {
                 self.close(error.code, None, &error.reason);
                 return Err(error);
@@ -787,7 +810,12 @@ impl Tunnel {
         }
     }
 
-    fn handle_frame(&mut self, now: Instant, frame: Frame) -> Result<(), ProtocolError> {
+    fn handle_frame(
+        &mut self,
+        now: Instant,
+        frame: Frame,
+        message_bytes: usize,
+    ) -> Result<(), ProtocolError> {
         let in_handshake = matches!(self.phase, Phase::Handshake { .. });
         let belongs_to_handshake = matches!(
             frame,
@@ -805,13 +833,13 @@ impl Tunnel {
                 open,
                 early,
                 fin,
-            } => self.handle_open(now, stream, open, early, fin),
+            } => self.handle_open(now, stream, open, (early, message_bytes), fin),
             Frame::Opened {
                 stream,
                 window_bytes,
                 dial_ms,
             } => self.handle_opened(now, stream, window_bytes, dial_ms),
-            Frame::Data { stream, data, fin } => self.handle_data(now, stream, data, fin),
+            Frame::Data { stream, data, fin } => self.handle_data(now, stream, (data, message_bytes), fin),
             Frame::Reset { stream, code, detail } => self.handle_reset(now, stream, code, detail),
             Frame::Window { stream, credit_bytes } => self.handle_window(now, stream, credit_bytes),
             Frame::Ping(value) => {
@@ -828,10 +856,12 @@ impl Tunnel {
             }
             Frame::Control { part, more } => self.handle_control(now, &part, more),
             Frame::Drain { grace_ms } => {
-                self.peer_draining = true;
-                self.events.push_back(Event::Draining {
-                    grace: Duration::from_millis(grace_ms.into()),
-                });
+                if !self.peer_draining {
+                    self.peer_draining = true;
+                    self.events.push_back(Event::Draining {
+                        grace: Duration::from_millis(grace_ms.into()),
+                    });
+                }
                 self.count_idle(now)
             }
             Frame::Datagram { stream, peer, data } => self.handle_datagram(now, stream, peer, data),
@@ -841,6 +871,7 @@ impl Tunnel {
                 reason,
             } => {
                 self.phase = Phase::Closed;
+                self.outbox.clear();
                 self.end(Closed {
                     code,
                     by: Initiator::Peer,
@@ -858,7 +889,7 @@ impl Tunnel {
         now: Instant,
         stream: StreamId,
         open: Open,
-        early: Bytes,
+        (early, message_bytes): (Bytes, usize),
         fin: bool,
     ) -> Result<(), ProtocolError> {
         if self.is_local(stream) || stream.0 <= self.last_peer_id {
@@ -874,6 +905,10 @@ impl Tunnel {
             ));
         }
         self.last_peer_id = stream.0;
+        // Whatever becomes of it, an answer will have to go out.
+        if self.outbox.is_full() {
+            return Err(violation(CloseCode::Flood, "asks and never reads the answers"));
+        }
         let refusal = if self.draining {
             Some(ResetCode::Draining)
         } else if self.peer_streams >= self.config.max_peer_streams {
@@ -896,9 +931,7 @@ impl Tunnel {
         state.send.credit = u64::from(open.window_bytes);
         // Early data is the first part of the window, so that reading it gives credit back as ever.
         state.receive.credit = window.saturating_sub(u32::try_from(early.len()).unwrap_or(u32::MAX));
-        if !early.is_empty() {
-            state.receive.queue.push_back(early);
-        }
+        state.receive.push(early, message_bytes);
         if fin {
             state.receive.fin = Fin::Queued;
         }
@@ -944,7 +977,7 @@ impl Tunnel {
         &mut self,
         now: Instant,
         stream: StreamId,
-        data: Bytes,
+        (data, message_bytes): (Bytes, usize),
         fin: bool,
     ) -> Result<(), ProtocolError> {
         let length = data.len() as u64;
@@ -966,7 +999,7 @@ impl Tunnel {
             })?;
             return Ok(());
         };
-        if state.phase == StreamPhase::Opening || state.datagrams.is_some() {
+        if state.phase != StreamPhase::Open || state.datagrams.is_some() {
             return Err(violation(
                 CloseCode::Unexpected,
                 format!("no data may come on stream {}", stream.0),
@@ -996,9 +1029,7 @@ impl Tunnel {
             }
             return Ok(());
         }
-        if !data.is_empty() {
-            state.receive.queue.push_back(data);
-        }
+        state.receive.push(data, message_bytes);
         if fin {
             state.receive.fin = Fin::Queued;
         }
@@ -1023,8 +1054,12 @@ impl Tunnel {
                 self.events.push_back(Event::OpenFailed { stream, code, detail });
             }
             StreamPhase::Asked | StreamPhase::Open => {
+                if state.reset.is_some() {
+                    return self.count_idle(now);
+                }
                 let unanswered = state.phase == StreamPhase::Asked;
-                state.reset = Some((code, detail));
+                // A copy: the text must not keep the message that it came in.
+                state.reset = Some((code, Bytes::copy_from_slice(&detail)));
                 state.send.queue = VecDeque::new();
                 state.send.queued_bytes = 0;
                 state.send.fin = Fin::Done;
@@ -1115,7 +1150,10 @@ impl Tunnel {
             ));
         };
         // A copy: a datagram may wait long, and must not keep the message that it came in.
-        Datagrams::push(&mut datagrams.incoming, peer, Bytes::copy_from_slice(&data));
+        let most_bytes = usize::try_from(state.receive.window).unwrap_or(usize::MAX);
+        datagrams
+            .incoming
+            .push(peer, Bytes::copy_from_slice(&data), most_bytes);
         self.wake_reader(stream);
         Ok(())
     }
@@ -1153,10 +1191,10 @@ impl Tunnel {
 
     /// Queues a frame that the peer caused.
     fn answer(&mut self, frame: Frame) -> Result<(), ProtocolError> {
-        if self.outbox.len() >= MAX_OUTBOX {
+        if self.outbox.is_full() {
             return Err(violation(CloseCode::Flood, "asks and never reads the answers"));
         }
-        self.outbox.push_back(frame);
+        self.outbox.push(frame);
         Ok(())
     }
 
@@ -1198,6 +1236,10 @@ impl Tunnel {
     fn forget(&mut self, stream: StreamId) -> Option<StreamState> {
         let state = self.streams.remove(&stream)?;
         self.config.budget.release(state.reserved_bytes());
+        // The scheduler meets the ids of streams that are gone in time, unless nothing can be sent.
+        if self.scheduler.len() > 2 * self.streams.len() + 64 {
+            self.scheduler.retain(|id| self.streams.contains_key(&id));
+        }
         if self.is_local(stream) {
             self.local_streams -= 1;
         } else {
@@ -1234,7 +1276,7 @@ impl StreamState {
     /// Appends at most `most` bytes of DATA, and FIN or datagrams; returns the bytes of DATA.
     fn transmit(&mut self, id: StreamId, out: &mut BytesMut, most: usize) -> usize {
         if let Some(datagrams) = &mut self.datagrams
-            && let Some((peer, data)) = datagrams.outgoing.pop_front()
+            && let Some((peer, data)) = datagrams.outgoing.pop()
         {
             Frame::Datagram {
                 stream: id,

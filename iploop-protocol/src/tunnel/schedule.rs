@@ -93,6 +93,18 @@ impl Scheduler {
         turn.queued = false;
     }
 
+    /// Ids in the lists, those of streams that are gone included.
+    pub(super) fn len(&self) -> usize {
+        self.new.len() + self.old.len()
+    }
+
+    /// Drops the ids of streams that are gone.
+    pub(super) fn retain(&mut self, is_there: impl Fn(StreamId) -> bool) {
+        self.new.retain(|id| is_there(*id));
+        self.old.retain(|id| is_there(*id));
+        self.left_in_round = self.left_in_round.min(self.old.len());
+    }
+
     /// Whether no stream waits.
     pub(super) fn is_empty(&self) -> bool {
         self.new.is_empty() && self.old.is_empty()

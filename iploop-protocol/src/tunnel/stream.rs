@@ -9,10 +9,14 @@ use super::config::{Budget, MAX_STREAM_WINDOW_BYTES, MIN_STREAM_WINDOW_BYTES};
 use super::schedule::Turn;
 use crate::codes::ResetCode;
 use crate::destination::Destination;
-use crate::frame::StreamKind;
+use crate::frame::{MAX_DATA_BYTES, StreamKind};
 
 /// Datagrams kept in each direction of a UDP stream; the oldest goes when another comes.
 const MAX_DATAGRAMS: usize = 64;
+/// Received bytes that are fewer than this are copied together, if they can't be taken at once, in bytes.
+const SMALL_BYTES: usize = 2 * 1024;
+/// About what an entry of a queue needs besides its bytes.
+const ENTRY_BYTES: usize = size_of::<Bytes>() + 32;
 
 /// Where a stream is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +83,15 @@ pub(super) struct Receive {
 
 #[derive(Debug, Default)]
 pub(super) struct Datagrams {
-    pub(super) incoming: VecDeque<(Destination, Bytes)>,
-    pub(super) outgoing: VecDeque<(Destination, Bytes)>,
+    pub(super) incoming: DatagramQueue,
+    pub(super) outgoing: DatagramQueue,
+}
+
+/// Datagrams that wait, at most [`MAX_DATAGRAMS`].
+#[derive(Debug, Default)]
+pub(super) struct DatagramQueue {
+    waiting: VecDeque<(Destination, Bytes)>,
+    bytes: usize,
 }
 
 impl StreamState {
@@ -116,6 +127,16 @@ impl StreamState {
                     .is_some_and(|datagrams| !datagrams.outgoing.is_empty()))
     }
 
+    /// Memory that it holds, in bytes, about.
+    pub(super) fn held_bytes(&self) -> usize {
+        let received: usize = self.receive.queue.iter().map(Bytes::len).sum();
+        let entries = self.receive.queue.len() + self.send.queue.len();
+        let datagrams = self.datagrams.as_ref().map_or(0, |datagrams| {
+            datagrams.incoming.held_bytes() + datagrams.outgoing.held_bytes()
+        });
+        size_of::<Self>() + received + self.send.queued_bytes + entries * ENTRY_BYTES + datagrams
+    }
+
     /// Bytes reserved in the budget for its window.
     pub(super) fn reserved_bytes(&self) -> u64 {
         u64::from(self.receive.window.saturating_sub(MIN_STREAM_WINDOW_BYTES))
@@ -142,6 +163,44 @@ impl Send {
 }
 
 impl Receive {
+    /// Queues what came in a message of `message_bytes`.
+    ///
+    /// A slice keeps its whole message in memory, and every entry costs some dozen bytes. So what is small in itself or beside
+    /// its message is copied, together with what is small before it: the window bounds what a reader leaves lying,
+    /// whatever the peer makes its frames and messages of.
+    pub(super) fn push(&mut self, data: Bytes, message_bytes: usize) {
+        if data.is_empty() {
+            return;
+        }
+        let fills_its_message = 2 * data.len() + 64 >= message_bytes;
+        if fills_its_message && (self.queue.is_empty() || data.len() >= SMALL_BYTES) {
+            self.queue.push_back(data);
+            return;
+        }
+        if let Some(last) = self.queue.pop_back() {
+            if last.len() + data.len() > MAX_DATA_BYTES {
+                self.queue.push_back(last);
+            } else {
+                match last.try_into_mut() {
+                    Ok(mut joined) => {
+                        joined.extend_from_slice(&data);
+                        self.queue.push_back(joined.freeze());
+                        return;
+                    }
+                    Err(last) => self.queue.push_back(last),
+                }
+            }
+        }
+        self.queue.push_back(Bytes::copy_from_slice(&data));
+    }
+
+    /// First bytes were read before the window was announced: it will be whole.
+    pub(super) fn restore(&mut self, bytes: usize) {
+        self.credit = self
+            .credit
+            .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
     /// Takes up to `most` bytes off the queue's front, from one buffer.
     pub(super) fn take(&mut self, most: usize) -> Option<Bytes> {
         let front = self.queue.front_mut()?;
@@ -190,12 +249,29 @@ impl Receive {
     }
 }
 
-impl Datagrams {
-    /// Adds one; the oldest goes where there is no room.
-    pub(super) fn push(queue: &mut VecDeque<(Destination, Bytes)>, peer: Destination, data: Bytes) {
-        if queue.len() >= MAX_DATAGRAMS {
-            queue.pop_front();
+impl DatagramQueue {
+    /// Adds one; the oldest go where there is no room for it among `most_bytes`.
+    pub(super) fn push(&mut self, peer: Destination, data: Bytes, most_bytes: usize) {
+        while self.waiting.len() >= MAX_DATAGRAMS || (self.bytes + data.len() > most_bytes && self.bytes > 0)
+        {
+            self.pop();
         }
-        queue.push_back((peer, data));
+        self.bytes += data.len();
+        self.waiting.push_back((peer, data));
+    }
+
+    /// Takes the oldest.
+    pub(super) fn pop(&mut self) -> Option<(Destination, Bytes)> {
+        let datagram = self.waiting.pop_front()?;
+        self.bytes -= datagram.1.len();
+        Some(datagram)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.bytes + self.waiting.len() * (ENTRY_BYTES + size_of::<Destination>())
     }
 }
