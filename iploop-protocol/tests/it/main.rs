@@ -1,0 +1,26 @@
+//! The tunnel against its specification, its vectors, itself and its enemies. Needs no feature, socket, task or real time.
+
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod promises;
+#[cfg(test)]
+mod rng;
+#[cfg(test)]
+mod schedules;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod vectors;
+#[cfg(test)]
+mod wire;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,344 @@
+//! What a tunnel promises about time and memory, one promise a test, in simulated time.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use iploop_protocol::codes::CloseCode;
+use iploop_protocol::frame::{Frame, StreamId};
+use iploop_protocol::tunnel::{Closed, Initiator, Read, Side};
+
+use crate::wire::Line;
+use crate::world::{SIDES, World, other};
+
+/// 20 Mbit/s and 25 ms each way: a device's uplink in life.
+const UPLINK_BYTES_PER_S: u64 = 2_500_000;
+const ONE_WAY: Duration = Duration::from_millis(25);
+
+/// Keeps streams of a side full and reads them at the other end; counts what was read.
+struct Bulk {
+    from: Side,
+    streams: Vec<StreamId>,
+    read_bytes: Vec<u64>,
+}
+
+impl Bulk {
+    fn start(world: &mut World, from: Side, streams: usize) -> Self {
+        let streams: Vec<StreamId> = (0..streams).map(|_| world.stream(Side::Hub)).collect();
+        Self {
+            from,
+            read_bytes: vec![0; streams.len()],
+            streams,
+        }
+    }
+
+    fn work(&mut self, world: &mut World) {
+        for (stream, read_bytes) in self.streams.iter().zip(&mut self.read_bytes) {
+            world.write(self.from, *stream, usize::MAX);
+            *read_bytes += world.read(other(self.from), *stream).unwrap() as u64;
+        }
+        world.end(Side::Hub).events.clear();
+        world.end(Side::Node).events.clear();
+    }
+
+    /// For so long; `look` at every moment.
+    fn run(&mut self, world: &mut World, time: Duration, mut look: impl FnMut(&mut World)) {
+        let until = world.now + time;
+        self.work(world);
+        while world.step(until) {
+            // What can be read is known only after what arrives now has been handled.
+            world.settle();
+            self.work(world);
+            look(world);
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.read_bytes.iter().sum()
+    }
+}
+
+#[test]
+fn slow_reader_stalls_only_its_own_stream() {
+    let line = Line::rate(UPLINK_BYTES_PER_S, ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    let stalled = world.stream(Side::Hub);
+    let mut written = 0;
+    let mut bulk = Bulk::start(&mut world, Side::Node, 1);
+    bulk.run(&mut world, Duration::from_secs(10), |world| {
+        written += world.write(Side::Node, stalled, usize::MAX);
+    });
+    let share = bulk.total() as f64 / (UPLINK_BYTES_PER_S * 10) as f64;
+    assert!(share > 0.9, "the other stream had {share} of the path");
+    // The stalled one fills its window here and its queue there, no more.
+    assert!(
+        written <= 256 * 1024,
+        "{written} bytes of the stalled stream were taken"
+    );
+    let held = world.tunnel(Side::Hub).held_bytes();
+    assert!(
+        held <= 256 * 1024 + 8 * 1024 * 1024 / 4,
+        "{held} bytes are held for a stalled and a running stream"
+    );
+}
+
+#[test]
+fn a_stalled_stream_holds_no_more_than_its_first_window() {
+    let line = Line::delay(Duration::from_millis(1));
+    let mut world = World::open(line.clone(), line, 1);
+    let streams: Vec<StreamId> = (0..100).map(|_| world.stream(Side::Hub)).collect();
+    for _ in 0..200 {
+        for stream in &streams {
+            world.write(Side::Node, *stream, usize::MAX);
+        }
+        world.pass(Duration::from_millis(1));
+    }
+    for side in SIDES {
+        let held = world.tunnel(side).held_bytes() / streams.len();
+        assert!(held <= 176 * 1024, "{held} bytes a stream at the {side:?}");
+    }
+}
+
+#[test]
+fn small_request_passes_beside_thirty_bulk_streams() {
+    let line = Line::rate(UPLINK_BYTES_PER_S, ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    let small = world.stream(Side::Hub);
+    let mut bulk = Bulk::start(&mut world, Side::Node, 30);
+    bulk.run(&mut world, Duration::from_secs(3), |_| {});
+    let (mut most_ahead, mut longest) = (0, Duration::ZERO);
+    for _ in 0..50 {
+        world.end(Side::Node).tapped = Some(Vec::new());
+        assert_eq!(world.write(Side::Node, small, 64), 64);
+        let written_at = world.now;
+        while world.read(Side::Hub, small) == Some(0) {
+            bulk.run(&mut world, Duration::from_micros(200), |_| {});
+        }
+        longest = longest.max(world.now - written_at);
+        let tapped = world.end(Side::Node).tapped.take().unwrap();
+        most_ahead = most_ahead.max(bytes_ahead(&tapped, small));
+        bulk.run(&mut world, Duration::from_millis(7), |_| {});
+    }
+    assert!(
+        most_ahead <= 16 * 1024,
+        "{most_ahead} bytes of bulk went ahead of a small answer"
+    );
+    assert!(
+        longest <= ONE_WAY + Duration::from_millis(25),
+        "it took {longest:?}"
+    );
+}
+
+/// Bytes that went out before the first DATA of a stream.
+fn bytes_ahead(messages: &[Bytes], stream: StreamId) -> usize {
+    let mut ahead = 0;
+    for message in messages {
+        let mut rest = message.clone();
+        while !rest.is_empty() {
+            let left = rest.len();
+            match Frame::decode(&mut rest) {
+                Ok(Frame::Data { stream: id, .. }) if id == stream => return ahead,
+                Ok(_) => ahead += left - rest.len(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    panic!("it never went out")
+}
+
+#[test]
+fn bulk_streams_share_a_path_equally() {
+    let line = Line::rate(UPLINK_BYTES_PER_S, ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    let mut bulk = Bulk::start(&mut world, Side::Node, 32);
+    bulk.run(&mut world, Duration::from_secs(10), |_| {});
+    let least = *bulk.read_bytes.iter().min().unwrap() as f64;
+    let most = *bulk.read_bytes.iter().max().unwrap() as f64;
+    assert!(least / most >= 0.9, "{least} and {most}");
+}
+
+#[test]
+fn window_grows_to_what_a_path_of_50_ms_holds() {
+    const RATE: u64 = 40_000_000;
+    let line = Line {
+        buffer_bytes: 1 << 20,
+        ..Line::rate(RATE, ONE_WAY)
+    };
+    let mut world = World::open(line.clone(), line, 1);
+    let mut bulk = Bulk::start(&mut world, Side::Node, 1);
+    bulk.run(&mut world, Duration::from_secs(1), |_| {});
+    let before = bulk.total();
+    bulk.run(&mut world, Duration::from_secs(2), |_| {});
+    let share = (bulk.total() - before) as f64 / (2 * RATE) as f64;
+    assert!(share >= 0.9, "one stream uses {share} of the path");
+    drop(bulk);
+    assert!(world.reserved_bytes() > 0);
+}
+
+#[test]
+fn window_does_not_grow_for_a_reader_that_is_slower_than_the_path() {
+    let line = Line::delay(ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    let stream = world.stream(Side::Hub);
+    let before = world.reserved_bytes();
+    for _ in 0..2_000 {
+        world.write(Side::Node, stream, usize::MAX);
+        world.pass(Duration::from_millis(10));
+        // 400 KB a second, where 160 KiB in 50 ms would be three million.
+        let now = world.now;
+        let read = world.tunnel(Side::Hub).read(now, stream, 4 * 1024);
+        assert!(matches!(read, Ok(Read::Data(_) | Read::Blocked)));
+    }
+    assert_eq!(world.reserved_bytes(), before);
+}
+
+#[test]
+fn queue_stays_short_on_a_slow_path_that_is_full() {
+    // A transport that would take anything: what is kept short is kept short by us.
+    let line = Line {
+        buffer_bytes: 16 << 20,
+        ..Line::rate(UPLINK_BYTES_PER_S, ONE_WAY)
+    };
+    let mut world = World::open(line.clone(), line, 1);
+    let mut bulk = Bulk::start(&mut world, Side::Node, 8);
+    bulk.run(&mut world, Duration::from_secs(5), |_| {});
+    let before = bulk.total();
+    let (mut longest, mut sum, mut looks) = (Duration::ZERO, Duration::ZERO, 0);
+    bulk.run(&mut world, Duration::from_secs(20), |world| {
+        let now = world.now;
+        let backlog = world.end(Side::Node).wire.backlog(now);
+        longest = longest.max(backlog);
+        sum += backlog;
+        looks += 1;
+    });
+    let share = (bulk.total() - before) as f64 / (UPLINK_BYTES_PER_S * 20) as f64;
+    let mean = sum / looks;
+    assert!(share >= 0.97, "bulk has {share} of the path");
+    assert!(mean <= Duration::from_millis(10), "{mean:?} of queue");
+    assert!(
+        longest <= Duration::from_millis(30),
+        "{longest:?} of queue at the worst"
+    );
+}
+
+#[test]
+fn a_day_of_keep_alives_costs_a_ping_in_25_seconds() {
+    let line = Line::delay(ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    world.pass(Duration::from_secs(24 * 3600));
+    for side in SIDES {
+        assert!(world.tunnel(side).is_open());
+        let messages = world.end(side).wire.taken_messages;
+        // Both may ask, and both answer.
+        assert!(
+            (2_000..=2 * 24 * 3600 / 25 + 10).contains(&messages),
+            "{messages}"
+        );
+    }
+}
+
+#[test]
+fn silence_is_noticed_within_45_seconds_whatever_was_going_on() {
+    for (busy, quiet_s) in [(false, 0), (false, 7), (false, 24), (true, 0), (true, 3)] {
+        let line = Line::rate(UPLINK_BYTES_PER_S, ONE_WAY);
+        let mut world = World::open(line.clone(), line, 1);
+        let mut bulk = Bulk::start(&mut world, Side::Node, 2);
+        world.pass(Duration::from_secs(60 + quiet_s));
+        if busy {
+            bulk.run(&mut world, Duration::from_secs(1), |_| {});
+        }
+        let cut_at = world.now;
+        let forever = cut_at + Duration::from_secs(1_000_000);
+        for side in SIDES {
+            world.end(side).wire.stall(forever);
+        }
+        for side in SIDES {
+            let closed_at = time_of_close(&mut world, side, cut_at + Duration::from_secs(100));
+            let took = closed_at - cut_at;
+            assert!(took <= Duration::from_secs(45), "{side:?} after {took:?}");
+            assert!(
+                took >= Duration::from_secs(15),
+                "{side:?} after {took:?}: too soon"
+            );
+            let closed = world.end(side).closed.clone();
+            assert!(
+                matches!(
+                    closed,
+                    Some(Closed {
+                        code: CloseCode::Silent,
+                        by: Initiator::Local,
+                        ..
+                    })
+                ),
+                "{closed:?}"
+            );
+        }
+    }
+}
+
+fn time_of_close(world: &mut World, side: Side, until: Instant) -> Instant {
+    loop {
+        world.settle();
+        if world.end(side).closed.is_some() {
+            return world.now;
+        }
+        assert!(world.step(until), "{side:?} never noticed");
+    }
+}
+
+#[test]
+fn a_pause_shorter_than_that_is_survived() {
+    let line = Line::delay(ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    let stream = world.stream(Side::Hub);
+    for _ in 0..20 {
+        let until = world.now + Duration::from_secs(19);
+        for side in SIDES {
+            world.end(side).wire.stall(until);
+        }
+        world.pass(Duration::from_secs(19));
+        world.write(Side::Hub, stream, 100);
+        world.pass(Duration::from_secs(1));
+        assert_eq!(world.read(Side::Node, stream), Some(100));
+    }
+}
+
+#[test]
+fn deadline_moves_on_although_the_transport_takes_nothing() {
+    let line = Line::delay(Duration::from_millis(1));
+    let mut world = World::open(line.clone(), line, 1);
+    let stream = world.stream(Side::Hub);
+    world.write(Side::Hub, stream, 1000);
+    world.settle();
+    let message = loop {
+        let now = world.now;
+        if let Some(message) = world.end(Side::Hub).wire.receive(now) {
+            break message;
+        }
+        world.now = world.end(Side::Hub).wire.arrives_at().unwrap();
+    };
+    let mut now = world.now;
+    let node = world.tunnel(Side::Node);
+    node.handle_message(now, message).unwrap();
+    let mut first = bytes::BytesMut::new();
+    node.poll_transmit(now, &mut first);
+    // From here on nothing can be sent, and time goes by.
+    let mut wakes = 0;
+    while let Some(at) = node.poll_timeout() {
+        now = now.max(at);
+        node.handle_timeout(now);
+        wakes += 1;
+        assert!(wakes < 10, "a driver would be kept busy with nothing to do");
+    }
+}
+
+#[test]
+fn finished_stream_that_was_let_go_still_arrives_whole() {
+    let line = Line::rate(100_000, ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    let stream = world.stream(Side::Hub);
+    let written = world.write(Side::Node, stream, usize::MAX);
+    world.tunnel(Side::Node).finish(stream);
+    world.tunnel(Side::Node).release(stream);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.read(Side::Hub, stream), Some(written));
+}
