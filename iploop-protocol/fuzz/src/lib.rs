@@ -1,4 +1,7 @@
 //! What is fuzzed, as plain functions that panic on a find. `tests/it/fuzz.rs` runs the same briefly.
+//!
+//! For long, in this folder: `cargo run --release --bin tunnel -- corpus/tunnel -max_total_time=600`. A find is written to
+//! `crash-…`: give it a name, move it to `corpus/tunnel/`, and it is a test from then on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +33,7 @@ pub fn frames(data: &[u8]) {
 }
 
 /// Any two lines of text are a login or an error; what was parsed reads back from its canonical text.
-pub fn credentials(data: &[u8]) {
+pub fn targeting(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (user, password) = text.split_once('\n').unwrap_or((&text, ""));
     match Credentials::parse(user, password) {

@@ -22,8 +22,8 @@ fn tunnel() {
 }
 
 #[test]
-fn credentials() {
-    run("credentials", targets::credentials);
+fn targeting() {
+    run("targeting", targets::targeting);
 }
 
 fn run(target: &str, check: fn(&[u8])) {
@@ -63,6 +63,8 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.unwrap().path())
+        // What long runs gather has the fuzzer's names, 40 digits: only what was kept on purpose is a test.
+        .filter(|path| path.file_name().is_some_and(|name| name.len() != 40))
         .collect();
     files.sort();
     files
