@@ -63,3 +63,80 @@ impl Activity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use iploop_platform::clock::Timestamp;
+    use iploop_platform::ids::{ConsentId, NodeId};
+    use iploop_platform::node::{NodeRegistration, Registered};
+    use iploop_platform::store::StoreError;
+
+    use super::*;
+
+    /// Takes activity, unless it is down.
+    #[derive(Default)]
+    struct Taking {
+        is_down: AtomicBool,
+        batches: Mutex<Vec<usize>>,
+    }
+
+    #[async_trait]
+    impl Nodes for Taking {
+        async fn register_node(&self, registration: NodeRegistration) -> Result<Registered, StoreError> {
+            Ok(Registered::Accepted(registration.id))
+        }
+
+        async fn withdraw_consent(&self, _: &str, _: ConsentId, _: Timestamp) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        async fn note_activity(&self, activity: &[NodeActivity]) -> Result<(), StoreError> {
+            if self.is_down.load(Ordering::Relaxed) {
+                return Err(StoreError::Unavailable("down".into()));
+            }
+            self.batches.lock().push(activity.len());
+            Ok(())
+        }
+
+        async fn node_count(&self) -> Result<u64, StoreError> {
+            Ok(0)
+        }
+    }
+
+    fn entries(many: usize) -> impl Iterator<Item = NodeActivity> {
+        let entry = NodeActivity {
+            node: NodeId::new(),
+            requests: 1,
+            successful_requests: 1,
+            bytes: 1,
+            quality: 50,
+            last_heartbeat: Timestamp::from_millis(0),
+            connected: true,
+        };
+        std::iter::repeat_n(entry, many)
+    }
+
+    #[tokio::test]
+    async fn what_the_store_does_not_take_waits_for_it() {
+        let store = Arc::new(Taking::default());
+        let activity = Activity::new(store.clone());
+        store.is_down.store(true, Ordering::Relaxed);
+        activity.push(entries(BATCH + 1));
+        activity.flush().await;
+        assert_eq!(activity.waiting.lock().len(), BATCH + 1);
+        store.is_down.store(false, Ordering::Relaxed);
+        activity.flush().await;
+        assert_eq!(*store.batches.lock(), [BATCH, 1]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let activity = Activity::new(Arc::new(Taking::default()));
+        activity.push(entries(MAX_WAITING));
+        activity.push(entries(10));
+        assert_eq!(activity.waiting.lock().len(), MAX_WAITING);
+    }
+}

@@ -200,6 +200,10 @@ impl<'i> Pools<'i> {
         if self.first.is_empty() {
             self.first = set;
         } else if !set.is_empty() {
+            if self.more.is_empty() {
+                // Room for the 27 countries of `eu` at once.
+                self.more.reserve(32);
+            }
             self.more.push(set);
         }
     }

@@ -51,3 +51,71 @@ impl PartnerCache {
         Ok(partner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use iploop_platform::clock::Timestamp;
+    use iploop_platform::partner::{NewPartner, Partner};
+
+    use super::*;
+
+    /// One partner, whatever the key; counts the questions.
+    struct One {
+        is_active: AtomicBool,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Partners for One {
+        async fn create_partner(&self, _: NewPartner) -> Result<Partner, StoreError> {
+            Err(StoreError::Conflict { what: "partner" })
+        }
+
+        async fn partner_by_key(&self, _: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Ok(Some(Partner {
+                id: PartnerId::new(),
+                name: "one".into(),
+                email: None,
+                api_key_prefix: "iplp_00000000".into(),
+                is_active: self.is_active.load(Ordering::Relaxed),
+                revenue_share_bp: 7000,
+                created_at: Timestamp::from_millis(0),
+            }))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partner_that_is_switched_off_is_noticed_within_the_time() {
+        let one = One {
+            is_active: AtomicBool::new(true),
+            asked: AtomicUsize::new(0),
+        };
+        let cache = PartnerCache::default();
+        assert!(cache.find(&one, "a").await.unwrap().is_some());
+        one.is_active.store(false, Ordering::Relaxed);
+        assert!(
+            cache.find(&one, "a").await.unwrap().is_some(),
+            "believed for a moment"
+        );
+        assert_eq!(one.asked.load(Ordering::Relaxed), 1);
+        tokio::time::advance(BELIEVED).await;
+        assert!(cache.find(&one, "a").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn invented_keys_do_not_fill_the_memory() {
+        let one = One {
+            is_active: AtomicBool::new(true),
+            asked: AtomicUsize::new(0),
+        };
+        let cache = PartnerCache::default();
+        for n in 0..=MAX_KEYS {
+            cache.find(&one, &n.to_string()).await.unwrap();
+        }
+        assert!(cache.known.lock().len() <= MAX_KEYS);
+    }
+}
