@@ -184,8 +184,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    type Decoded = (Vec<u8>, Bytes, Vec<u8>);
+
     /// Decodes with the input cut into pieces of `step` bytes: the content, the trailers, and what is left over.
-    fn decode(input: &[u8], step: usize) -> Result<Option<(Vec<u8>, Bytes, Vec<u8>)>, ChunkFault> {
+    fn decode(input: &[u8], step: usize) -> Result<Option<Decoded>, ChunkFault> {
         let mut decoder = ChunkedDecoder::new();
         let mut content = Vec::new();
         let mut at = 0;

@@ -410,8 +410,18 @@ fn host_of(destination: &Destination) -> String {
 /// `HTTP/2.0` and its like in a well-formed first line: 505 instead of 400.
 fn is_other_http(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or(head);
-    let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or(line);
-    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+    let mut words = line.split(|&byte| byte == b' ');
+    let version = words
+        .nth(2)
+        .filter(|_| words.next().is_none())
+        .unwrap_or_default();
+    match version {
+        b"HTTP/1.0" | b"HTTP/1.1" => false,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,9 @@ const BACKLOG: u32 = 4096;
 
 /// Pause after a failure to accept that will not go away by itself at once: no open files left, no memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time for those who connected while the gateway left.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Connections of all listeners together.
 #[derive(Debug, Default)]
@@ -114,8 +118,32 @@ pub(crate) async fn run(
             },
         }
     }
-    drop(listener);
     connections.shutdown().await;
+    answer_the_last(listener, &service, tls, &load).await;
+}
+
+/// Answers whoever connected while the gateway left: with `draining`, instead of a reset by the kernel.
+async fn answer_the_last(
+    listener: TcpListener,
+    service: &Arc<Service>,
+    tls: Option<TlsAcceptor>,
+    load: &Arc<Load>,
+) {
+    let mut last = JoinSet::new();
+    while let Some(Ok((socket, peer))) = listener.accept().now_or_never() {
+        if last.len() >= service.config.max_refusals {
+            break;
+        }
+        let (service, tls, place) = (Arc::clone(service), tls.clone(), Place::take(load));
+        last.spawn(async move {
+            let _place = place;
+            serve(&service, tls, socket, peer, true).await;
+        });
+    }
+    drop(listener);
+    let answered = async { while last.join_next().await.is_some() {} };
+    // Whoever says nothing is not waited for.
+    let _ = timeout(LAST_ANSWERS, answered).await;
 }
 
 /// Serves one connection to its end.
@@ -151,4 +179,29 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 /// An IPv4 address stays one on a listener that serves both.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::Tunnel;
+
+    fn size_of_serve<F>(
+        _: impl Fn(&'static Service, Option<TlsAcceptor>, TcpStream, SocketAddr, bool) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    fn size_of_run<F>(_: impl Fn(Tunnel, &'static Service) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What a connection's task holds for as long as its tunnel is idle. The sizes are those of this build, not a law; they
+    /// must not grow unseen.
+    #[test]
+    fn an_idle_tunnel_costs_its_task_little() {
+        let (serve, run) = (size_of_serve(serve), size_of_run(Tunnel::run));
+        println!("a connection's future has {serve} bytes, of these its tunnel {run}");
+        assert!(serve <= 2048, "{serve}");
+    }
 }

@@ -87,7 +87,10 @@ async fn converse(
     };
     let login = match message(customer, deadline, read_login).await? {
         Ok(login) => login,
-        Err(fault) => Err(fault.into()),
+        Err(fault) => {
+            refused(ProxyType::Socks5, fault.into());
+            return Err(Ended::Said(LOGIN_REFUSED.to_vec()));
+        }
     };
     let authorized = match login {
         _ if overloaded => Err(refused(ProxyType::Socks5, ProxyError::Overloaded)),

@@ -1,0 +1,320 @@
+//! A network of exits for tests: each a tunnel in memory whose device dials loopback, or fails as it is told.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use iploop_platform::exits::{Exit, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit, OrElse, Place};
+use iploop_platform::ids::NodeId;
+use iploop_protocol::codes::{CloseCode, ResetCode};
+use iploop_protocol::destination::Host;
+use iploop_protocol::frame::StreamKind;
+use iploop_protocol::io::{
+    Event, Incoming, OpenError, OpenRequest, Transport, Tunnel, Unmetered, connect, relay,
+};
+use iploop_protocol::tunnel::{Config, Side};
+use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// The exits, and what they were asked.
+pub(crate) struct TestExits {
+    exits: Mutex<Vec<TestExit>>,
+    /// Every request, in order, with the exit that it was given to.
+    asked: Mutex<Vec<Asked>>,
+    _tasks: Arc<Mutex<JoinSet<()>>>,
+}
+
+/// One request to the hub, as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) exit: Option<u8>,
+    pub(crate) early: Bytes,
+    pub(crate) prefers: Option<(NodeId, OrElse)>,
+}
+
+struct TestExit {
+    exit: Arc<Exit>,
+    number: u8,
+    tunnel: Tunnel,
+    /// What the next attempts come to, first one first; then it works.
+    failures: VecDeque<Trouble>,
+    gone: bool,
+}
+
+/// What an exit does instead of working.
+#[derive(Clone, Debug)]
+pub(crate) enum Trouble {
+    /// The hub says so, without asking the device.
+    Error(ExitError),
+    /// The stream opens and then the device is lost before a byte comes back.
+    Lost,
+    /// Nobody answers.
+    Silence,
+}
+
+impl TestExits {
+    /// Exits with the public addresses 198.51.100.1 and so on, all in one autonomous system.
+    pub(crate) fn new(count: u8) -> Arc<Self> {
+        let tasks = Arc::new(Mutex::new(JoinSet::new()));
+        let exits = (1..=count).map(|number| TestExit::new(number, &tasks)).collect();
+        Arc::new(Self {
+            exits: Mutex::new(exits),
+            asked: Mutex::default(),
+            _tasks: tasks,
+        })
+    }
+
+    /// Has an exit's next attempt fail.
+    pub(crate) fn trouble(&self, number: u8, trouble: Trouble) {
+        self.with(number, |exit| exit.failures.push_back(trouble));
+    }
+
+    /// Takes an exit away.
+    pub(crate) fn remove(&self, number: u8) {
+        self.with(number, |exit| exit.gone = true);
+    }
+
+    /// Breaks an exit's tunnel, streams and all.
+    pub(crate) fn cut(&self, number: u8) {
+        self.with(number, |exit| {
+            exit.gone = true;
+            exit.tunnel.close(CloseCode::Done, None, "");
+        });
+    }
+
+    /// What was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().clone()
+    }
+
+    fn with(&self, number: u8, change: impl FnOnce(&mut TestExit)) {
+        let mut exits = self.exits.lock();
+        change(
+            exits
+                .iter_mut()
+                .find(|exit| exit.number == number)
+                .expect("an exit of this number"),
+        );
+    }
+
+    /// The lowest fitting number, so that tests know what comes.
+    fn choose(&self, request: &ExitRequest) -> Result<(u8, Arc<Exit>, Tunnel, Option<Trouble>), ExitError> {
+        let mut exits = self.exits.lock();
+        let fits = |exit: &TestExit| {
+            !exit.gone
+                && !request.avoid.nodes.contains(&exit.exit.node)
+                && !request.avoid.ips.contains(&exit.exit.ip)
+        };
+        let live = exits.iter().any(|exit| !exit.gone);
+        let at = match request.prefer {
+            None => exits.iter().position(fits),
+            Some(prefer) => {
+                let same = exits
+                    .iter()
+                    .position(|exit| fits(exit) && exit.exit.node == prefer.node);
+                let other = match prefer.or_else {
+                    OrElse::SameIp => exits
+                        .iter()
+                        .position(|exit| fits(exit) && exit.exit.ip == prefer.ip),
+                    OrElse::SameAsn(_) | OrElse::Any => exits.iter().position(fits),
+                };
+                match same.or(other) {
+                    None if prefer.or_else == OrElse::SameIp => return Err(ExitError::SessionExitGone),
+                    found => found,
+                }
+            }
+        };
+        let Some(at) = at else {
+            return Err(if live {
+                ExitError::NoOtherExit
+            } else {
+                ExitError::NoExit
+            });
+        };
+        let exit = &mut exits[at];
+        Ok((
+            exit.number,
+            Arc::clone(&exit.exit),
+            exit.tunnel.clone(),
+            exit.failures.pop_front(),
+        ))
+    }
+}
+
+impl Exits for TestExits {
+    fn open(&self, request: ExitRequest) -> BoxFuture<'_, Result<OpenedExit, ExitFailure>> {
+        Box::pin(async move {
+            let chosen = self.choose(&request);
+            self.asked.lock().push(Asked {
+                exit: chosen.as_ref().ok().map(|(number, ..)| *number),
+                early: request.early.clone(),
+                prefers: request.prefer.map(|prefer| (prefer.node, prefer.or_else)),
+            });
+            let failure = |error, exit| ExitFailure {
+                error,
+                exit,
+                took: Duration::ZERO,
+            };
+            let (number, exit, tunnel, trouble) = chosen.map_err(|error| failure(error, None))?;
+            let lost = match trouble {
+                None => false,
+                Some(Trouble::Lost) => true,
+                Some(Trouble::Error(error)) => return Err(failure(error, Some(exit))),
+                Some(Trouble::Silence) => std::future::pending().await,
+            };
+            let open = OpenRequest {
+                kind: StreamKind::Tcp,
+                destination: request.destination,
+                customer: 1,
+                early: if lost { Bytes::new() } else { request.early },
+                timeout: Duration::from_secs(10),
+            };
+            match tunnel.open(open).await {
+                Ok((stream, dial)) => {
+                    if lost {
+                        self.cut(number);
+                    }
+                    Ok(OpenedExit {
+                        exit,
+                        stream,
+                        select: Duration::ZERO,
+                        dial,
+                    })
+                }
+                Err(OpenError::Refused {
+                    code: ResetCode::Refused,
+                    ..
+                }) => Err(failure(ExitError::ConnectionRefused, Some(exit))),
+                Err(OpenError::Refused {
+                    code: ResetCode::DnsFailed,
+                    ..
+                }) => Err(failure(ExitError::DnsFailed, Some(exit))),
+                Err(_) => Err(failure(ExitError::NodeUnavailable, Some(exit))),
+            }
+        })
+    }
+}
+
+impl TestExit {
+    fn new(number: u8, tasks: &Arc<Mutex<JoinSet<()>>>) -> Self {
+        let (hub_end, node_end) = pipe();
+        let (tunnel, mut hub_events, hub) = connect(hub_end, Config::new(Side::Hub));
+        let (node_tunnel, mut node_events, node) = connect(node_end, Config::new(Side::Node));
+        // The messages of a handshake: what stands in them is the hub's business.
+        node_tunnel
+            .send_control(Bytes::from_static(b"{}"))
+            .expect("room for a message");
+        tunnel
+            .send_control(Bytes::from_static(b"{}"))
+            .expect("room for a message");
+        tunnel.establish(10_000);
+        let mut set = tasks.lock();
+        set.spawn(async move {
+            hub.await;
+        });
+        set.spawn(async move {
+            node.await;
+        });
+        set.spawn(async move { while hub_events.next().await.is_some() {} });
+        let dialled = Arc::clone(tasks);
+        set.spawn(async move {
+            let _node_tunnel = node_tunnel;
+            while let Some(event) = node_events.next().await {
+                if let Event::Incoming(incoming) = event {
+                    dialled.lock().spawn(dial(incoming));
+                }
+            }
+        });
+        let exit = Exit {
+            node: NodeId::new(),
+            ip: IpAddr::V4(Ipv4Addr::new(198, 51, 100, number)),
+            place: Place {
+                country: Some("US".to_owned()),
+                city: Some("Miami".to_owned()),
+                asn: Some(64500),
+                ..Place::default()
+            },
+            net: None,
+            os: None,
+        };
+        Self {
+            exit: Arc::new(exit),
+            number,
+            tunnel,
+            failures: VecDeque::new(),
+            gone: false,
+        }
+    }
+}
+
+/// What the device does: dial what it was asked to, and relay.
+async fn dial(incoming: Incoming) {
+    let destination = incoming.open().destination.clone();
+    let Host::Ip(ip) = destination.host else {
+        incoming.reject(ResetCode::DnsFailed, "");
+        return;
+    };
+    match TcpStream::connect(SocketAddr::new(ip, destination.port)).await {
+        Ok(mut socket) => {
+            socket.set_nodelay(true).expect("a live socket");
+            if let Some(mut stream) = incoming.accept(Duration::from_millis(1)) {
+                let end = relay(&mut stream, &mut socket, &Unmetered).await;
+                match end.result {
+                    Ok(()) => {}
+                    Err(_) => stream.reset(ResetCode::ConnectionReset),
+                }
+                let _ = socket.shutdown().await;
+            }
+        }
+        Err(_) => incoming.reject(ResetCode::Refused, ""),
+    }
+}
+
+/// A transport in memory.
+struct Pipe {
+    to: mpsc::Sender<Bytes>,
+    from: mpsc::Receiver<Bytes>,
+}
+
+fn pipe() -> (Pipe, Pipe) {
+    let (left, right) = (mpsc::channel(4096), mpsc::channel(4096));
+    (
+        Pipe {
+            to: left.0,
+            from: right.1,
+        },
+        Pipe {
+            to: right.0,
+            from: left.1,
+        },
+    )
+}
+
+impl Transport for Pipe {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.from.poll_recv(cx).map(|message| message.map(Ok))
+    }
+
+    fn send(&mut self, message: &mut BytesMut) -> io::Result<()> {
+        self.to
+            .try_send(message.split().freeze())
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>, _: u16) -> Poll<io::Result<()>> {
+        self.from.close();
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,12 @@
+//! The whole gateway on loopback: real sockets in front, a test network of exits behind.
+
+mod bad_input;
+mod deadlines;
+mod drain;
+mod exits;
+mod failover;
+mod plain_http;
+mod session;
+mod store;
+mod tunnels;
+mod world;

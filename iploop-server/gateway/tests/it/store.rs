@@ -1,0 +1,294 @@
+//! A store in memory with one account and its key: what admission and metering ask for, and nothing else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iploop_platform::account::{Account, AccountStatus, MailTokenPurpose, NewAccount};
+use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyGrant, NewApiKey};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, PlanId};
+use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
+use iploop_platform::partner::{NewPartner, Partner};
+use iploop_platform::plan::{Gates, Plan};
+use iploop_platform::store::{
+    Accounts, ApiKeys, Health, Lease, Ledger, Nodes, Partners, Plans, StoreError, Usage,
+};
+use iploop_platform::usage::{Balance, UsageRecord, UsageSummary};
+use parking_lot::Mutex;
+
+/// The one key.
+pub(crate) const KEY: &str = "iploop_000102030405060708090a0b0c0d0e0f1011121314151617";
+
+/// The store. Clones share it.
+#[derive(Clone)]
+pub(crate) struct TestStore {
+    grant: KeyGrant,
+    books: Arc<Mutex<Books>>,
+}
+
+struct Books {
+    balance_bytes: u64,
+    records: HashMap<String, UsageRecord>,
+}
+
+impl TestStore {
+    pub(crate) fn new(balance_bytes: u64, max_concurrent_connections: u32) -> Self {
+        let now = Timestamp::from_millis(0);
+        let plan = Plan {
+            id: PlanId::new(),
+            name: "Business".to_owned(),
+            description: String::new(),
+            price_per_gb_micros: 0,
+            price_monthly_cents: 0,
+            price_annual_cents: None,
+            included_bytes: None,
+            requests_per_day: 1_000_000,
+            max_concurrent_connections,
+            gates: Gates {
+                city: true,
+                asn: true,
+                sticky_sessions: true,
+            },
+            features: vec![],
+            is_active: true,
+        };
+        let key = ApiKey {
+            id: ApiKeyId::new(),
+            account: AccountId::new(),
+            key_prefix: KEY[..14].to_owned(),
+            name: String::new(),
+            ip_whitelist: vec![],
+            is_active: true,
+            last_used_at: None,
+            expires_at: None,
+            created_at: now,
+        };
+        let grant = KeyGrant {
+            key,
+            account_status: AccountStatus::Active,
+            email_verified: true,
+            plan,
+        };
+        let books = Books {
+            balance_bytes,
+            records: HashMap::new(),
+        };
+        Self {
+            grant,
+            books: Arc::new(Mutex::new(books)),
+        }
+    }
+
+    pub(crate) fn account(&self) -> AccountId {
+        self.grant.key.account
+    }
+
+    /// Every request that was booked, in the order of their ids.
+    pub(crate) fn records(&self) -> Vec<UsageRecord> {
+        let mut records: Vec<_> = self.books.lock().records.values().cloned().collect();
+        records.sort_by_key(|record| record.id);
+        records
+    }
+}
+
+fn not_here<T>() -> Result<T, StoreError> {
+    Err(StoreError::Internal("not part of this store".into()))
+}
+
+#[async_trait]
+impl ApiKeys for TestStore {
+    async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {
+        Ok((hash == ApiKeyHash::of(KEY)).then(|| self.grant.clone()))
+    }
+    async fn touch_api_keys(&self, _: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn create_api_key(&self, _: NewApiKey) -> Result<ApiKey, StoreError> {
+        not_here()
+    }
+    async fn api_keys(&self, _: AccountId) -> Result<Vec<ApiKey>, StoreError> {
+        not_here()
+    }
+    async fn api_key(&self, _: AccountId, _: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
+        not_here()
+    }
+    async fn set_api_key_active(
+        &self,
+        _: AccountId,
+        _: ApiKeyId,
+        _: bool,
+    ) -> Result<Option<ApiKey>, StoreError> {
+        not_here()
+    }
+    async fn set_api_key_whitelist(
+        &self,
+        _: AccountId,
+        _: ApiKeyId,
+        _: &[ipnet::IpNet],
+    ) -> Result<Option<ApiKey>, StoreError> {
+        not_here()
+    }
+    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId) -> Result<bool, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Ledger for TestStore {
+    async fn balance(&self, _: AccountId) -> Result<Balance, StoreError> {
+        let bytes = i64::try_from(self.books.lock().balance_bytes).unwrap_or(i64::MAX);
+        Ok(Balance {
+            bytes,
+            ..Balance::default()
+        })
+    }
+    async fn take_lease(
+        &self,
+        _: AccountId,
+        _: GatewayId,
+        want_bytes: u64,
+        _: Timestamp,
+    ) -> Result<Lease, StoreError> {
+        let mut books = self.books.lock();
+        let granted_bytes = want_bytes.min(books.balance_bytes);
+        books.balance_bytes -= granted_bytes;
+        Ok(Lease {
+            id: LeaseId::new(),
+            granted_bytes,
+        })
+    }
+    async fn settle(&self, records: &[UsageRecord], _: Timestamp) -> Result<(), StoreError> {
+        let mut books = self.books.lock();
+        for record in records {
+            books.records.insert(record.id.to_string(), record.clone());
+        }
+        Ok(())
+    }
+    async fn return_leases(&self, _: GatewayId, _: Option<AccountId>) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn credit(
+        &self,
+        _: AccountId,
+        _: i64,
+        _: &str,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<Balance, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Usage for TestStore {
+    async fn request_count(&self, _: AccountId, _: Timestamp, _: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    async fn usage_summary(
+        &self,
+        _: AccountId,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Result<UsageSummary, StoreError> {
+        not_here()
+    }
+    async fn recent_usage(&self, _: AccountId, _: u32) -> Result<Vec<UsageRecord>, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Accounts for TestStore {
+    async fn create_account(&self, _: NewAccount) -> Result<Account, StoreError> {
+        not_here()
+    }
+    async fn account(&self, _: AccountId) -> Result<Option<Account>, StoreError> {
+        not_here()
+    }
+    async fn account_by_email(&self, _: &str) -> Result<Option<(Account, String)>, StoreError> {
+        not_here()
+    }
+    async fn password_hash(&self, _: AccountId) -> Result<Option<String>, StoreError> {
+        not_here()
+    }
+    async fn set_password(&self, _: AccountId, _: &str, _: Timestamp) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn touch_login(&self, _: AccountId, _: Timestamp) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn create_mail_token(
+        &self,
+        _: AccountId,
+        _: MailTokenPurpose,
+        _: &str,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn mail_token(
+        &self,
+        _: MailTokenPurpose,
+        _: &str,
+        _: Timestamp,
+    ) -> Result<Option<AccountId>, StoreError> {
+        not_here()
+    }
+    async fn verify_email(&self, _: &str, _: Timestamp) -> Result<Option<AccountId>, StoreError> {
+        not_here()
+    }
+    async fn reset_password(&self, _: &str, _: &str, _: Timestamp) -> Result<Option<AccountId>, StoreError> {
+        not_here()
+    }
+    async fn revoke_login(&self, _: &str, _: Timestamp) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn revoked_logins(&self, _: Timestamp) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Plans for TestStore {
+    async fn plans(&self) -> Result<Vec<Plan>, StoreError> {
+        not_here()
+    }
+    async fn plan_of(&self, _: AccountId) -> Result<Option<Plan>, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Nodes for TestStore {
+    async fn register_node(&self, _: NodeRegistration) -> Result<Registered, StoreError> {
+        not_here()
+    }
+    async fn withdraw_consent(&self, _: &str, _: ConsentId, _: Timestamp) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn note_activity(&self, _: &[NodeActivity]) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn node_count(&self) -> Result<u64, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Partners for TestStore {
+    async fn create_partner(&self, _: NewPartner) -> Result<Partner, StoreError> {
+        not_here()
+    }
+    async fn partner_by_key(&self, _: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Health for TestStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
