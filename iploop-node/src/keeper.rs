@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::shared::{Outlook, Shared};
+use crate::shared::{Outlook, Shared, Stop};
 use crate::sharing;
 
 /// Between two looks at the network while nothing happens.
@@ -11,7 +11,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Between two looks while streams are open: what a crash loses of the counters.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Runs until it is dropped.
+/// Runs until the node is shut down.
 pub(crate) async fn keep(shared: Arc<Shared>) {
     let mut wishes = shared.wishes.subscribe();
     loop {
@@ -19,7 +19,11 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
         tokio::select! {
             () = tokio::time::sleep(if busy { BUSY } else { IDLE }) => {}
             () = shared.traffic.wants_a_look() => {}
-            changed = wishes.changed() => if changed.is_err() { return },
+            changed = wishes.changed() => {
+                if changed.is_err() || matches!(shared.stop(), Some(Stop::Shutdown(_))) {
+                    return;
+                }
+            }
         }
         look(&shared).await;
     }
@@ -46,7 +50,7 @@ pub(crate) async fn look(shared: &Arc<Shared>) {
         ..before.clone()
     };
     // Booked on the network that was used; what is left depends on the one that is.
-    let (used, _) = shared
+    let used = shared
         .traffic
         .book(shared.now(), next.is_on_cellular(), &shared.config.limits);
     let why_not = if wishes.paused {
@@ -81,13 +85,16 @@ pub(crate) async fn look(shared: &Arc<Shared>) {
 
 /// Books and stores what was relayed.
 pub(crate) async fn save(shared: &Arc<Shared>, on_cellular: bool) {
-    let (_, booked) = shared
+    shared
         .traffic
         .book(shared.now(), on_cellular, &shared.config.limits);
-    let Some(ledger) = booked else { return };
+    if !shared.traffic.is_unstored() {
+        return;
+    }
     let store = Arc::clone(shared);
-    let stored = tokio::task::spawn_blocking(move || store.state.set_counters(&ledger)).await;
-    if let Ok(Err(error)) = stored {
+    let stored =
+        tokio::task::spawn_blocking(move || store.traffic.store(|ledger| store.state.set_counters(ledger)));
+    if let Ok(Err(error)) = stored.await {
         tracing::warn!(%error, "the byte counters can't be stored");
     }
 }

@@ -62,7 +62,9 @@ const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(8);
 pub struct Node {
     shared: Arc<Shared>,
     supervisor: Mutex<Option<AbortOnDropHandle<()>>>,
-    _keeper: AbortOnDropHandle<()>,
+    keeper: Mutex<Option<AbortOnDropHandle<()>>>,
+    /// Heard everything since start; the first to ask gets it.
+    first_listener: Mutex<Option<broadcast::Receiver<Event>>>,
 }
 
 impl Node {
@@ -99,12 +101,14 @@ impl Node {
         if !shared.test_allow.is_empty() {
             warn_of_test_allow(&shared.test_allow);
         }
+        let first_listener = Mutex::new(Some(shared.events.subscribe()));
         keeper::look(&shared).await;
         let keeper = AbortOnDropHandle::new(tokio::spawn(keeper::keep(Arc::clone(&shared))));
         let supervisor = supervise::supervise(Arc::clone(&shared), connector);
         Ok(Self {
             supervisor: Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(supervisor)))),
-            _keeper: keeper,
+            keeper: Mutex::new(Some(keeper)),
+            first_listener,
             shared,
         })
     }
@@ -147,9 +151,11 @@ impl Node {
         }
     }
 
-    /// What happens from now on. A receiver that is slow misses the oldest events and is told how many.
+    /// What happens: to the first who asks since start, to others from now on. At most 64 events wait for a receiver; one that is
+    /// slow misses the oldest and is told how many.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.shared.events.subscribe()
+        let first = self.first_listener.lock().take();
+        first.unwrap_or_else(|| self.shared.events.subscribe())
     }
 
     /// Ready when the link is over until the app does something: consent withdrawn or asked for anew, rejected, shut down.
@@ -228,7 +234,7 @@ impl Node {
 
     /// Ends the node in order: no new streams, `grace` for those that are open, then the connection is closed.
     ///
-    /// Takes at most `grace` and some seconds. A second call, and one after [`Node::withdraw`], waits for the end as well.
+    /// Takes at most `grace` and some seconds; the state folder is free once this value is dropped after it. A second call, and one after [`Node::withdraw`], waits for the end as well.
     pub async fn shutdown(&self, grace: Duration) {
         self.shared.wishes.send_modify(|wishes| {
             // What is withdrawn stays withdrawn; only its delivery is given up.
@@ -241,6 +247,11 @@ impl Node {
             let _ = tokio::time::timeout(grace + SHUTDOWN_TIMEOUT, supervisor).await;
         } else {
             self.ended().await;
+        }
+        // It ends by itself; awaited, so that the state folder is free when this value is dropped.
+        let keeper = self.keeper.lock().take();
+        if let Some(keeper) = keeper {
+            let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, keeper).await;
         }
     }
 

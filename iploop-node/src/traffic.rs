@@ -1,7 +1,7 @@
 //! Counts what is relayed, and stops it at the owner's caps to the byte.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use iploop_protocol::codes::ResetCode;
@@ -26,6 +26,10 @@ pub(crate) struct Traffic {
     served: AtomicU64,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     ledger: Mutex<Ledger>,
+    /// The ledger has more than what is stored.
+    is_unstored: AtomicBool,
+    /// Held while it is stored, so that no older one comes after a newer.
+    storing: Mutex<()>,
     /// Somebody should look: the first stream opened, or a cap is reached.
     look: Notify,
 }
@@ -55,28 +59,38 @@ impl Traffic {
             served: AtomicU64::new(0),
             refused: Mutex::default(),
             ledger: Mutex::new(ledger),
+            is_unstored: AtomicBool::new(false),
+            storing: Mutex::new(()),
             look: Notify::new(),
         }
     }
 
     /// Books what was relayed since the last time, and returns what is used of the caps with it.
-    pub(crate) fn book(
-        &self,
-        now: OffsetDateTime,
-        on_cellular: bool,
-        limits: &OwnerLimits,
-    ) -> (Used, Option<Ledger>) {
+    pub(crate) fn book(&self, now: OffsetDateTime, on_cellular: bool, limits: &OwnerLimits) -> Used {
         let mut ledger = self.ledger.lock();
         let bytes = self.unbooked.swap(0, Ordering::Relaxed);
-        let booked = (bytes > 0).then(|| {
+        if bytes > 0 {
             let (other, cellular) = if on_cellular { (0, bytes) } else { (bytes, 0) };
             ledger.add(now, Bytes { other, cellular });
-            ledger.clone()
-        });
+            self.is_unstored.store(true, Ordering::Release);
+        }
         let used = ledger.used(now);
         let left = sharing::bytes_left(limits, on_cellular, &used);
         self.left.store(left, Ordering::Relaxed);
-        (used, booked)
+        used
+    }
+
+    /// Whether something was booked that is not stored.
+    pub(crate) fn is_unstored(&self) -> bool {
+        self.is_unstored.load(Ordering::Acquire)
+    }
+
+    /// Stores what is booked. Blocks.
+    pub(crate) fn store<E>(&self, store: impl FnOnce(&Ledger) -> Result<(), E>) -> Result<(), E> {
+        let _storing = self.storing.lock();
+        self.is_unstored.store(false, Ordering::Release);
+        let ledger = self.ledger.lock().clone();
+        store(&ledger).inspect_err(|_| self.is_unstored.store(true, Ordering::Release))
     }
 
     /// What is used of the caps, with what is not yet booked.
@@ -177,13 +191,13 @@ mod tests {
         assert_eq!(traffic.used(NOW).day.total(), 60);
         assert_eq!(traffic.count(Direction::IntoTunnel, 41), Counted::Wait);
         assert_eq!(traffic.count(Direction::IntoTunnel, 1), Counted::Wait);
-        let (used, booked) = traffic.book(NOW, false, &limits);
-        assert_eq!(used.day.total(), 100);
-        assert!(booked.is_some());
-        assert!(
-            traffic.book(NOW, false, &limits).1.is_none(),
-            "nothing new to store"
-        );
+        assert_eq!(traffic.book(NOW, false, &limits).day.total(), 100);
+        assert!(traffic.is_unstored());
+        assert_eq!(traffic.store(|_| Err("disk full")), Err("disk full"));
+        assert!(traffic.is_unstored(), "it is tried again");
+        assert_eq!(traffic.store(|_| Ok::<(), &str>(())), Ok(()));
+        traffic.book(NOW, false, &limits);
+        assert!(!traffic.is_unstored(), "nothing new to store");
         traffic.book(NOW + time::Duration::days(1), false, &limits);
         assert_eq!(traffic.count(Direction::IntoTunnel, 100), Counted::Go);
         let totals = traffic.totals();

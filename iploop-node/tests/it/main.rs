@@ -1,0 +1,14 @@
+//! The promises of a node, kept against a hub over a real WebSocket and destinations on loopback.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that fails fails its test"
+)]
+
+mod caps;
+mod consent;
+mod link;
+mod policy;
+mod streams;
+mod world;
