@@ -1,2 +1,22 @@
 //! The IPLoop desktop agent: shares this computer's idle bandwidth, with its owner's consent.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use iploop_node_agent::{Args, execute, exit};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(execute(args)),
+        Err(error) => Err(error.into()),
+    };
+    exit::code(outcome)
+}
