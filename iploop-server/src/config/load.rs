@@ -132,14 +132,14 @@ impl Loader {
                 }
                 Err(error) => self
                     .mistakes
-                    .push(format!("{name}.{key}: {}", first_line(&error.to_string()))),
+                    .push(format!("{name}.{key}: {}", explain(&error.to_string()))),
             }
         }
         match Value::Table(sound).try_into() {
             Ok(section) => section,
             Err(error) => {
                 self.mistakes
-                    .push(format!("{name}: {}", first_line(&error.to_string())));
+                    .push(format!("{name}: {}", explain(&error.to_string())));
                 T::default()
             }
         }
@@ -179,8 +179,13 @@ fn value_of(text: &str) -> Value {
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or(text).trim()
+/// The reader's own words, with the way out where they lack it.
+fn explain(text: &str) -> String {
+    let line = text.lines().next().unwrap_or(text).trim();
+    match line {
+        "invalid socket address syntax" => format!("{line}; write it as \"127.0.0.1:3000\""),
+        _ => line.to_owned(),
+    }
 }
 
 #[cfg(test)]

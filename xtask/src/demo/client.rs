@@ -114,6 +114,7 @@ impl Proxy {
 
     fn connect(&self) -> Result<TcpStream> {
         let stream = TcpStream::connect(self.address).context("the proxy can't be reached")?;
+        stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         Ok(stream)
     }

@@ -35,12 +35,16 @@ impl Site {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.clone()], private_key)?;
         let config = Arc::new(config);
-        let http = listen(|stream, peer| answer(stream, peer.ip()))?;
+        let http = listen(|mut stream, peer| answer(&mut stream, peer.ip()))?;
         let https = listen(move |stream, peer| {
             let Ok(tls) = ServerConnection::new(Arc::clone(&config)) else {
                 return;
             };
-            answer(StreamOwned::new(tls, stream), peer.ip());
+            let mut stream = StreamOwned::new(tls, stream);
+            answer(&mut stream, peer.ip());
+            // Without it the client can't tell the end from a cut (RFC 8446 section 6.1).
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
         })?;
         Ok(Self {
             http,
@@ -65,7 +69,7 @@ fn listen(serve: impl Fn(TcpStream, SocketAddr) + Clone + Send + 'static) -> Res
 }
 
 /// Answers one request with what was seen of it.
-fn answer(stream: impl Read + Write, peer: IpAddr) {
+fn answer(stream: &mut (impl Read + Write), peer: IpAddr) {
     let mut reader = BufReader::new(stream);
     let mut lines = Vec::new();
     loop {
