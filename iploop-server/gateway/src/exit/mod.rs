@@ -21,6 +21,9 @@ use crate::sessions::{Sessions, Turn, Visit};
 
 pub(crate) use self::resolve::Resolver;
 
+/// Beyond the deadline of an attempt, so that the hub itself says which exit did not answer.
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
+
 /// What bounds the search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -164,7 +167,7 @@ impl Search {
                 early: early.clone(),
                 deadline,
             };
-            let failure = match timeout_at(deadline, exits.open(request)).await {
+            let failure = match timeout_at(deadline + ANSWER_GRACE, exits.open(request)).await {
                 Ok(Ok(opened)) => {
                     self.attempts += 1;
                     self.select += opened.select;

@@ -158,7 +158,8 @@ async fn connect(
     let id = RequestId::new();
     let manner = Manner {
         is_head: false,
-        close: last || !head.persistent,
+        // What was sent behind a CONNECT was meant for the tunnel, and is no request.
+        close: last || !head.persistent || !customer.ahead().is_empty(),
     };
     let found = Box::pin(async {
         let authorized = authorize(

@@ -292,3 +292,29 @@ fn socks_login(password: &str) -> Vec<u8> {
     let length = u8::try_from(password.len()).expect("it fits a field");
     [&[1, 6][..], b"iploop", &[length], password.as_bytes()].concat()
 }
+
+#[tokio::test]
+async fn what_follows_a_refused_connect_is_no_request() {
+    let mut origin = Origin::start().await;
+    let to = origin.address;
+    let world = World::start(&[to]).await;
+    let refused = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n");
+    let hidden = format!(
+        "GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n{}\r\n",
+        crate::world::login("")
+    );
+    let answer = world.ask(format!("{refused}{hidden}").as_bytes()).await;
+    assert_eq!(
+        (status(&answer), field(&answer, "Connection")),
+        (407, Some("close"))
+    );
+    assert!(world.exits.asked().is_empty());
+
+    // Without anything behind it the connection stays, so that the login can follow.
+    let mut customer = world.connect().await;
+    customer.send(refused.as_bytes()).await;
+    assert_eq!(status(&customer.answer().await.0), 407);
+    customer.send(&connect(to, "")).await;
+    assert_eq!(status(&customer.head().await), 200);
+    origin.accept().await;
+}
