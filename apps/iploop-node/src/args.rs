@@ -92,8 +92,14 @@ pub(crate) struct Withdraw {
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,
     /// Tell this hub at once, when no agent runs that would.
-    #[command(flatten)]
-    pub(crate) hub: Option<Hub>,
+    #[arg(long, env = "IPLOOP_HUB", value_name = "URL")]
+    hub: Option<HubUrl>,
+    /// The partner's key, iplp_…, to tell it with.
+    #[arg(long, env = "IPLOOP_PARTNER_KEY", hide_env_values = true, value_name = "KEY")]
+    partner_key: Option<PartnerKey>,
+    /// Certificates (PEM) to check the hub's by, instead of the public authorities.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -121,6 +127,17 @@ impl Hub {
             bind: self.bind,
             ..NodeConfig::new(self.hub.clone(), self.partner_key.clone())
         }
+    }
+}
+
+impl Withdraw {
+    /// The hub to tell, if one is named.
+    pub(crate) fn config(&self) -> Option<NodeConfig> {
+        let (hub, key) = self.hub.clone().zip(self.partner_key.clone())?;
+        Some(NodeConfig {
+            ca: self.ca.clone(),
+            ..NodeConfig::new(hub, key)
+        })
     }
 }
 
@@ -222,7 +239,13 @@ mod tests {
         for command in ["status", "pause", "resume", "withdraw"] {
             assert!(parse(&[command, "--state", "/tmp/x"]).is_ok(), "{command}");
         }
-        assert!(parse(&["withdraw", "--hub", "ws://[::1]/ws", "--partner-key", KEY]).is_ok());
+        let told = parse(&["withdraw", "--hub", "ws://[::1]/ws", "--partner-key", KEY]).unwrap();
+        assert!(matches!(told.command, Command::Withdraw(withdraw) if withdraw.config().is_some()));
+        let untold = parse(&["withdraw", "--hub", "ws://[::1]/ws"]).unwrap();
+        assert!(
+            matches!(untold.command, Command::Withdraw(withdraw) if withdraw.config().is_none()),
+            "nothing may stand in the way of a withdrawal"
+        );
     }
 
     #[test]

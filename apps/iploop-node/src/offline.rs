@@ -46,10 +46,10 @@ async fn withdraw(state: StateDir, reason: &str, hub: Option<&Withdraw>) -> Resu
         ));
     };
     let mut knows = withdrawn.is_delivered();
-    if let Some(hub) = hub.and_then(|withdraw| withdraw.hub.as_ref())
+    if let Some(config) = hub.and_then(Withdraw::config)
         && !knows
     {
-        knows = deliver_withdrawal(hub.config(), state)
+        knows = deliver_withdrawal(config, state)
             .await
             .context("Your consent is withdrawn on this device; the hub could not be told")?;
     }
