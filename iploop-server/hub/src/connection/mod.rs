@@ -3,6 +3,7 @@
 //! One task serves one connection, and what an earlier stage needed is freed before the next begins: an idle device costs its
 //! sockets' buffers, the tunnel's state and little else. There is one timer, the tunnel's.
 
+mod farewell;
 mod forwarded;
 mod presence;
 mod tls;
@@ -22,6 +23,7 @@ use tokio_tungstenite::WebSocketStream;
 
 use crate::registration::{Refusal, Registration};
 use crate::shared::Shared;
+use farewell::Farewell;
 use presence::Presence;
 pub(crate) use tls::Tls;
 
@@ -87,7 +89,7 @@ async fn carry<S>(shared: Arc<Shared>, socket: WebSocketStream<S>, ip: IpAddr, d
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (tunnel, events, driver) = io::connect(WebSocket::new(socket), shared.tunnel_config());
+    let (tunnel, events, driver) = io::connect(Farewell::new(WebSocket::new(socket)), shared.tunnel_config());
     let conversation = converse(&shared, &tunnel, events, ip, deadline);
     let (closed, presence) = futures_util::future::join(Box::pin(driver), conversation).await;
     tracing::debug!(code = %closed.code, by = ?closed.by, reason = closed.reason, "a device's tunnel ended");

@@ -51,7 +51,7 @@ async fn open_streams_finish_then_devices_are_sent_away_with_a_time() {
     drop((stream, at_device));
 
     let closed = node.closed().await;
-    assert_eq!(closed.code, CloseCode::ShuttingDown);
+    assert_eq!(closed.code, CloseCode::ShuttingDown, "{closed:?}");
     assert!(
         closed
             .retry_after
