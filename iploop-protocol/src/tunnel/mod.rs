@@ -470,7 +470,10 @@ impl Tunnel {
         }
         if state.receive.fin != Fin::No {
             state.receive.fin = Fin::Done;
-            self.forget_if_over(stream);
+            // After a reset it stays until its owner lets go: whoever writes is told why it ended.
+            if state.reset.is_none() {
+                self.forget_if_over(stream);
+            }
             return Ok(Read::Finished);
         }
         if let Some((code, detail)) = &state.reset {
@@ -570,7 +573,14 @@ impl Tunnel {
             return;
         }
         state.released = true;
+        let unread: usize = state.receive.queue.iter().map(Bytes::len).sum();
         state.receive.queue = VecDeque::new();
+        // What is dropped gives its credit back, or two sides that both have gone would wait for each other.
+        if let Some(credit_bytes) = state.receive.on_dropped(unread)
+            && state.phase == StreamPhase::Open
+        {
+            self.outbox.push(Frame::Window { stream, credit_bytes });
+        }
         if state.receive.fin != Fin::No {
             state.receive.fin = Fin::Done;
         }
@@ -1026,6 +1036,8 @@ impl Tunnel {
         if state.released {
             if fin {
                 state.receive.fin = Fin::Done;
+            } else if let Some(credit_bytes) = state.receive.on_dropped(data.len()) {
+                self.outbox.push(Frame::Window { stream, credit_bytes });
             }
             return Ok(());
         }

@@ -194,6 +194,19 @@ impl Receive {
         self.queue.push_back(Bytes::copy_from_slice(&data));
     }
 
+    /// `bytes` were dropped unread: the credit to give back now.
+    pub(super) fn on_dropped(&mut self, bytes: usize) -> Option<u32> {
+        self.read_since_grant = self
+            .read_since_grant
+            .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.fin != Fin::No || self.read_since_grant < self.window / 2 {
+            return None;
+        }
+        let grant = std::mem::take(&mut self.read_since_grant);
+        self.credit += grant;
+        Some(grant)
+    }
+
     /// First bytes were read before the window was announced: it will be whole.
     pub(super) fn restore(&mut self, bytes: usize) {
         self.credit = self

@@ -781,6 +781,27 @@ fn kinds_of_streams_do_not_mix() {
 }
 
 #[test]
+fn writer_is_told_of_a_reset_although_the_end_came_before_it() {
+    let mut victim = Victim::open(Side::Node);
+    let stream = victim.accepted(0);
+    victim.send(&[data(stream, 0), reset(stream)]).unwrap();
+    assert_eq!(victim.tunnel.read(victim.now, stream, 1), Ok(Read::Finished));
+    let told = victim.tunnel.write(stream, &mut Bytes::from_static(b"x"));
+    assert!(
+        matches!(
+            told,
+            Err(StreamError::Reset {
+                code: ResetCode::Cancelled,
+                ..
+            })
+        ),
+        "{told:?}"
+    );
+    victim.tunnel.release(stream);
+    assert_eq!(victim.tunnel.stream_count(), 0);
+}
+
+#[test]
 fn stream_that_was_given_up_can_t_be_accepted() {
     let mut victim = Victim::open(Side::Node);
     let stream = victim.theirs(0);

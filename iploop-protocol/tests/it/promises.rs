@@ -332,6 +332,25 @@ fn deadline_moves_on_although_the_transport_takes_nothing() {
 }
 
 #[test]
+fn both_sides_may_let_go_of_a_stream_with_more_to_send_than_its_window() {
+    let line = Line::delay(ONE_WAY);
+    let mut world = World::with(line.clone(), line, 1, |config| {
+        config.stream_window_bytes = 16 * 1024
+    });
+    world.shake_hands();
+    let stream = world.stream(Side::Hub);
+    for side in SIDES {
+        assert_eq!(world.write(side, stream, usize::MAX), 64 * 1024);
+        world.tunnel(side).finish(stream);
+        world.tunnel(side).release(stream);
+    }
+    world.pass(Duration::from_secs(1));
+    for side in SIDES {
+        assert_eq!(world.tunnel(side).stream_count(), 0, "{side:?}");
+    }
+}
+
+#[test]
 fn finished_stream_that_was_let_go_still_arrives_whole() {
     let line = Line::rate(100_000, ONE_WAY);
     let mut world = World::open(line.clone(), line, 1);

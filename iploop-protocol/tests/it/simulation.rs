@@ -13,7 +13,7 @@ use crate::wire::Line;
 use crate::world::{SIDES, World};
 
 /// Seeds in one run: some seconds without optimisation.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 5_000;
 
 #[test]
 fn honest_tunnels_keep_their_promises_on_any_wire() {
