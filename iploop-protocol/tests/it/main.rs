@@ -1,4 +1,5 @@
-//! The tunnel against its specification, its vectors, itself and its enemies. Needs no feature, socket, task or real time.
+//! The tunnel against its specification, its vectors, itself and its enemies. Needs no feature, socket, task or real
+//! time, but for `python`.
 
 #[cfg(test)]
 mod document;
@@ -12,6 +13,9 @@ mod hostile;
 mod model;
 #[cfg(test)]
 mod promises;
+#[cfg(feature = "websocket")]
+#[cfg(test)]
+mod python;
 #[cfg(test)]
 mod rng;
 #[cfg(test)]
