@@ -1,7 +1,8 @@
 //! The directory of live nodes: who is there, where, how busy, and a fitting one in constant time.
 //!
 //! Pure: no task, clock or randomness of its own. A choice draws two fitting nodes and takes the one with fewer streams for
-//! its quality, which keeps load even without looking at everyone (the power of two choices). Draws come from the
+//! its quality, which keeps load even without looking at everyone (the power of two choices); between equally busy ones a
+//! draw weighed by quality decides. Draws come from the
 //! narrowest set that holds every fitting node: sets exist by country, by region, city and postal code in it, by
 //! autonomous system and provider in it, and by region and city with autonomous system. What the sets do not cover
 //! (connection, device type, excluded countries, avoided exits, two narrow wishes at once) is tested draw by draw.
@@ -478,7 +479,7 @@ impl<T> Search<'_, '_, T> {
             }
             match first {
                 None => first = Some(drawn),
-                Some(other) => return Some(self.better(other, drawn)),
+                Some(other) => return Some(self.draw(other, drawn, random)),
             }
         }
         first.or_else(|| self.scan(wanted, &pools, random))
@@ -496,7 +497,7 @@ impl<T> Search<'_, '_, T> {
             };
             match first {
                 None => first = Some(next),
-                Some(other) => return Some(self.better(other, next)),
+                Some(other) => return Some(self.draw(other, next, random)),
             }
         }
         first
@@ -544,6 +545,24 @@ impl<T> Search<'_, '_, T> {
                 .claims
                 .get(&(self.directory.nodes.key(slot), self.wish.customer))
                 .is_some_and(|streams| *streams >= MAX_STREAMS_PER_CUSTOMER)
+    }
+
+    /// The one with fewer streams for its quality. Between two that are equally busy a draw decides, weighed by quality:
+    /// otherwise, where few fit and little goes on, the second best would never be used.
+    fn draw(&self, a: Slot, b: Slot, random: &mut impl Rng) -> Slot {
+        let known = |slot: Slot| self.directory.nodes.get(slot);
+        match (known(a), known(b)) {
+            (Some(one), Some(other)) if one.streams == other.streams => {
+                let weight = |entry: &Entry<T>| u64::from(entry.quality) + QUALITY_FLOOR;
+                let (one, other) = (weight(one), weight(other));
+                if random.random_range(0..one + other) < one {
+                    a
+                } else {
+                    b
+                }
+            }
+            _ => self.better(a, b),
+        }
     }
 
     /// The one with fewer streams for its quality.

@@ -350,6 +350,28 @@ fn load_spreads_by_quality() {
 }
 
 #[test]
+fn idle_nodes_take_turns_by_quality() {
+    let mut directory = Directory::default();
+    for (n, quality) in [(0, 90), (1, 80), (2, 40)] {
+        add(&mut directory, &Facts { quality, ..anyone(n) }, n);
+    }
+    let (targeting, mut avoid) = (Targeting::default(), Avoid::default());
+    let mut random = random();
+    let mut times = [0; 3];
+    for _ in 0..600 {
+        // As a key that rotates: another exit than the last one.
+        let key = directory.choose(&wish(&targeting, &avoid), &mut random).unwrap();
+        let n = *directory.get(key).unwrap();
+        times[usize::from(n)] += 1;
+        avoid.nodes = vec![node(n)];
+    }
+    assert!(
+        times[0] > times[2] && times[1] > times[2] && times[2] > 60,
+        "{times:?}"
+    );
+}
+
+#[test]
 fn one_fitting_node_in_a_thousand_is_found() {
     let mut directory = Directory::default();
     for n in 0..4000_u32 {
