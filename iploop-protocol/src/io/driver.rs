@@ -150,7 +150,15 @@ impl<T: Transport> Driver<T> {
         while received < FLUSH_BYTES {
             let message = match self.transport.poll_receive(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Some(message)) => message?,
+                Poll::Ready(Some(Ok(message))) => message,
+                // The peer is there and broke the rules of the carrier: it is told so.
+                Poll::Ready(Some(Err(error))) if error.kind() == io::ErrorKind::InvalidData => {
+                    let mut inner = self.shared.lock();
+                    inner.tunnel.close(CloseCode::Malformed, None, &error.to_string());
+                    inner.hand_out_events();
+                    break;
+                }
+                Poll::Ready(Some(Err(error))) => return Err(error),
                 Poll::Ready(None) => {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer hung up"));
                 }

@@ -10,6 +10,9 @@ use bytes::{Bytes, BytesMut};
 /// All methods are called by one task, the owner of the [`super::Driver`].
 pub trait Transport: Send + Unpin {
     /// The next message; none when the peer has ended the connection in order.
+    ///
+    /// An error of the kind `InvalidData` says that the peer sent what the carrier does not allow; it is told so, any other
+    /// one ends the tunnel without a word.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
 
     /// Takes one message, everything that is in `message`, to be sent with the next flush.

@@ -102,6 +102,57 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocket<S> {
 fn into_io(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
+        breach @ (Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_)) => {
+            io::Error::new(io::ErrorKind::InvalidData, breach)
+        }
         other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+
+    use super::*;
+    use crate::codes::CloseCode as TunnelCode;
+    use crate::frame::Frame;
+    use crate::tunnel::{Config, Initiator, Side};
+
+    #[tokio::test]
+    async fn messages_that_carry_no_tunnel_are_malformed() {
+        let too_long = Message::Binary(vec![0x40; MAX_MESSAGE_BYTES + 1].into());
+        for breach in [Message::text("hello"), Message::Binary(Bytes::new()), too_long] {
+            let (near, far) = tokio::io::duplex(1 << 20);
+            let socket = WebSocket::from_handshaken(near, Role::Server).await;
+            let (_tunnel, _events, driver) = crate::io::connect(socket, Config::new(Side::Hub));
+            let mut peer = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+            let (closed, ()) = tokio::join!(driver, async {
+                peer.send(breach.clone()).await.unwrap();
+                let Some(Ok(Message::Binary(message))) = peer.next().await else {
+                    panic!("no CLOSE");
+                };
+                let frame = Frame::decode(&mut message.clone());
+                assert!(
+                    matches!(
+                        frame,
+                        Ok(Frame::Close {
+                            code: TunnelCode::Malformed,
+                            ..
+                        })
+                    ),
+                    "{frame:?}"
+                );
+                let Some(Ok(Message::Close(Some(close)))) = peer.next().await else {
+                    panic!("no close code");
+                };
+                assert_eq!(u16::from(close.code), TunnelCode::Malformed.to_websocket());
+                // The library answers, and the connection ends.
+                while peer.next().await.is_some() {}
+            });
+            assert_eq!(
+                (closed.code, closed.by),
+                (TunnelCode::Malformed, Initiator::Local)
+            );
+        }
     }
 }
