@@ -15,7 +15,9 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSP
 /// Connections at the same time, those under way to a registration included.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 /// From the connection to the whole hello: TLS, HTTP and the first message together.
-pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+///
+/// Saying farewell may take 5 seconds more, and a silent connection is gone after 15 (`docs/protocol.md`, Life of a tunnel).
+pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the hello to the welcome, waiting in line included. Shorter than the 10 seconds after which devices give up.
 pub const DEFAULT_REGISTRATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// Registrations in the store at the same time.
@@ -203,7 +205,7 @@ mod tests {
         let config = HubConfig::default();
         assert!(config.problems().is_empty());
         let text = toml::to_string(&config).unwrap();
-        assert!(text.contains("handshake_timeout = \"15s\""), "{text}");
+        assert!(text.contains("handshake_timeout = \"10s\""), "{text}");
         assert_eq!(toml::from_str::<HubConfig>(&text).unwrap(), config);
         assert_eq!(toml::from_str::<HubConfig>("").unwrap(), config);
     }
