@@ -4,7 +4,7 @@
     reason = "the ready line and what was made are for whoever started us"
 )]
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     match run(command.act, config) {
         Ok(()) => ExitCode::SUCCESS,
