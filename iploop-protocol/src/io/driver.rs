@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::{Shared, Transport, remember};
 use crate::codes::CloseCode;
-use crate::tunnel::Closed;
+use crate::tunnel::{Closed, Initiator};
 
 /// Bytes handed to the transport before it has to flush. What lies there can't be overtaken by a small frame.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -19,6 +19,9 @@ const FLUSH_BYTES: usize = 64 * 1024;
 const WORK_BYTES: usize = 256 * 1024;
 /// Time for the last messages and the transport's own farewell.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Messages read after the end before other tasks get their turn.
+const MAX_UNHEARD: usize = 64;
 
 /// Owns the transport. A future that ends when the tunnel is closed; dropping it aborts the tunnel.
 pub struct Driver<T: Transport> {
@@ -35,6 +38,7 @@ struct End {
     closed: Closed,
     until: Pin<Box<Sleep>>,
     said: bool,
+    bade_farewell: bool,
 }
 
 enum Step {
@@ -81,6 +85,7 @@ impl<T: Transport> Driver<T> {
                     closed: closed.clone(),
                     until: Box::pin(tokio::time::sleep(CLOSE_TIMEOUT)),
                     said: false,
+                    bade_farewell: false,
                 });
                 return Poll::Ready(());
             }
@@ -210,7 +215,7 @@ impl<T: Transport> Driver<T> {
         inner.hand_out_events();
         let closed = inner.closed.clone().unwrap_or_else(|| Closed {
             code: CloseCode::Silent,
-            by: super::Initiator::Transport,
+            by: Initiator::Transport,
             reason: reason.to_owned(),
             retry_after: None,
         });
@@ -219,6 +224,7 @@ impl<T: Transport> Driver<T> {
             closed,
             until: Box::pin(tokio::time::sleep(Duration::ZERO)),
             said: true,
+            bade_farewell: false,
         });
         Poll::Ready(())
     }
@@ -239,13 +245,41 @@ impl<T: Transport> Driver<T> {
             }
             end.said = true;
         }
-        let farewell = match self.transport.poll_flush(cx) {
-            Poll::Ready(Ok(())) => self.transport.poll_close(cx, end.closed.code.to_websocket()),
-            other => other,
+        let mut broken = false;
+        if !end.bade_farewell {
+            let farewell = match self.transport.poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.transport.poll_close(cx, end.closed.code.to_websocket()),
+                other => other,
+            };
+            broken = matches!(farewell, Poll::Ready(Err(_)));
+            end.bade_farewell = farewell.is_ready();
+        }
+        // The peer has to read our CLOSE before the socket goes: bytes of its own that nobody reads would have the system reset
+        // the connection and the CLOSE be lost. Whoever told us to end, or is silent, is not waited for.
+        let waits_for_peer =
+            !broken && end.closed.by == Initiator::Local && end.closed.code != CloseCode::Silent;
+        let is_over = end.bade_farewell && (!waits_for_peer || self.poll_hang_up(cx).is_ready());
+        let Some(end) = &mut self.end else {
+            return Poll::Pending;
         };
-        if farewell.is_ready() || end.until.as_mut().poll(cx).is_ready() {
+        if is_over || end.until.as_mut().poll(cx).is_ready() {
             return Poll::Ready(end.closed.clone());
         }
+        Poll::Pending
+    }
+}
+
+impl<T: Transport> Driver<T> {
+    /// Reads what still comes, to no purpose, until the peer hangs up.
+    fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..MAX_UNHEARD {
+            match self.transport.poll_receive(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
