@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -102,6 +103,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocket<S> {
 fn into_io(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,
+        // The peer vanished; that is no breach, and there is nobody to be told.
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => io::ErrorKind::UnexpectedEof.into(),
         breach @ (Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_)) => {
             io::Error::new(io::ErrorKind::InvalidData, breach)
         }
