@@ -3,35 +3,56 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::shared::{Outlook, Shared, Stop};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::shared::{Outlook, Shared, Stop, Wishes};
 use crate::sharing;
+use crate::surroundings::View;
 
-/// Between two looks at the network while nothing happens.
-const IDLE: Duration = Duration::from_secs(30);
-/// Between two looks while streams are open: what a crash loses of the counters.
-const BUSY: Duration = Duration::from_secs(5);
+/// Between two looks at the network while nobody says that it changed.
+const NETWORK_EVERY: Duration = Duration::from_secs(30);
+/// Between two looks at the counters while streams are open: what a crash loses of them.
+const COUNTERS_EVERY: Duration = Duration::from_secs(5);
 
-/// Runs until the node is shut down.
-pub(crate) async fn keep(shared: Arc<Shared>) {
-    let mut wishes = shared.wishes.subscribe();
+/// Runs until the node is shut down. `wishes` is from before the first look.
+pub(crate) async fn keep(shared: Arc<Shared>, mut wishes: watch::Receiver<Wishes>) {
+    let mut network_at = Instant::now();
+    let mut counters_at = network_at;
     loop {
-        let busy = shared.traffic.totals().open_streams > 0;
+        let next = if shared.traffic.is_busy() {
+            (counters_at + COUNTERS_EVERY).min(network_at + NETWORK_EVERY)
+        } else {
+            network_at + NETWORK_EVERY
+        };
+        let mut is_told = false;
         tokio::select! {
-            () = tokio::time::sleep(if busy { BUSY } else { IDLE }) => {}
-            () = shared.traffic.wants_a_look() => {}
+            () = sleep_until(next) => {}
+            // It may be time for the counters now.
+            () = shared.traffic.grows_busy() => continue,
+            () = shared.traffic.meets_a_cap() => {}
             changed = wishes.changed() => {
                 if changed.is_err() || matches!(shared.stop(), Some(Stop::Shutdown(_))) {
                     return;
                 }
+                is_told = true;
             }
         }
-        look(&shared).await;
+        let now = Instant::now();
+        counters_at = now;
+        // The app may have told of a change.
+        if is_told || now >= network_at + NETWORK_EVERY {
+            network_at = now;
+            look(&shared).await;
+        } else {
+            let view = shared.outlook.borrow().view.clone();
+            conclude(&shared, view).await;
+        }
     }
 }
 
-/// Looks once, and publishes what follows.
+/// Looks at the network, and publishes what follows.
 pub(crate) async fn look(shared: &Arc<Shared>) {
-    let wishes = *shared.wishes.borrow();
     let surroundings = Arc::clone(&shared.parts.surroundings);
     let view = match tokio::task::spawn_blocking(move || surroundings.look()).await {
         Ok(Ok(view)) => Some(Arc::new(view)),
@@ -42,40 +63,39 @@ pub(crate) async fn look(shared: &Arc<Shared>) {
         // It panicked: nothing is known.
         Err(_) => None,
     };
+    conclude(shared, view).await;
+}
+
+/// Books and stores what was relayed, and publishes whether to share.
+async fn conclude(shared: &Arc<Shared>, view: Option<Arc<View>>) {
     let before = shared.outlook.borrow().clone();
-    let on_cellular = before.is_on_cellular();
-    save(shared, on_cellular).await;
+    // Booked on the network that was used; what is left depends on the one that is.
+    save(shared, before.is_on_cellular()).await;
+    let wishes = *shared.wishes.borrow();
     let next = Outlook {
         view,
         ..before.clone()
     };
-    // Booked on the network that was used; what is left depends on the one that is.
     let used = shared
         .traffic
         .book(shared.now(), next.is_on_cellular(), &shared.config.limits);
-    let why_not = if wishes.paused {
-        Some(sharing::NotSharing::Paused)
-    } else {
-        sharing::why_not(
-            &shared.config.limits,
-            &shared.consent,
-            &wishes.conditions,
-            shared.network(next.view.as_deref()),
-            &used,
-        )
-    };
-    let is_other_network = before.view.as_deref() != next.view.as_deref();
+    let why_not = sharing::why_not(
+        &shared.config.limits,
+        &shared.consent,
+        &wishes.conditions,
+        shared.network(next.view.as_deref()),
+        &used,
+    );
+    let is_other_network = before.view != next.view;
     let told_changes = wishes.network_changes;
     shared.outlook.send_if_modified(|outlook| {
-        let mut changes = outlook.network_changes;
-        if is_other_network {
-            changes += 1;
-        }
         let is_new = is_other_network || why_not != outlook.why_not || told_changes != outlook.told_changes;
         *outlook = Outlook {
             why_not,
             view: next.view.clone(),
-            network_changes: changes + told_changes.wrapping_sub(outlook.told_changes),
+            network_changes: outlook.network_changes
+                + u64::from(is_other_network)
+                + told_changes.wrapping_sub(outlook.told_changes),
             told_changes,
         };
         is_new

@@ -102,8 +102,9 @@ impl Node {
             warn_of_test_allow(&shared.test_allow);
         }
         let first_listener = Mutex::new(Some(shared.events.subscribe()));
+        let wishes = shared.wishes.subscribe();
         keeper::look(&shared).await;
-        let keeper = AbortOnDropHandle::new(tokio::spawn(keeper::keep(Arc::clone(&shared))));
+        let keeper = AbortOnDropHandle::new(tokio::spawn(keeper::keep(Arc::clone(&shared), wishes)));
         let supervisor = supervise::supervise(Arc::clone(&shared), connector);
         Ok(Self {
             supervisor: Mutex::new(Some(AbortOnDropHandle::new(tokio::spawn(supervisor)))),

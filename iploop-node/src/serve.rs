@@ -267,3 +267,28 @@ impl Drop for Admission<'_> {
         self.shared.customers.lock().finished(self.customer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iploop_protocol::policy::{Context, Policy, TestAllow};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_connection_that_led_elsewhere_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        let there = std::net::SocketAddr::new([127, 0, 0, 2].into(), here.port());
+        let allow = TestAllow::parse([here.to_string(), there.to_string()]).unwrap();
+        let policy = Policy::new(None).with_test_allow(allow);
+        let check = |to: std::net::SocketAddr| {
+            policy
+                .check_addresses(&to.into(), &[to.ip()], &Context::at_gateway())
+                .unwrap()
+        };
+        let socket = TcpStream::connect(here).await.unwrap();
+        assert_eq!(compare_peer(&socket, &check(here)), Ok(()));
+        let refused = compare_peer(&socket, &check(there)).unwrap_err();
+        assert_eq!(refused.answer(), (ResetCode::Forbidden, "device_network"));
+    }
+}

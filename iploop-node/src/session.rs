@@ -316,7 +316,6 @@ impl Session {
         self.heartbeat_at = Some(Instant::now() + self.heartbeat_every);
         self.from_hub.public_ip = welcome.public_ip;
         self.from_hub.take_platform(welcome.platform_addresses, self.hub);
-        self.policy(welcome.policy);
         let node_id: String = welcome.node_id.chars().take(64).collect();
         *self.shared.facts.lock() = HubFacts {
             node_id: Some(node_id.clone()),
@@ -326,6 +325,7 @@ impl Session {
             node_id,
             public_ip: welcome.public_ip,
         });
+        self.policy(welcome.policy);
         self.shared.set_link(Link::Connected);
         self.follow();
     }

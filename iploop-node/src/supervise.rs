@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::io::Closed;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::{Backoff, STABLE};
@@ -17,6 +16,9 @@ use crate::shared::{Shared, Stop};
 use crate::sharing::NotSharing;
 use crate::state::{OwnersWord, Withdrawn};
 use crate::status::{Event, Link};
+
+/// A network that changes all the time makes no storm of attempts.
+const LEAST_BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
 /// Runs until the node is shut down.
 pub(crate) async fn supervise(shared: Arc<Shared>, connector: Connector) {
@@ -32,6 +34,10 @@ pub(crate) async fn supervise(shared: Arc<Shared>, connector: Connector) {
         shared.tell(Event::Connecting {
             hub: shared.config.hub.to_string(),
         });
+        let attempt = Attempt {
+            began: Instant::now(),
+            network_changes: shared.outlook.borrow().network_changes,
+        };
         let connected = tokio::select! {
             connected = connector.connect() => connected,
             () = stopped(&shared) => break,
@@ -59,7 +65,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, connector: Connector) {
             }
             Err(ConnectError { problem, retry_after }) => (problem, retry_after),
         };
-        wait(&shared, &mut backoff, problem, wish).await;
+        wait(&shared, &mut backoff, attempt, problem, wish).await;
     }
     if shared.stop() == Some(Stop::Withdraw) {
         report_withdrawal(&shared, &connector, is_withdrawal_known).await;
@@ -122,10 +128,11 @@ async fn report_withdrawal(shared: &Arc<Shared>, connector: &Connector, is_known
             shared.set_link(Link::Withdrawn { delivered: false });
         }
         let delay = backoff.after_failure(Instant::now(), (shared.parts.random)(), None);
+        let network_changes = shared.outlook.borrow().network_changes;
         let mut wishes = shared.wishes.subscribe();
         tokio::select! {
             () = sleep_until(Instant::now() + delay) => {}
-            () = network_changed(shared) => backoff.reset(),
+            () = network_changed(shared, network_changes) => backoff.reset(),
             _ = wishes.wait_for(|wishes| matches!(wishes.stop, Some(Stop::Shutdown(_)))) => return,
         }
     }
@@ -158,7 +165,19 @@ fn describe(closed: &Closed) -> String {
     }
 }
 
-async fn wait(shared: &Shared, backoff: &mut Backoff, problem: String, wish: Option<Duration>) {
+/// One attempt to connect, and how the network was when it began.
+struct Attempt {
+    began: Instant,
+    network_changes: u64,
+}
+
+async fn wait(
+    shared: &Shared,
+    backoff: &mut Backoff,
+    attempt: Attempt,
+    problem: String,
+    wish: Option<Duration>,
+) {
     let now = Instant::now();
     let delay = backoff.after_failure(now, (shared.parts.random)(), wish);
     let retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
@@ -170,7 +189,10 @@ async fn wait(shared: &Shared, backoff: &mut Backoff, problem: String, wish: Opt
     tokio::select! {
         () = sleep_until(now + delay) => {}
         () = stopped(shared) => {}
-        () = network_changed(shared) => backoff.reset(),
+        () = async {
+            network_changed(shared, attempt.network_changes).await;
+            sleep_until(attempt.began + LEAST_BETWEEN_ATTEMPTS).await;
+        } => backoff.reset(),
     }
 }
 
@@ -181,10 +203,9 @@ async fn stopped(shared: &Shared) {
     let _ = wishes.wait_for(|wishes| wishes.stop.is_some()).await;
 }
 
-/// Ready at the next change of the network.
-async fn network_changed(shared: &Shared) {
-    let mut outlook: watch::Receiver<_> = shared.outlook.subscribe();
-    let before = outlook.borrow_and_update().network_changes;
+/// Ready when the network is another one than `before`.
+async fn network_changed(shared: &Shared, before: u64) {
+    let mut outlook = shared.outlook.subscribe();
     let _ = outlook
         .wait_for(|outlook| outlook.network_changes != before)
         .await;

@@ -30,8 +30,10 @@ pub(crate) struct Traffic {
     is_unstored: AtomicBool,
     /// Held while it is stored, so that no older one comes after a newer.
     storing: Mutex<()>,
-    /// Somebody should look: the first stream opened, or a cap is reached.
-    look: Notify,
+    /// The first stream opened.
+    busy: Notify,
+    /// A cap is reached.
+    capped: Notify,
 }
 
 /// Counters since start.
@@ -61,7 +63,8 @@ impl Traffic {
             ledger: Mutex::new(ledger),
             is_unstored: AtomicBool::new(false),
             storing: Mutex::new(()),
-            look: Notify::new(),
+            busy: Notify::new(),
+            capped: Notify::new(),
         }
     }
 
@@ -114,7 +117,7 @@ impl Traffic {
 
     pub(crate) fn open(&self) -> OpenStream<'_> {
         if self.open_streams.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.look.notify_one();
+            self.busy.notify_one();
         }
         OpenStream(self)
     }
@@ -127,9 +130,19 @@ impl Traffic {
         *self.refused.lock().entry(code.name()).or_default() += 1;
     }
 
-    /// Ready when somebody should look at the counters.
-    pub(crate) async fn wants_a_look(&self) {
-        self.look.notified().await;
+    /// Whether streams are open.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.open_streams.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ready when a stream opens after there was none.
+    pub(crate) async fn grows_busy(&self) {
+        self.busy.notified().await;
+    }
+
+    /// Ready when a relay ran into a cap.
+    pub(crate) async fn meets_a_cap(&self) {
+        self.capped.notified().await;
     }
 }
 
@@ -150,7 +163,7 @@ impl Meter for &Traffic {
             // The rest is too little to go on with, and is used up with this.
             let rest = self.left.swap(0, Ordering::Relaxed);
             self.unbooked.fetch_add(rest, Ordering::Relaxed);
-            self.look.notify_one();
+            self.capped.notify_one();
             return Counted::Wait;
         }
         self.unbooked.fetch_add(bytes, Ordering::Relaxed);
