@@ -58,7 +58,7 @@ async fn tell(state: &Path, what: &Ask, withdraw: Option<&Withdraw>, report: Rep
     if report.json {
         report.program(&status);
     } else {
-        report.line(&text);
+        report.answer(&text);
     }
     match error {
         None => Ok(()),
@@ -74,7 +74,7 @@ fn consent(state: PathBuf, accept: &Accept, report: Report) -> Result<()> {
     };
     let consent = terms::consent_anew(&answer)?;
     state.record(&consent)?;
-    report.line("Your consent is on record; `iploop-node run` shares.");
+    report.answer("Your consent is on record; `iploop-node run` shares.");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use iploop_node::{Event, Node, Status};
+use iploop_node::{Event, Link, Node, Status};
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -49,6 +49,11 @@ impl Report {
         let _ = writeln!(std::io::stderr(), "{line}");
     }
 
+    /// What was asked for, for people.
+    pub(crate) fn answer(self, text: &str) {
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
     /// For programs.
     pub(crate) fn program(self, message: &impl Serialize) {
         if let Ok(line) = serde_json::to_string(message) {
@@ -63,6 +68,11 @@ pub(crate) fn describe(status: &Status) -> String {
     let first = match &status.reason_text {
         None => "Sharing.".to_owned(),
         Some(reason) => format!("Not sharing: {reason}."),
+    };
+    let first = match &status.link {
+        Link::Waiting { problem, .. } => format!("{first} ({problem})"),
+        Link::ConsentNeeded { problem } | Link::Rejected { problem, .. } => format!("{first} ({problem})"),
+        _ => first,
     };
     format!(
         "{first}\n{} streams open, {} served; today {} of {}, this month {} of {}.\nConsent to text {} of {}.",
