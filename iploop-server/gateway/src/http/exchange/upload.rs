@@ -1,0 +1,145 @@
+//! The request's content, framed anew, from the customer to the destination.
+
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use iploop_platform::metering::Counted;
+use iploop_protocol::io::Stream;
+
+use super::super::request::Framing;
+use super::super::{chunked, fields};
+use super::{Content, READ_BYTES, Stop, put_last_chunk};
+use crate::answer::ProxyError;
+use crate::connection::Connection;
+use crate::relay::RelayMeter;
+
+/// From the customer to the destination.
+pub(super) struct Up {
+    body: Content,
+    /// Read, counted or held, not yet written.
+    pending: Bytes,
+    held: bool,
+    moved: u64,
+    done: bool,
+}
+
+impl Up {
+    /// A head to be sent, and what follows it.
+    pub(super) fn new(head: Bytes, body: Framing, meter: &RelayMeter) -> Self {
+        let held = !head.is_empty() && meter.up(head.len()) == Counted::Hold;
+        let body = Content::new(body);
+        let done = body.is_done() && head.is_empty();
+        Self {
+            body,
+            pending: head,
+            held,
+            moved: 0,
+            done,
+        }
+    }
+
+    /// Nothing more is to be sent.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Everything went out: what the customer sends next is another request.
+    pub(super) fn sent_everything(&self) -> bool {
+        self.done && self.body.is_done()
+    }
+
+    /// Sends nothing more.
+    pub(super) fn give_up(&mut self) {
+        self.done = true;
+    }
+
+    /// Bytes written to the stream so far.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Sends what can be sent; the waker is registered for the rest.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        customer: &mut Connection,
+        stream: &mut Stream,
+        meter: &RelayMeter,
+    ) -> Result<(), Stop> {
+        while !self.done {
+            if self.held {
+                match meter.poll_refilled(cx).map_err(Stop::NoCredit)? {
+                    Poll::Ready(()) => self.held = false,
+                    Poll::Pending => return Ok(()),
+                }
+            }
+            if !self.pending.is_empty() {
+                match stream
+                    .poll_write_chunk(cx, &mut self.pending)
+                    .map_err(Stop::Stream)?
+                {
+                    Poll::Ready(bytes) => self.moved += bytes as u64,
+                    Poll::Pending => return Ok(()),
+                }
+                continue;
+            }
+            if self.body.is_done() {
+                self.done = true;
+                break;
+            }
+            if stream.poll_room(cx).map_err(Stop::Stream)?.is_pending() {
+                return Ok(());
+            }
+            if customer.ahead().is_empty() {
+                match customer.poll_read_more(cx, READ_BYTES) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(0) | Err(_)) => return Err(Stop::CustomerLeft),
+                    Poll::Pending => return Ok(()),
+                }
+            }
+            let data = self.take(customer)?;
+            self.held = !data.is_empty() && meter.up(data.len()) == Counted::Hold;
+            self.pending = data;
+        }
+        Ok(())
+    }
+
+    /// Takes content off what was read, framed for the destination.
+    fn take(&mut self, customer: &mut Connection) -> Result<Bytes, Stop> {
+        match &mut self.body {
+            Content::Done | Content::UntilClose => Ok(Bytes::new()),
+            Content::Length(left) => {
+                let data = customer.take(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= data.len() as u64;
+                if *left == 0 {
+                    self.body = Content::Done;
+                }
+                Ok(data)
+            }
+            Content::Chunked(decoder) => {
+                let malformed = |_| {
+                    Stop::Customer(ProxyError::Content(
+                        "the chunks are not as RFC 9112 section 7.1 has them",
+                    ))
+                };
+                let mut out = BytesMut::with_capacity(customer.ahead().len() + 32);
+                while !customer.ahead().is_empty() {
+                    let progress = decoder.decode(customer.ahead()).map_err(malformed)?;
+                    customer.take(progress.framing);
+                    if progress.content > 0 {
+                        chunked::put_size(&mut out, progress.content);
+                        out.put_slice(&customer.take(progress.content));
+                        out.put_slice(b"\r\n");
+                    }
+                    if progress.done {
+                        put_last_chunk(&mut out, decoder)
+                            .map_err(|fields::NotTrailers| malformed(chunked::ChunkFault::Size))?;
+                        self.body = Content::Done;
+                        break;
+                    }
+                }
+                Ok(out.freeze())
+            }
+        }
+    }
+}
