@@ -1,0 +1,131 @@
+// Drives the Node.js HTTP clients through the proxy. Its only argument is an order in JSON; each case is a line in JSON.
+
+import fs from "node:fs";
+import axios from "axios";
+import got from "got";
+import { HttpProxyAgent, HttpsProxyAgent as HpagentHttps } from "hpagent";
+import { HttpsProxyAgent } from "https-proxy-agent";
+import { SocksProxyAgent } from "socks-proxy-agent";
+import { ProxyAgent, fetch, request } from "undici";
+
+const order = JSON.parse(process.argv[2]);
+const ca = fs.readFileSync(order.ca);
+const timeout = 30_000;
+
+/** Ways to write a login, each with the exit that it must lead to. */
+const [us, de, il] = order.exits;
+const logins = [
+  { where: "password", user: "iploop", password: `${order.key}-country-${us.country}`, ip: us.ip },
+  { where: "user name", user: `${order.key}-country-${de.country}`, password: "x", ip: de.ip },
+  { where: "both", user: `iploop-country-${il.country}`, password: order.key, ip: il.ip },
+];
+const targets = [
+  { name: "HTTP", url: order.http },
+  { name: "HTTPS", url: order.https },
+];
+
+/** Every scheme with every login and target. */
+function* proxies(schemes) {
+  for (const scheme of schemes) {
+    const address = scheme.startsWith("socks") ? order.socks : order.proxy;
+    for (const login of logins) {
+      for (const target of targets) {
+        const proxy = `${scheme}://${login.user}:${login.password}@${address}`;
+        const name = `${target.name} by ${scheme}, targeting in ${login.where}`;
+        yield { name, scheme, address, proxy, ...login, url: target.url, secure: target.name === "HTTPS" };
+      }
+    }
+  }
+}
+
+/** `ask` returns a status and the origin's answer. A case that fails in any way is reported, and the next one runs. */
+async function run(client, { name, ip }, ask) {
+  const line = { client, case: name, ok: false, status: null, exit_ip: null, detail: "" };
+  try {
+    const { status, answer } = await ask();
+    line.status = status;
+    line.exit_ip = answer.ip ?? null;
+    line.ok = status === 200 && answer.ip === ip;
+    if (!line.ok) line.detail = JSON.stringify(answer);
+  } catch (error) {
+    line.detail = `${error?.stack ?? error} ${error?.cause ?? ""}`;
+  }
+  console.log(JSON.stringify(line));
+}
+
+/** undici's own agent: a tunnel for everything, unless it is told otherwise. */
+async function withUndici() {
+  for (const proxyTunnel of [true, false]) {
+    for (const one of proxies(["http", "https"])) {
+      if (!proxyTunnel && one.secure) continue;
+      const name = proxyTunnel ? one.name : `${one.name}, forwarded`;
+      await run("undici", { ...one, name }, async () => {
+        const token = `Basic ${Buffer.from(`${one.user}:${one.password}`).toString("base64")}`;
+        const uri = `${one.scheme}://${one.address}`;
+        const dispatcher = new ProxyAgent({ uri, token, proxyTunnel, proxyTls: { ca }, requestTls: { ca } });
+        try {
+          if (proxyTunnel) {
+            const response = await fetch(one.url, { dispatcher, signal: AbortSignal.timeout(timeout) });
+            return { status: response.status, answer: await response.json() };
+          }
+          const response = await request(one.url, { dispatcher, headersTimeout: timeout });
+          return { status: response.statusCode, answer: await response.body.json() };
+        } finally {
+          await dispatcher.close();
+        }
+      });
+    }
+  }
+}
+
+/** axios: its own proxy setting for plain HTTP, agents for the rest. */
+async function withAxios() {
+  for (const one of proxies(["http", "https", "socks5", "socks5h"])) {
+    await run("axios", one, async () => {
+      const options = { timeout, validateStatus: () => true, proxy: false };
+      if (one.scheme.startsWith("socks")) {
+        const agent = new SocksProxyAgent(one.proxy, { ca });
+        Object.assign(options, { httpAgent: agent, httpsAgent: agent });
+      } else if (one.secure || one.scheme === "https") {
+        const agent = new HttpsProxyAgent(one.proxy, { ca });
+        Object.assign(options, { httpAgent: agent, httpsAgent: agent });
+      } else {
+        const [host, port] = one.address.split(":");
+        const auth = { username: one.user, password: one.password };
+        options.proxy = { protocol: "http", host, port: Number(port), auth };
+      }
+      const response = await axios.get(one.url, options);
+      return { status: response.status, answer: response.data };
+    });
+  }
+}
+
+/** got, with the agents that its documentation names. */
+async function withGot() {
+  for (const one of proxies(["http", "https", "socks5"])) {
+    await run("got", one, async () => {
+      let agent;
+      if (one.scheme.startsWith("socks")) {
+        const socks = new SocksProxyAgent(one.proxy);
+        agent = { http: socks, https: socks };
+      } else {
+        agent = {
+          http: new HttpProxyAgent({ proxy: one.proxy, proxyRequestOptions: { ca } }),
+          https: new HpagentHttps({ proxy: one.proxy, proxyRequestOptions: { ca } }),
+        };
+      }
+      const response = await got(one.url, {
+        agent,
+        https: { certificateAuthority: ca },
+        retry: { limit: 0 },
+        timeout: { request: timeout },
+        throwHttpErrors: false,
+      });
+      return { status: response.statusCode, answer: JSON.parse(response.body) };
+    });
+  }
+}
+
+await withUndici();
+await withAxios();
+await withGot();

@@ -1,0 +1,8 @@
+//! What the platform promises about requests: which exit, what when something fails, and what hostile input gets.
+
+mod choice;
+mod faults;
+mod hostile;
+mod patience;
+mod secrets;
+mod socks5;

@@ -1,0 +1,76 @@
+//! The HTTP libraries of Python and Node.js: one script for each language runs all its cases and says how each went.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Place, World, node_folder, python, repository, run};
+
+/// What both scripts are told, as JSON in their only argument.
+fn order(world: &World) -> Value {
+    let exits = [Place::NEW_YORK, Place::BERLIN, Place::TEL_AVIV]
+        .map(|place| json!({ "country": place.country, "ip": place.address }));
+    json!({
+        "proxy": world.ready.proxy.to_string(),
+        "socks": world.ready.socks.to_string(),
+        "http": world.origin.url("/echo"),
+        "https": world.origin.https_url("/echo"),
+        "ca": world.authority.ca,
+        "key": world.account.key,
+        "exits": exits,
+    })
+}
+
+/// Each line is a case; `clients` says how many each client has at least.
+fn check(output: &Output, clients: &[(&str, usize)]) {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let cases: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let failed: Vec<&Value> = cases.iter().filter(|case| case["ok"] != true).collect();
+    assert!(failed.is_empty(), "{failed:#?}\n{complaint}");
+    for (client, least) in clients {
+        let ran = cases.iter().filter(|case| case["client"] == *client).count();
+        assert!(ran >= *least, "{client} ran {ran} cases of {least}");
+    }
+}
+
+#[test]
+fn python_clients_leave_by_the_country_asked_for() {
+    let world = World::start();
+    let mut command = Command::new(python());
+    command
+        .arg(repository().join("tests/clients/clients.py"))
+        .arg(order(&world).to_string())
+        .env_remove("http_proxy")
+        .env_remove("https_proxy");
+    let output = run(&mut command, 2 * PATIENCE);
+    let least = [
+        ("requests", 12),
+        ("httpx", 12),
+        ("aiohttp", 9),
+        ("urllib3", 12),
+        ("PySocks", 6),
+    ];
+    check(&output, &least);
+}
+
+#[test]
+fn nodejs_clients_leave_by_the_country_asked_for() {
+    let world = World::start();
+    // Modules are looked for beside the script.
+    let script = world.folder().join("clients.mjs");
+    std::fs::copy(repository().join("tests/clients/clients.mjs"), &script).unwrap();
+    let modules = world.folder().join("node_modules");
+    std::os::unix::fs::symlink(node_folder().join("node_modules"), modules).unwrap();
+    let mut command = Command::new("node");
+    command
+        .arg(script)
+        .arg(order(&world).to_string())
+        .env("NODE_EXTRA_CA_CERTS", &world.authority.ca);
+    let output = run(&mut command, 2 * PATIENCE);
+    check(&output, &[("undici", 9), ("axios", 9), ("got", 9)]);
+}

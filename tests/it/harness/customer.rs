@@ -1,0 +1,171 @@
+//! A customer that speaks each protocol by hand, so that a test sees every byte.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::{PATIENCE, Response, read_head, read_response};
+
+/// A proxy and a login.
+#[derive(Clone, Debug)]
+pub(crate) struct Customer {
+    pub(crate) proxy: SocketAddr,
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+/// A tunnel whose answer was good.
+pub(crate) struct Tunnel {
+    pub(crate) stream: TcpStream,
+    /// Of CONNECT; empty after SOCKS5.
+    pub(crate) answer: Response,
+}
+
+impl Customer {
+    /// The same customer with targeting behind the key: `-country-US`.
+    pub(crate) fn with(&self, targeting: &str) -> Self {
+        Self {
+            password: format!("{}{targeting}", self.password),
+            ..self.clone()
+        }
+    }
+
+    /// A connection to the proxy on which nothing was said.
+    pub(crate) fn dial(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.proxy).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// The field that carries the login, with its line end.
+    pub(crate) fn login(&self) -> String {
+        let login = BASE64.encode(format!("{}:{}", self.user, self.password));
+        format!("Proxy-Authorization: Basic {login}\r\n")
+    }
+
+    /// A plain request on a connection of its own.
+    pub(crate) fn get(&self, url: &str) -> Response {
+        self.try_get(url).unwrap()
+    }
+
+    /// As [`Customer::get`], but the connection may break.
+    pub(crate) fn try_get(&self, url: &str) -> std::io::Result<Response> {
+        let host = url.split('/').nth(2).unwrap_or_default();
+        let mut stream = self.dial();
+        write!(
+            stream,
+            "GET {url} HTTP/1.1\r\nHost: {host}\r\n{}Connection: close\r\n\r\n",
+            self.login()
+        )?;
+        read_response(&mut stream, false)
+    }
+
+    /// Sends bytes as they are and reads to the end.
+    pub(crate) fn say(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = self.dial();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        // A reset after the answer ends it as well.
+        let _ = stream.read_to_end(&mut answer);
+        answer
+    }
+
+    /// CONNECT; the answer where it is not good.
+    pub(crate) fn connect(&self, to: impl std::fmt::Display) -> Result<Tunnel, Response> {
+        let mut stream = self.dial();
+        write!(
+            stream,
+            "CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n{}\r\n",
+            self.login()
+        )
+        .unwrap();
+        let answer = Response::of_head(read_head(&mut stream).unwrap());
+        if answer.status == 200 {
+            return Ok(Tunnel { stream, answer });
+        }
+        let length = answer.field("Content-Length").and_then(|text| text.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).unwrap();
+        Err(Response { body, ..answer })
+    }
+
+    /// SOCKS5 with a login, by address; the reply code where it is not good.
+    pub(crate) fn socks5(&self, to: SocketAddr) -> Result<Tunnel, u8> {
+        let address = match to.ip() {
+            IpAddr::V4(ip) => [&[1][..], &ip.octets()].concat(),
+            IpAddr::V6(ip) => [&[4][..], &ip.octets()].concat(),
+        };
+        self.socks5_to(&address, to.port())
+    }
+
+    /// SOCKS5 with a login, by name.
+    pub(crate) fn socks5_name(&self, name: &str, port: u16) -> Result<Tunnel, u8> {
+        let length = u8::try_from(name.len()).unwrap();
+        self.socks5_to(&[&[3, length][..], name.as_bytes()].concat(), port)
+    }
+
+    fn socks5_to(&self, address: &[u8], port: u16) -> Result<Tunnel, u8> {
+        let mut stream = self.dial();
+        stream.write_all(&[5, 1, 2]).unwrap();
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [5, 2]);
+        stream.write_all(&self.socks5_login()).unwrap();
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [1, 0], "the login was refused");
+        let request = [&[5, 1, 0][..], address, &port.to_be_bytes()].concat();
+        stream.write_all(&request).unwrap();
+        match read_reply(&mut stream) {
+            0 => Ok(Tunnel {
+                stream,
+                answer: Response::of_head(String::new()),
+            }),
+            code => Err(code),
+        }
+    }
+
+    /// The message of RFC 1929.
+    pub(crate) fn socks5_login(&self) -> Vec<u8> {
+        let (user, password) = (self.user.as_bytes(), self.password.as_bytes());
+        let length = |field: &[u8]| vec![u8::try_from(field.len()).unwrap()];
+        [
+            vec![1],
+            length(user),
+            user.to_vec(),
+            length(password),
+            password.to_vec(),
+        ]
+        .concat()
+    }
+}
+
+impl Tunnel {
+    /// A plain request to the destination itself.
+    pub(crate) fn get(&mut self, path: &str) -> Response {
+        self.ask(path);
+        read_response(&mut self.stream, false).unwrap()
+    }
+
+    /// Sends the request and reads nothing.
+    pub(crate) fn ask(&mut self, path: &str) {
+        write!(
+            self.stream,
+            "GET {path} HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+    }
+}
+
+/// A SOCKS5 reply with its bound address (RFC 1928 section 6): its code.
+pub(crate) fn read_reply(stream: &mut TcpStream) -> u8 {
+    let mut reply = [0; 4];
+    stream.read_exact(&mut reply).unwrap();
+    assert_eq!((reply[0], reply[2]), (5, 0), "{reply:?}");
+    let mut bound = vec![0; if reply[3] == 4 { 18 } else { 6 }];
+    stream.read_exact(&mut bound).unwrap();
+    reply[1]
+}

@@ -1,0 +1,20 @@
+//! The whole system: real binaries on loopback and in network namespaces, and the clients that customers use.
+//!
+//! Nothing is built here; `cargo xtask test` builds the binaries and installs the clients first. Each test starts what it
+//! needs in a [`harness::World`] of its own, with ports that the system chooses, and everything ends with it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
+mod api;
+mod behaviour;
+mod clients;
+mod configuration;
+mod consent;
+mod harness;
+mod money;
+mod policy;
+mod python_node;
