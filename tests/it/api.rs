@@ -92,12 +92,7 @@ fn a_stranger_registers_verifies_and_uses_the_proxy() {
 #[test]
 fn changes_of_a_key_take_effect_at_once() {
     let world = World::start_with(Settings::with_places(&[Place::BERLIN]));
-    let login = json!({ "email": world.account.email, "password": world.account.password });
-    let token = world.api().post("/api/auth/login", &login).json()["token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let api = world.api().with_token(&token);
+    let api = world.signed_in();
     let url = world.origin.url("/echo");
     let customer = world.customer();
     assert_eq!(customer.get(&url).status, 200);
@@ -188,12 +183,7 @@ fn usage_is_what_customer_and_origin_counted() {
         "{booked:?}"
     );
 
-    let login = json!({ "email": world.account.email, "password": world.account.password });
-    let token = world.api().post("/api/auth/login", &login).json()["token"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let api = world.api().with_token(&token);
+    let api = world.signed_in();
     let summary = api.get("/api/usage/summary?days=1").json()["summary"].clone();
     let sum = |part: fn(&(&str, u64, u64)) -> u64| expected.iter().map(part).sum::<u64>();
     assert_eq!(summary["totalRequests"], expected.len());

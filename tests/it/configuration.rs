@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::refuse_to_serve;
+use crate::harness::{check, refuse_to_serve};
 
 /// A port that is taken: were anything opened before the mistakes are found, the error would be another.
 fn with_listeners(taken: &std::net::TcpListener, rest: &str) -> String {
@@ -49,6 +49,15 @@ fn every_mistake_is_named_before_anything_is_opened() {
         );
     }
     assert!(said.contains("15s"), "the way out is named: {said}");
+    // Asked beforehand, it says the same of the file.
+    let output = check(folder.path(), &text);
+    assert_eq!(output.status.code(), Some(2));
+    let checked = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        checked.lines().all(|line| said.contains(line)) && checked.lines().count() >= 9,
+        "{checked}"
+    );
+    assert!(check(folder.path(), &with_listeners(&taken, "")).status.success());
     assert!(!folder.path().join("data").exists(), "nothing was made");
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Place, Settings, TERMS, World, agent, eventually, read_head, run};
+use crate::harness::{PATIENCE, Place, Settings, TERMS, World, agent, eventually, read_head, run};
 
 /// In which every customer's stream ends after a withdrawal.
 const WITHDRAWN_WITHIN: Duration = Duration::from_secs(5);
@@ -37,10 +37,7 @@ fn withdrawal_ends_streams_within_5_seconds_and_outlives_a_restart() {
     assert_eq!(world.database().withdrawals(), 1);
 
     // Started again as before: it says why not, and does not connect.
-    let again = run(
-        &mut world.device_command(device.place, &device.state),
-        crate::harness::PATIENCE,
-    );
+    let again = run(&mut world.device_command(device.place, &device.state), PATIENCE);
     assert_eq!(again.status.code(), Some(3));
     let said = String::from_utf8_lossy(&again.stderr);
     assert!(said.contains("withdr"), "{said}");
@@ -61,10 +58,33 @@ fn withdrawal_ends_streams_within_5_seconds_and_outlives_a_restart() {
     consent
         .args(["consent", "--accept-terms", TERMS, "--state"])
         .arg(&device.state);
-    assert!(run(&mut consent, crate::harness::PATIENCE).status.success());
+    assert!(run(&mut consent, PATIENCE).status.success());
     let device = world.begin_device_in(device.place, device.state.clone());
     device.program.event("sharing");
     assert_eq!(customer.get(&world.origin.url("/echo")).status, 200);
+}
+
+#[test]
+fn a_withdrawal_without_a_connection_holds_at_once_and_is_delivered_later() {
+    let mut world = World::start_with(Settings::with_places(&[Place::BERLIN]));
+    let mut device = world.devices.remove(0);
+    world.server.terminate();
+    assert!(world.server.wait().success());
+    device.program.event("disconnected");
+    let said = device.command("withdraw");
+    assert_eq!(
+        (&said["sharing"], &said["delivered"]),
+        (&false.into(), &false.into()),
+        "{said}"
+    );
+    assert_eq!(device.program.wait().code(), Some(3));
+    world.restart_server();
+    assert_eq!(world.database().withdrawals(), 0);
+    // Started again it tells the hub, and shares nothing.
+    let again = run(&mut world.device_command(device.place, &device.state), PATIENCE);
+    assert_eq!(again.status.code(), Some(3), "{again:?}");
+    assert_eq!(world.database().withdrawals(), 1);
+    assert_eq!(world.customer().get(&world.origin.url("/echo")).status, 503);
 }
 
 #[test]
@@ -137,7 +157,7 @@ fn nobody_shares_without_an_act_and_none_agrees_to_an_unknown_text() {
             "--state",
         ])
         .arg(&state);
-    let output = run(&mut command, crate::harness::PATIENCE);
+    let output = run(&mut command, PATIENCE);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     assert!(
@@ -145,7 +165,7 @@ fn nobody_shares_without_an_act_and_none_agrees_to_an_unknown_text() {
         "the text is shown: {said}"
     );
     command.args(["--accept-terms", "1999-01"]);
-    let output = run(&mut command, crate::harness::PATIENCE);
+    let output = run(&mut command, PATIENCE);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         !output.status.success() && said.contains(TERMS),

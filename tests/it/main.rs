@@ -17,4 +17,5 @@ mod consent;
 mod harness;
 mod money;
 mod policy;
+mod postgres;
 mod python_node;

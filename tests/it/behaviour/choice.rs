@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::harness::{Customer, Place, Response, Settings, World, read_response};
+use crate::harness::{Customer, Place, Response, Settings, World, eventually, read_response};
 
 fn exit_ip(response: &Response) -> String {
     assert_eq!(response.status, 200, "{}\n{}", response.head, response.text());
@@ -191,4 +191,26 @@ fn what_is_wrong_with_a_login_or_a_wish_is_named() {
         assert_eq!((refused.status, refused.code()), (403, code), "{to}");
     }
     assert_eq!(customer.socks5_name("printer.local", 80).err(), Some(2));
+}
+
+#[test]
+fn a_plan_bounds_connections_and_gives_them_back() {
+    let world = World::start_with(Settings::with_places(&[Place::BERLIN]));
+    let starter = world.customer_of(&world.create_account("starter@example.com", true));
+    let mut held: Vec<_> = (0..10)
+        .map(|_| starter.connect(world.origin.http).ok().unwrap())
+        .collect();
+    let refused = starter.get(&world.origin.url("/echo"));
+    assert_eq!((refused.status, refused.code()), (429, "too_many_connections"));
+    assert!(refused.field("Retry-After").is_some(), "{}", refused.head);
+    assert_eq!(starter.socks5(world.origin.http).err(), Some(1));
+    assert_eq!(
+        world.customer().get(&world.origin.url("/echo")).status,
+        200,
+        "others are not concerned"
+    );
+    held.pop();
+    eventually("a connection that ended makes room", || {
+        (starter.get(&world.origin.url("/echo")).status == 200).then_some(())
+    });
 }

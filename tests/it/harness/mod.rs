@@ -16,7 +16,7 @@ pub(crate) use self::database::{Booked, Database, hex};
 pub(crate) use self::http::{Response, read_head, read_response};
 pub(crate) use self::origin::{Origin, pattern, sha256};
 pub(crate) use self::program::{Program, agent, node_folder, python, repository, run, server};
-pub(crate) use self::world::{Account, Place, Settings, TERMS, World, policy, refuse_to_serve};
+pub(crate) use self::world::{Account, Place, Settings, TERMS, World, check, policy, refuse_to_serve};
 
 use std::time::{Duration, Instant};
 

@@ -140,6 +140,15 @@ impl Program {
     /// Stops it where it is, as a phone that falls asleep; only its end is possible after that.
     pub(crate) fn freeze(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        // Its threads stop one after another.
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.child.id()));
+        super::eventually("every thread is stopped", || {
+            let mut threads = std::fs::read_dir(&tasks).unwrap().flatten();
+            let is_stopped = |status: String| status.lines().any(|line| line.starts_with("State:\tT"));
+            threads
+                .all(|thread| std::fs::read_to_string(thread.path().join("status")).is_ok_and(is_stopped))
+                .then_some(())
+        });
     }
 
     /// Ends it like a crash.

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) places: Vec<Place>,
     /// Keys of the server's configuration, by their twins in the environment.
     pub(crate) environment: Vec<(&'static str, String)>,
+    /// Where the data is, if not in SQLite. Then the account stays in the plan that everyone begins with.
+    pub(crate) database: Option<String>,
     /// The hub speaks TLS.
     pub(crate) secure_hub: bool,
     /// Addresses besides the origin that devices may dial; the server has to be told by the environment.
@@ -57,6 +59,7 @@ impl Default for Settings {
         Self {
             places: vec![Place::NEW_YORK, Place::BERLIN, Place::TEL_AVIV],
             environment: Vec::new(),
+            database: None,
             secure_hub: false,
             test_allow: Vec::new(),
         }
@@ -146,7 +149,9 @@ impl World {
         .unwrap();
 
         let account = create_account(here, "customer@example.com", true);
-        database(here).give_business_plan(&account.id);
+        if settings.database.is_none() {
+            database(here).give_business_plan(&account.id);
+        }
         let partner = manage(here, &["partner", "create", "--name", "Tests"]);
         let partner_key = text(&partner, "key");
         let (server, ready) = serve(here, &settings, None);
@@ -215,6 +220,14 @@ impl World {
         self.begin_device_in(place, state)
     }
 
+    /// The API, signed in as the world's account.
+    pub(crate) fn signed_in(&self) -> Api {
+        let (email, password) = (&self.account.email, &self.account.password);
+        let login = json!({ "email": email, "password": password });
+        let answer = self.api().post("/api/auth/login", &login);
+        self.api().with_token(&text(&answer.json(), "token"))
+    }
+
     /// A device whose state is there already.
     pub(crate) fn begin_device_in(&self, place: Place, state: PathBuf) -> Device {
         let log = self.folder.path().join(format!("{}.log", place.address));
@@ -281,6 +294,12 @@ impl Device {
         assert!(output.status.success(), "{name}: {complaint}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
+}
+
+/// What the server says of this configuration without starting anything.
+pub(crate) fn check(folder: &Path, configuration: &str) -> Output {
+    std::fs::write(folder.join("iploop.toml"), configuration).unwrap();
+    run(server_command(folder).arg("check"), PATIENCE)
 }
 
 /// Runs the server with this configuration until it ends by itself.
@@ -360,6 +379,9 @@ fn configuration(settings: &Settings, origin: &Origin, authority: &Authority, fo
         origin.http,
         origin.https,
     );
+    if let Some(url) = &settings.database {
+        write!(text, "[database]\nurl = \"{url}\"\n").unwrap();
+    }
     let mut places = settings.places.clone();
     for place in [
         Place::NEW_YORK,

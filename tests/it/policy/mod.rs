@@ -14,7 +14,7 @@ use iploop_protocol::frame::StreamKind;
 
 use self::hostile_hub::{Said, ask_for};
 use self::laboratory::{Laboratory, PLATFORM, PUBLIC};
-use crate::harness::Response;
+use crate::harness::{Response, eventually};
 
 /// What everybody may reach.
 const CONTROLS: [&str; 8] = [
@@ -166,6 +166,25 @@ fn no_customer_reaches_the_household_and_everyone_reaches_the_internet() {
         let refused = laboratory.as_customer(|customer| customer.socks5_name(name, 80).err());
         assert_eq!(refused, Some(reply), "{name}");
     }
+    // Resolved at the gateway instead, by a name server that is as hostile: what it finds is checked there and here.
+    laboratory.as_customer(|customer| {
+        let customer = customer.with("-dns-gateway");
+        let mut tunnel = customer.connect("public.example:80").ok().unwrap();
+        assert_eq!(tunnel.get("/").text(), "inet");
+        for to in [
+            "private.example:80",
+            "mixed.example:80",
+            "onlink.example:80",
+            "hairpin.example:80",
+            "mapped.example:80",
+        ] {
+            let answer = customer
+                .connect(to)
+                .err()
+                .unwrap_or_else(|| panic!("{to} was reached"));
+            assert!(is_forbidden(&answer), "{to}: {}", answer.head);
+        }
+    });
     // Names that change: whatever is dialled is what was checked.
     for name in ["rebind.example", "rebind6.example"] {
         for _ in 0..10 {
@@ -187,6 +206,40 @@ fn no_customer_reaches_the_household_and_everyone_reaches_the_internet() {
         more.len() >= 6,
         "rebinding names are served while they are public: {more:?}"
     );
+}
+
+#[test]
+fn the_laboratory_sees_what_leaves_a_device() {
+    let laboratory = Laboratory::build();
+    // What no system dials, or nobody answers; everything else would be noticed.
+    let silent = [
+        "192.168.77.255:80",
+        "224.0.0.1:80",
+        "240.0.0.1:80",
+        "255.255.255.255:80",
+        "[fe80::1]:80",
+        "[ff02::1]:80",
+    ];
+    let literals = ATTACKS
+        .iter()
+        .filter_map(|to| Some((to, to.parse::<SocketAddr>().ok()?)));
+    for (text, to) in literals.filter(|(text, _)| !silent.contains(text)) {
+        let seen = laboratory.reached_at_home().len();
+        let patience = std::time::Duration::from_secs(2);
+        let dialled = laboratory
+            .home
+            .run(|| std::net::TcpStream::connect_timeout(&to, patience));
+        match dialled {
+            Ok(_connection) => eventually("it is seen", || {
+                (laboratory.reached_at_home().len() > seen).then_some(())
+            }),
+            // Without NAT64 or a translator of its own the system may refuse forms of IPv4 in IPv6.
+            Err(error) => assert!(
+                text.starts_with("[::") || text.contains("def0"),
+                "{text}: {error}"
+            ),
+        }
+    }
 }
 
 #[test]

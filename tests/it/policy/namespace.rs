@@ -3,6 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -16,7 +17,9 @@ pub(super) struct Namespace {
 impl Namespace {
     /// Makes one, with loopback up. Fails where the machine does not let us: the test needs root.
     pub(super) fn create(name: &str) -> Self {
-        let name = format!("iploop-{name}-{}", std::process::id());
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Relaxed);
+        let name = format!("iploop-{name}-{}-{number}", std::process::id());
         ip(&format!("netns add {name}"));
         let made = Self { name };
         made.ip("link set lo up");
