@@ -102,6 +102,7 @@ pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<R
             "--test-allow",
             &env.origin.to_string(),
         ])
+        .args(allowance::OWNER)
         .arg("--state")
         .arg(here.join("node"));
     if leg == Leg::Tls {
@@ -179,7 +180,7 @@ fn configuration(origin: SocketAddr, leg: Leg, folder: &Path) -> anyhow::Result<
     let mut text = format!(
         "[gateway]\nlisten = [\"127.0.0.1:0\"]\n\n[api]\nlisten = \"127.0.0.1:0\"\n\n[metrics]\nlisten = \"127.0.0.1:0\"\n\n\
          [exit]\ntest_allow = [\"{origin}\"]\npolicy = \"{folder}/policy.json\"\n\n\
-         [hub]\nlisten = \"127.0.0.1:0\"\nterms = [\"{TERMS_VERSION}\"]\n"
+         [hub]\nlisten = \"127.0.0.1:0\"\nterms = [\"{TERMS_VERSION}\"]\nmax_streams_per_node = 10000\n"
     );
     if leg == Leg::Tls {
         write!(
