@@ -118,6 +118,7 @@ fn choose(shared: &Arc<Shared>, request: &ExitRequest) -> Result<(Claim, Arc<Nod
             NoChoice::NoExit => ExitError::NoExit,
             NoChoice::NoOtherExit => ExitError::NoOtherExit,
             NoChoice::SessionExitGone => ExitError::SessionExitGone,
+            NoChoice::CustomerFull => ExitError::TooMany,
         })?;
     let node = live.get(key).map(Arc::clone);
     let (Some(node), true) = (node, live.open_stream(key, customer)) else {

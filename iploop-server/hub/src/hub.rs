@@ -109,8 +109,8 @@ impl Hub {
             deps.nodes,
             registrar,
             REMEMBERED_NODES,
-            deps.policy.as_ref().and_then(document),
         );
+        shared.set_policy(deps.policy.as_ref());
         Ok(Self {
             shared: Arc::new(shared),
             door: Arc::new(Door {
@@ -217,9 +217,7 @@ impl Hub {
 
     /// Puts another platform policy in force: pushed to all devices, and sent to each that comes.
     pub async fn set_policy(&self, policy: Option<&PlatformPolicy>) {
-        let update = policy.and_then(document);
-        self.shared.set_policy(update.clone());
-        let document = update.unwrap_or(PolicyUpdate {
+        let document = self.shared.set_policy(policy).unwrap_or(PolicyUpdate {
             document: serde_json::Value::Null,
         });
         let message = ToNode::Policy(document).encode();
@@ -281,11 +279,4 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// The policy as devices get it; none, which is the strictest, if it can't be written.
-fn document(policy: &PlatformPolicy) -> Option<PolicyUpdate> {
-    serde_json::to_value(policy)
-        .ok()
-        .map(|document| PolicyUpdate { document })
 }

@@ -10,6 +10,7 @@ use iploop_platform::clock::Clock;
 use iploop_platform::ids::AccountId;
 use iploop_platform::store::Nodes;
 use iploop_protocol::control::PolicyUpdate;
+use iploop_protocol::policy::{AbuseLimits, PlatformPolicy};
 use iploop_protocol::tunnel::{Budget, Config, Side};
 use ipnet::IpNet;
 use parking_lot::{Mutex, RwLock};
@@ -66,7 +67,6 @@ impl Shared {
         nodes: Arc<dyn Nodes>,
         registrar: Registrar,
         remembered: usize,
-        policy: Option<PolicyUpdate>,
     ) -> Self {
         Self {
             trusted_proxies: config.trusted_proxies.as_slice().into(),
@@ -79,7 +79,7 @@ impl Shared {
             registrar,
             live: Mutex::default(),
             memory: Mutex::new(Memory::new(remembered)),
-            policy: RwLock::new(policy),
+            policy: RwLock::default(),
             customers: RandomState::new(),
             bytes: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
@@ -110,8 +110,13 @@ impl Shared {
         self.policy.read().clone()
     }
 
-    pub(crate) fn set_policy(&self, policy: Option<PolicyUpdate>) {
-        *self.policy.write() = policy;
+    /// The policy as devices get it, and its limits in force here.
+    pub(crate) fn set_policy(&self, policy: Option<&PlatformPolicy>) -> Option<PolicyUpdate> {
+        let update = policy.and_then(document);
+        self.policy.write().clone_from(&update);
+        let limits = policy.map_or_else(AbuseLimits::default, |policy| *policy.limits());
+        self.live.lock().set_max_streams_per_customer(limits.open_streams);
+        update
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -193,4 +198,11 @@ impl Shared {
         .await;
         self.activity.flush().await;
     }
+}
+
+/// The policy as devices get it; none, which is the strictest, if it can't be written.
+fn document(policy: &PlatformPolicy) -> Option<PolicyUpdate> {
+    serde_json::to_value(policy)
+        .ok()
+        .map(|document| PolicyUpdate { document })
 }

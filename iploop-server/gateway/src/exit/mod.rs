@@ -201,6 +201,10 @@ impl Search {
                     }
                     (_, None) => return Err(ProxyError::NoExit),
                 },
+                // No exit said so, the choice did: asking again would not change it.
+                ExitError::TooMany if failure.exit.is_none() => {
+                    return Err(self.error.take().unwrap_or(ProxyError::ExitBusy));
+                }
                 // Not the choice failed, but one exit after another.
                 ExitError::SessionExitGone => {
                     return Err(self.error.take().unwrap_or(ProxyError::SessionExitGone));

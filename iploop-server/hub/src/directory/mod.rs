@@ -30,6 +30,7 @@ use hashbrown::HashTable;
 use iploop_platform::exits::{Exit, OrElse};
 use iploop_platform::ids::NodeId;
 use iploop_platform::network::{CountryPresence, NetworkStats};
+use iploop_protocol::policy::AbuseLimits;
 use iploop_protocol::targeting::{ConnectionType, CountryCode, DeviceType, FoldedName, PostalCode};
 use rand::{Rng, RngExt};
 
@@ -49,9 +50,6 @@ pub const MAX_SCAN: usize = 4096;
 
 /// Nodes behind one public address that are looked at for a sticky session whose own node is gone.
 pub const MAX_NEIGHBOURS: usize = 64;
-
-/// Open streams that one customer may have on one node (`policy-destinations`, section 5).
-pub const MAX_STREAMS_PER_CUSTOMER: u32 = 64;
 
 /// Quality below which a node is not avoided any further: without it, one bad hour would be for ever.
 const QUALITY_FLOOR: u64 = 10;
@@ -87,6 +85,8 @@ pub enum NoChoice {
     NoOtherExit,
     /// The sticky session's exit is gone, and nothing that may take its place is there.
     SessionExitGone,
+    /// Some fit, but on each of them this customer has as many streams as it may.
+    CustomerFull,
 }
 
 /// The live nodes, each with a handle of the caller's.
@@ -102,6 +102,8 @@ pub struct Directory<T> {
     census: Census,
     /// Open streams of a customer on a connection; each is taken back by its own close, also after the node left.
     claims: HashMap<(NodeKey, u64), u32>,
+    /// Open streams that one customer may have on one node.
+    max_streams_per_customer: u32,
 }
 
 /// A live node.
@@ -136,11 +138,17 @@ impl<T> Default for Directory<T> {
             index: Index::default(),
             census: Census::default(),
             claims: HashMap::new(),
+            max_streams_per_customer: AbuseLimits::default().open_streams,
         }
     }
 }
 
 impl<T> Directory<T> {
+    /// Sets how many open streams one customer may have on one node; those above it stay open.
+    pub fn set_max_streams_per_customer(&mut self, most: u32) {
+        self.max_streams_per_customer = most;
+    }
+
     /// Adds a node. An earlier connection of it is taken out and handed back.
     pub fn insert(&mut self, facts: &NodeFacts<'_>, handle: T) -> (NodeKey, Option<T>) {
         let replaced = self.slot_of(facts.exit.node).and_then(|slot| self.take(slot));
@@ -218,11 +226,11 @@ impl<T> Directory<T> {
         if !entry.sharing || entry.streams >= entry.max_streams {
             return false;
         }
-        let claim = self.claims.entry((key, customer)).or_default();
-        if *claim >= MAX_STREAMS_PER_CUSTOMER {
+        let claim = self.claims.get(&(key, customer)).copied().unwrap_or(0);
+        if claim >= self.max_streams_per_customer {
             return false;
         }
-        *claim += 1;
+        self.claims.insert((key, customer), claim + 1);
         entry.streams += 1;
         self.relist(key.slot);
         true
@@ -255,6 +263,7 @@ impl<T> Directory<T> {
             directory: self,
             wish,
             avoided: false,
+            customer_full: false,
         };
         let slot = match wish.prefer {
             None => Resolved::of(wish, &self.names)
@@ -267,6 +276,10 @@ impl<T> Directory<T> {
                         .same_node(&wanted, preference.node)
                         .or_else(|| search.same_ip(&wanted, preference.ip))
                 });
+                // The session's exit is there: it is not left because its customer uses it much.
+                if kept.is_none() && search.customer_full {
+                    return Err(NoChoice::CustomerFull);
+                }
                 kept.or_else(|| match preference.or_else {
                     OrElse::SameIp => None,
                     OrElse::SameAsn(asn) => search.any(&wanted?.in_asn(asn)?, random),
@@ -459,6 +472,8 @@ struct Search<'d, 'w, T> {
     wish: &'w Wish<'w>,
     /// Somebody fitted who is to be avoided.
     avoided: bool,
+    /// Somebody fitted on whom the customer has all the streams it may have.
+    customer_full: bool,
 }
 
 impl<T> Search<'_, '_, T> {
@@ -531,7 +546,11 @@ impl<T> Search<'_, '_, T> {
             return false;
         };
         let fit = wanted.fit(entry);
-        if fit == Fit::Unfit || self.customer_is_full(slot, entry) {
+        if fit == Fit::Unfit {
+            return false;
+        }
+        if self.customer_is_full(slot, entry) {
+            self.customer_full = true;
             return false;
         }
         self.avoided |= fit == Fit::Avoided;
@@ -539,12 +558,13 @@ impl<T> Search<'_, '_, T> {
     }
 
     fn customer_is_full(&self, slot: Slot, entry: &Entry<T>) -> bool {
-        u32::from(entry.streams) >= MAX_STREAMS_PER_CUSTOMER
+        let most = self.directory.max_streams_per_customer;
+        u32::from(entry.streams) >= most
             && self
                 .directory
                 .claims
                 .get(&(self.directory.nodes.key(slot), self.wish.customer))
-                .is_some_and(|streams| *streams >= MAX_STREAMS_PER_CUSTOMER)
+                .is_some_and(|streams| *streams >= most)
     }
 
     /// The one with fewer streams for its quality. Between two that are equally busy a draw decides, weighed by quality:
@@ -586,6 +606,8 @@ impl<T> Search<'_, '_, T> {
     fn nobody(&self) -> NoChoice {
         if self.avoided {
             NoChoice::NoOtherExit
+        } else if self.customer_full {
+            NoChoice::CustomerFull
         } else {
             NoChoice::NoExit
         }

@@ -224,7 +224,7 @@ fn one_customer_takes_at_most_its_share_of_a_node() {
         },
         1,
     );
-    for _ in 0..MAX_STREAMS_PER_CUSTOMER {
+    for _ in 0..AbuseLimits::default().open_streams {
         assert!(directory.open_stream(key, 1));
     }
     assert!(!directory.open_stream(key, 1));
@@ -233,10 +233,35 @@ fn one_customer_takes_at_most_its_share_of_a_node() {
         customer,
         ..wish(&targeting, &avoid)
     };
-    assert_eq!(chosen(&directory, &of(1)), Err(NoChoice::NoExit));
+    assert_eq!(chosen(&directory, &of(1)), Err(NoChoice::CustomerFull));
     assert_eq!(chosen(&directory, &of(2)), Ok(1));
     directory.close_stream(key, 1);
     assert_eq!(chosen(&directory, &of(1)), Ok(1));
+    directory.set_max_streams_per_customer(63);
+    assert_eq!(chosen(&directory, &of(1)), Err(NoChoice::CustomerFull));
+}
+
+#[test]
+fn session_stays_with_its_exit_although_its_customer_has_all_streams_there() {
+    let mut directory = Directory::default();
+    let facts = Facts {
+        max_streams: 1000,
+        ..anyone(1)
+    };
+    let (key, _) = add(&mut directory, &facts, 1);
+    add(&mut directory, &anyone(2), 2);
+    directory.set_max_streams_per_customer(1);
+    assert!(directory.open_stream(key, 0));
+    let (targeting, avoid) = (Targeting::default(), Avoid::default());
+    let sticky = Wish {
+        prefer: Some(Preference {
+            node: node(1),
+            ip: ip(1),
+            or_else: OrElse::Any,
+        }),
+        ..wish(&targeting, &avoid)
+    };
+    assert_eq!(chosen(&directory, &sticky), Err(NoChoice::CustomerFull));
 }
 
 #[test]
