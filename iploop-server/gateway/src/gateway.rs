@@ -160,25 +160,23 @@ impl Gateway {
         while running.join_next().await.is_some() {}
     }
 
-    /// Leaves within `grace`: serves what comes for [`soft_drain`](GatewayConfig::soft_drain), each connection ending after
-    /// its request; then answers new requests with `draining` and lets the others finish; then cuts off what is left.
+    /// Leaves within `grace`, or a second where that is less: serves what comes for
+    /// [`soft_drain`](GatewayConfig::soft_drain), each connection ending after its request; then answers new requests with
+    /// `draining` and lets the others finish; then cuts off what is left.
     ///
-    /// The listeners close last, so that no customer is refused a connection while another gateway takes over.
+    /// The listeners close last, so that no customer is refused a connection while another gateway takes over. That takes
+    /// its time also when nobody is connected: a load balancer still sends whoever comes next here.
     pub async fn drain(&self, grace: Duration) {
         let drain = &self.inner.service.drain;
-        let end = Instant::now() + grace;
+        let end = Instant::now() + grace.saturating_sub(listener::LAST_ANSWERS);
         drain.enter(Phase::Soft);
-        self.wait_until_empty(Instant::now() + self.inner.service.config.soft_drain.min(grace))
-            .await;
+        sleep(self.inner.service.config.soft_drain.min(grace)).await;
         drain.enter(Phase::Refusing);
-        self.wait_until_empty(end).await;
-        self.inner.stop.cancel();
-    }
-
-    async fn wait_until_empty(&self, until: Instant) {
-        while self.connections() > 0 && Instant::now() < until {
+        // Who is only here to be refused is not waited for: others would come meanwhile, without end.
+        while self.inner.load.served() > 0 && Instant::now() < end {
             sleep(DRAIN_LOOK).await;
         }
+        self.inner.stop.cancel();
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
+use crate::drain::Phase;
 use crate::service::Service;
 use crate::telemetry::{self, LiveConnection};
 
@@ -26,34 +27,51 @@ const BACKLOG: u32 = 4096;
 /// Pause after a failure to accept that will not go away by itself at once: no open files left, no memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Time for those who connected while the gateway left.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Time for those who are being answered while the gateway leaves.
+pub(crate) const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Connections of all listeners together.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     connections: AtomicUsize,
+    /// Of these, the ones that are only told why they are not served.
+    refusals: AtomicUsize,
 }
 
 impl Load {
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Relaxed)
     }
+
+    /// Connections that are not merely refused.
+    pub(crate) fn served(&self) -> usize {
+        self.connections().saturating_sub(self.refusals.load(Relaxed))
+    }
 }
 
 /// A place among the connections; dropping it makes room for the next.
-struct Place(Arc<Load>);
+struct Place {
+    load: Arc<Load>,
+    is_refusal: bool,
+}
 
 impl Place {
-    fn take(load: &Arc<Load>) -> Self {
+    fn take(load: &Arc<Load>, is_refusal: bool) -> Self {
+        load.refusals.fetch_add(usize::from(is_refusal), Relaxed);
         load.connections.fetch_add(1, Relaxed);
-        Self(Arc::clone(load))
+        Self {
+            load: Arc::clone(load),
+            is_refusal,
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Relaxed);
+        self.load.connections.fetch_sub(1, Relaxed);
+        self.load
+            .refusals
+            .fetch_sub(usize::from(self.is_refusal), Relaxed);
     }
 }
 
@@ -75,7 +93,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts until `stop`, then answers what the kernel still holds; connections live until they end or the future is dropped.
+/// Accepts until `stop`, then answers what the kernel still holds; after [`LAST_ANSWERS`] connections that are left are cut.
 pub(crate) async fn run(
     listener: TcpListener,
     service: Arc<Service>,
@@ -98,9 +116,9 @@ pub(crate) async fn run(
             () = sleep(ACCEPT_PAUSE), if !has_room => {}
             accepted = listener.accept(), if has_room => match accepted {
                 Ok((socket, peer)) => {
-                    // No reading: the place is taken before the connection's task runs.
-                    let place = Place::take(&load);
-                    let overloaded = load.connections() > service.config.max_connections;
+                    // The place is taken before the connection's task runs.
+                    let overloaded = load.connections() >= service.config.max_connections;
+                    let place = Place::take(&load, overloaded || service.drain.phase() == Phase::Refusing);
                     let service = Arc::clone(&service);
                     let tls = tls.clone();
                     connections.spawn(async move {
@@ -118,32 +136,21 @@ pub(crate) async fn run(
             },
         }
     }
-    connections.shutdown().await;
-    answer_the_last(listener, &service, tls, &load).await;
-}
-
-/// Answers whoever connected while the gateway left: with `draining`, instead of a reset by the kernel.
-async fn answer_the_last(
-    listener: TcpListener,
-    service: &Arc<Service>,
-    tls: Option<TlsAcceptor>,
-    load: &Arc<Load>,
-) {
-    let mut last = JoinSet::new();
-    while let Some(Ok((socket, peer))) = listener.accept().now_or_never() {
-        if last.len() >= service.config.max_refusals {
-            break;
-        }
-        let (service, tls, place) = (Arc::clone(service), tls.clone(), Place::take(load));
-        last.spawn(async move {
+    // Whoever connected meanwhile hears `draining`, instead of a reset by the kernel.
+    while connections.len() < most
+        && let Some(Ok((socket, peer))) = listener.accept().now_or_never()
+    {
+        let (service, tls, place) = (Arc::clone(&service), tls.clone(), Place::take(&load, true));
+        connections.spawn(async move {
             let _place = place;
-            serve(&service, tls, socket, peer, true).await;
+            serve(&service, tls, socket, peer, false).await;
         });
     }
     drop(listener);
-    let answered = async { while last.join_next().await.is_some() {} };
-    // Whoever says nothing is not waited for.
+    let answered = async { while connections.join_next().await.is_some() {} };
+    // Whoever says nothing, or reads nothing, is not waited for.
     let _ = timeout(LAST_ANSWERS, answered).await;
+    connections.shutdown().await;
 }
 
 /// Serves one connection to its end.

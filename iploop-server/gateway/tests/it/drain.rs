@@ -48,6 +48,48 @@ async fn draining_serves_first_then_refuses_and_lets_tunnels_finish() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gateway_that_nobody_is_connected_to_serves_whoever_comes_while_it_leaves() {
+    let (echo, _echo) = echo_origin().await;
+    let mut setup = Setup::default();
+    setup.config.soft_drain = Duration::from_secs(5);
+    let world = World::start_with(setup, &[echo]).await;
+    let gateway = world.gateway.clone();
+    let draining = tokio::spawn(async move { gateway.drain(Duration::from_secs(30)).await });
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(status(&world.ask(&get(echo, "")).await), 200);
+    draining.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_only_refused_keeps_no_gateway_from_leaving() {
+    let mut origin = Origin::start().await;
+    let world = World::start(&[origin.address]).await;
+    let mut tunnel = world.connect().await;
+    tunnel.send(&connect(origin.address, "")).await;
+    tunnel.head().await;
+    let at_origin = origin.accept().await;
+    let gateway = world.gateway.clone();
+    let draining = tokio::spawn(async move { gateway.drain(Duration::from_secs(30)).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // Came to be refused, and takes its time with the request.
+    let began = tokio::time::Instant::now();
+    let mut late = world.connect().await;
+    late.send(b"GET ").await;
+    drop((tunnel, at_origin));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let request = String::from_utf8(get(origin.address, "")).unwrap();
+    late.send(&request.as_bytes()["GET ".len()..]).await;
+    let answer = late.rest().await;
+    assert_eq!(
+        (status(&answer), field(&answer, "X-IPLoop-Error")),
+        (503, Some("draining"))
+    );
+    drop(late);
+    draining.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_outlasts_the_grace_is_cut_and_booked() {
     let mut origin = Origin::start().await;
     let world = World::start(&[origin.address]).await;
