@@ -288,11 +288,7 @@ impl Session {
             Ok(Some(ToNode::Welcome(welcome))) => self.welcome(*welcome),
             Ok(Some(ToNode::Policy(update))) => self.policy(Some(update)),
             Ok(Some(ToNode::Notice(Notice { code, message }))) => {
-                let short = |text: String, most| text.chars().take(most).collect();
-                self.shared.tell(Event::Notice {
-                    code: short(code, 64),
-                    message: short(message, iploop_protocol::control::MAX_TEXT_BYTES),
-                });
+                self.shared.tell(Event::Notice { code, message });
             }
             // Of a later version.
             Ok(_) => {}
@@ -316,7 +312,7 @@ impl Session {
         self.heartbeat_at = Some(Instant::now() + self.heartbeat_every);
         self.from_hub.public_ip = welcome.public_ip;
         self.from_hub.take_platform(welcome.platform_addresses, self.hub);
-        let node_id: String = welcome.node_id.chars().take(64).collect();
+        let node_id = welcome.node_id;
         *self.shared.facts.lock() = HubFacts {
             node_id: Some(node_id.clone()),
             public_ip: welcome.public_ip,

@@ -2,6 +2,8 @@
 //!
 //! Unknown fields and unknown types are ignored, so that either side can be older than the other.
 
+mod text;
+
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -11,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u16 = 2;
 
-/// Longest text field of a control message, in bytes: a longer one makes the message invalid.
+/// Longest text of a control message, in bytes, keys and entries of lists included: a longer one, or one with a control
+/// character, makes the message invalid. A policy document has bounds of its own.
 pub const MAX_TEXT_BYTES: usize = 512;
 
 /// What a node tells its hub.
@@ -49,20 +52,22 @@ pub struct Hello {
     /// Versions of the protocol that the node speaks.
     pub versions: Vec<u16>,
     /// Name and version of the library, as in an HTTP `User-Agent`.
+    #[serde(deserialize_with = "text::one")]
     pub agent: String,
     /// The partner's key.
+    #[serde(deserialize_with = "text::one")]
     pub partner_key: String,
     /// The device.
     pub device: DeviceFacts,
     /// What its owner agreed to.
     pub consent: ConsentStatement,
     /// What it can do beyond TCP: `udp`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::many")]
     pub capabilities: Vec<String>,
     /// Streams it serves at the same time.
     pub max_streams: u32,
     /// Addresses that it opened for tests against the exit policy (`host:port`). A production hub refuses such a node.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::many")]
     pub test_allow: Vec<String>,
     /// Whether it takes streams now.
     #[serde(default)]
@@ -74,19 +79,29 @@ pub struct Hello {
 #[serde(rename_all = "camelCase")]
 pub struct DeviceFacts {
     /// A random id that lasts as long as the installation, 16 to 64 characters.
+    #[serde(deserialize_with = "text::one")]
     pub id: String,
     /// A random secret that proves it is the same device when it comes back, 32 to 128 characters.
+    #[serde(deserialize_with = "text::one")]
     pub secret: String,
     /// `android`, `ios`, `windows`, `mac`, `linux` or `browser`.
+    #[serde(deserialize_with = "text::one")]
     pub os: String,
     /// `wifi`, `cellular` or `ethernet`; none where the system does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "text::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub net: Option<String>,
     /// The library's version.
+    #[serde(deserialize_with = "text::one")]
     pub sdk_version: String,
     /// The app that carries it.
+    #[serde(deserialize_with = "text::one")]
     pub app_id: String,
     /// The app's version.
+    #[serde(deserialize_with = "text::one")]
     pub app_version: String,
 }
 
@@ -95,18 +110,25 @@ pub struct DeviceFacts {
 #[serde(rename_all = "camelCase")]
 pub struct ConsentStatement {
     /// The record's own id, a UUID made when the owner acted.
+    #[serde(deserialize_with = "text::one")]
     pub id: String,
     /// Version of the text that was shown.
+    #[serde(deserialize_with = "text::one")]
     pub text_version: String,
     /// SHA-256 of that text, in hex.
+    #[serde(deserialize_with = "text::one")]
     pub text_hash: String,
     /// BCP 47 tag of the language it was shown in.
+    #[serde(deserialize_with = "text::one")]
     pub language: String,
     /// When the owner acted, RFC 3339.
+    #[serde(deserialize_with = "text::one")]
     pub given_at: String,
     /// How: `button`, `command-line`, …
+    #[serde(deserialize_with = "text::one")]
     pub act: String,
     /// Kinds of network the owner allowed: `wifi`, `ethernet`, `cellular`.
+    #[serde(deserialize_with = "text::many")]
     pub networks: Vec<String>,
     /// The owner confirmed the minimum age.
     pub minimum_age: bool,
@@ -119,7 +141,11 @@ pub struct SharingStatus {
     /// It does.
     pub sharing: bool,
     /// Why not: `paused_by_owner`, `daily_cap`, `metered_network`, …
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "text::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub reason: Option<String>,
 }
 
@@ -143,7 +169,7 @@ pub struct Heartbeat {
     /// Streams served.
     pub streams: u64,
     /// Streams refused, by code.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::keys")]
     pub refused: std::collections::BTreeMap<String, u64>,
 }
 
@@ -152,8 +178,10 @@ pub struct Heartbeat {
 #[serde(rename_all = "camelCase")]
 pub struct Withdrawal {
     /// The consent record that no longer holds.
+    #[serde(deserialize_with = "text::one")]
     pub consent_id: String,
     /// When the owner acted, RFC 3339.
+    #[serde(deserialize_with = "text::one")]
     pub at: String,
 }
 
@@ -164,6 +192,7 @@ pub struct Welcome {
     /// The version of the protocol that the hub chose.
     pub version: u16,
     /// The device's id at the platform.
+    #[serde(deserialize_with = "text::one")]
     pub node_id: String,
     /// The device's public address as the hub sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,15 +223,17 @@ pub struct PolicyUpdate {
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
     /// `paused`, `too_old`, `terms_changed`, …
+    #[serde(deserialize_with = "text::one")]
     pub code: String,
     /// For people.
+    #[serde(deserialize_with = "text::one")]
     pub message: String,
 }
 
 /// Why bytes are not a control message.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// Not JSON, or a field is missing or has the wrong type.
+    /// Not JSON, or a field is missing, has the wrong type, or is a text beyond [`MAX_TEXT_BYTES`].
     #[error("not a control message: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -216,7 +247,8 @@ impl ToHub {
     /// Reads a message; none: a type that this version does not know, to be ignored.
     ///
     /// # Errors
-    /// If it is not a JSON object, or one of a known type with a field missing or of the wrong type.
+    /// If it is not a JSON object, or one of a known type with a field missing, of the wrong type, or a text beyond
+    /// [`MAX_TEXT_BYTES`].
     pub fn decode(message: &[u8]) -> Result<Option<Self>, ControlError> {
         decode(message, &["hello", "status", "heartbeat", "withdraw"])
     }
@@ -231,7 +263,8 @@ impl ToNode {
     /// Reads a message; none: a type that this version does not know, to be ignored.
     ///
     /// # Errors
-    /// If it is not a JSON object, or one of a known type with a field missing or of the wrong type.
+    /// If it is not a JSON object, or one of a known type with a field missing, of the wrong type, or a text beyond
+    /// [`MAX_TEXT_BYTES`].
     pub fn decode(message: &[u8]) -> Result<Option<Self>, ControlError> {
         decode(message, &["welcome", "policy", "notice"])
     }
@@ -301,5 +334,108 @@ mod tests {
             platform_addresses: vec![],
         }));
         assert_eq!(ToNode::decode(&welcome.encode()).unwrap(), Some(welcome));
+    }
+    /// One message of each type with every field, as JSON.
+    fn full() -> Vec<serde_json::Value> {
+        vec![
+            serde_json::json!({
+                "type": "hello", "versions": [2], "agent": "a", "partnerKey": "k",
+                "device": {
+                    "id": "i", "secret": "s", "os": "linux", "net": "wifi", "sdkVersion": "1",
+                    "appId": "a", "appVersion": "1",
+                },
+                "consent": {
+                    "id": "i", "textVersion": "v", "textHash": "h", "language": "en", "givenAt": "t",
+                    "act": "button", "networks": ["wifi"], "minimumAge": true,
+                },
+                "capabilities": ["udp"], "maxStreams": 1, "testAllow": ["127.0.0.1:1"],
+                "status": { "sharing": false, "reason": "r" },
+            }),
+            serde_json::json!({ "type": "status", "sharing": false, "reason": "r" }),
+            serde_json::json!({
+                "type": "heartbeat", "bytesUp": 1, "bytesDown": 1, "streams": 1, "refused": { "key": 1 },
+            }),
+            serde_json::json!({ "type": "withdraw", "consentId": "i", "at": "t" }),
+            serde_json::json!({
+                "type": "welcome", "version": 2, "nodeId": "n", "publicIp": "1.1.1.1", "heartbeatS": 1,
+                "maxStreams": 0, "policy": { "document": {} }, "platformAddresses": ["1.1.1.1"],
+            }),
+            serde_json::json!({ "type": "policy", "document": {} }),
+            serde_json::json!({ "type": "notice", "code": "c", "message": "m" }),
+        ]
+    }
+
+    /// The value with each of its texts, but the message's type, replaced in turn.
+    fn with_each_text(value: &serde_json::Value, text: &str) -> Vec<serde_json::Value> {
+        use serde_json::Value;
+        match value {
+            Value::String(_) => vec![text.into()],
+            Value::Array(entries) => (0..entries.len())
+                .flat_map(|at| {
+                    with_each_text(&entries[at], text).into_iter().map(move |entry| {
+                        let mut entries = entries.clone();
+                        entries[at] = entry;
+                        Value::Array(entries)
+                    })
+                })
+                .collect(),
+            Value::Object(fields) => {
+                let mut changed = Vec::new();
+                for (name, field) in fields.iter().filter(|(name, _)| *name != "type") {
+                    if name == "key" {
+                        changed.push(serde_json::json!({ text: field }));
+                    }
+                    for field in with_each_text(field, text) {
+                        let mut fields = fields.clone();
+                        fields.insert(name.clone(), field);
+                        changed.push(Value::Object(fields));
+                    }
+                }
+                changed
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn is_message(value: &serde_json::Value) -> bool {
+        let bytes = value.to_string();
+        let to_hub = ToHub::decode(bytes.as_bytes()).is_ok_and(|message| message.is_some());
+        let to_node = ToNode::decode(bytes.as_bytes()).is_ok_and(|message| message.is_some());
+        to_hub || to_node
+    }
+
+    #[test]
+    fn every_text_has_its_bound_and_no_control_characters() {
+        let (longest, longer) = ("é".repeat(MAX_TEXT_BYTES / 2), "x".repeat(MAX_TEXT_BYTES + 1));
+        let mut texts = 0;
+        for message in full() {
+            assert!(is_message(&message), "{message}");
+            for refused in [longer.as_str(), "a\nb", "\u{7f}", "\0"] {
+                for message in with_each_text(&message, refused) {
+                    texts += 1;
+                    assert!(!is_message(&message), "{message}");
+                }
+            }
+        }
+        assert!(texts > 4 * 25, "{texts} texts tried");
+        let notice = |message: &str| {
+            ToNode::Notice(Notice {
+                code: "c".into(),
+                message: message.into(),
+            })
+        };
+        assert_eq!(
+            ToNode::decode(&notice(&longest).encode()).unwrap(),
+            Some(notice(&longest))
+        );
+        let error = ToNode::decode(&notice(&longer).encode()).unwrap_err().to_string();
+        assert!(error.contains("512 bytes") && !error.contains("xx"), "{error}");
+    }
+
+    #[test]
+    fn a_policy_document_is_bounded_by_its_own_rules() {
+        let document = serde_json::json!({ "note": "x\n".repeat(MAX_TEXT_BYTES) });
+        let policy = ToNode::Policy(PolicyUpdate { document });
+        assert_eq!(ToNode::decode(&policy.encode()).unwrap(), Some(policy));
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iploop_node::{Event, Link, NodeConfig};
 use iploop_protocol::codes::CloseCode;
-use iploop_protocol::control::{Notice, ToHub, ToNode};
+use iploop_protocol::control::{MAX_TEXT_BYTES, Notice, ToHub, ToNode};
 use iploop_protocol::io::Initiator;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
@@ -256,4 +256,30 @@ async fn a_hub_behind_tls_is_checked_by_the_certificates_that_are_given() {
     let device = Device::over(wire).await;
     device.welcome(None);
     sharing(&mut events).await;
+}
+
+#[tokio::test]
+async fn a_hub_that_says_more_than_the_protocol_allows_is_left() {
+    let longest = "x".repeat(MAX_TEXT_BYTES);
+    for (message, is_left) in [(longest.clone(), false), (longest + "x", true)] {
+        let (world, hub) = (World::new(), FakeHub::bind().await);
+        let node = world.start(hub.config(&[])).await;
+        let mut events = node.events();
+        let device = hub.register().await;
+        let code = "news".to_owned();
+        device.send(&ToNode::Notice(Notice {
+            code,
+            message: message.clone(),
+        }));
+        if is_left {
+            let closed = device.closed().await;
+            assert_eq!((closed.code, closed.by), (CloseCode::Malformed, Initiator::Peer));
+        } else {
+            let told = wait_for(&mut events, |event| match event {
+                Event::Notice { message, .. } => Some(message.clone()),
+                _ => None,
+            });
+            assert_eq!(told.await, message);
+        }
+    }
 }
