@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::nat64;
 use crate::shared::{Outlook, Shared, Stop, Wishes};
 use crate::sharing;
 use crate::surroundings::View;
@@ -16,7 +17,14 @@ const NETWORK_EVERY: Duration = Duration::from_secs(30);
 const COUNTERS_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs until the node is shut down. `wishes` is from before the first look.
-pub(crate) async fn keep(shared: Arc<Shared>, mut wishes: watch::Receiver<Wishes>) {
+pub(crate) async fn keep(shared: Arc<Shared>, wishes: watch::Receiver<Wishes>) {
+    tokio::select! {
+        () = watch(&shared, wishes) => {}
+        () = nat64::follow(&shared) => {}
+    }
+}
+
+async fn watch(shared: &Arc<Shared>, mut wishes: watch::Receiver<Wishes>) {
     let mut network_at = Instant::now();
     let mut counters_at = network_at;
     loop {
@@ -43,10 +51,10 @@ pub(crate) async fn keep(shared: Arc<Shared>, mut wishes: watch::Receiver<Wishes
         // The app may have told of a change.
         if is_told || now >= network_at + NETWORK_EVERY {
             network_at = now;
-            look(&shared).await;
+            look(shared).await;
         } else {
             let view = shared.outlook.borrow().view.clone();
-            conclude(&shared, view).await;
+            conclude(shared, view).await;
         }
     }
 }
@@ -89,8 +97,13 @@ async fn conclude(shared: &Arc<Shared>, view: Option<Arc<View>>) {
     let is_other_network = before.view != next.view;
     let told_changes = wishes.network_changes;
     shared.outlook.send_if_modified(|outlook| {
-        let is_new = is_other_network || why_not != outlook.why_not || told_changes != outlook.told_changes;
+        let is_told = told_changes != outlook.told_changes;
+        let is_new = is_other_network || is_told || why_not != outlook.why_not;
+        if is_other_network || is_told {
+            outlook.nat64 = Arc::default();
+        }
         *outlook = Outlook {
+            nat64: Arc::clone(&outlook.nat64),
             why_not,
             view: next.view.clone(),
             network_changes: outlook.network_changes

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! * `supervise` connects and reconnects; `session` is one connection; `serve` is one stream.
-//! * `keeper` looks at the network and the caps, and decides by the pure rule in `sharing` whether to share.
+//! * `keeper` looks at the network and the caps, and decides by the pure rule in `sharing` whether to share; `nat64` asks the
+//!   network whether it translates.
 //! * [`StateDir`] holds what has to survive: identity, consent, pause, counters.
 
 mod backoff;
@@ -21,6 +22,7 @@ mod dial;
 mod error;
 mod hub;
 mod keeper;
+mod nat64;
 mod node;
 mod resolve;
 mod rules;

@@ -9,8 +9,7 @@ use iploop_protocol::policy::{
     AbuseLimits, CheckedAddresses, Context, Layer, LocalNetwork, PlatformPolicy, Policy, Refusal,
 };
 
-use crate::shared::Shared;
-use crate::surroundings::View;
+use crate::shared::{Outlook, Shared};
 
 /// The exit policy with everything it depends on. Replaced whole when any of it changes.
 pub(crate) struct Rules {
@@ -53,12 +52,17 @@ impl FromHub {
 }
 
 impl Rules {
-    pub(crate) fn new(shared: &Shared, from_hub: &FromHub, view: Option<&View>) -> Self {
+    pub(crate) fn new(shared: &Shared, from_hub: &FromHub, outlook: &Outlook) -> Self {
         let policy = Policy::new(from_hub.policy.clone())
             .narrowed_by(Layer::Partner, Arc::clone(&shared.config.partner_policy))
             .narrowed_by(Layer::Owner, Arc::clone(&shared.config.owner_policy))
             .with_test_allow(shared.test_allow.clone());
-        let mut facts = view.map(|view| view.facts.clone()).unwrap_or_default();
+        let mut facts = outlook
+            .view
+            .as_ref()
+            .map(|view| view.facts.clone())
+            .unwrap_or_default();
+        facts.nat64.extend(outlook.nat64.iter());
         facts.platform.extend(&from_hub.platform);
         match from_hub.public_ip.map(|ip| ip.to_canonical()) {
             Some(IpAddr::V4(ip)) => facts.public_v4 = Some(ip),

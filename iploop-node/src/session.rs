@@ -59,7 +59,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, connection: HubConnection) -> Ende
     let outlook = shared.outlook.borrow().clone();
     let mut from_hub = FromHub::default();
     from_hub.take_platform(Vec::new(), hub);
-    let rules = Rules::new(shared, &from_hub, outlook.view.as_deref());
+    let rules = Rules::new(shared, &from_hub, &outlook);
     let mut session = Session {
         shared: Arc::clone(shared),
         stage: Arc::new(Stage {
@@ -333,8 +333,8 @@ impl Session {
     }
 
     fn renew_rules(&self) {
-        let view = self.shared.outlook.borrow().view.clone();
-        let rules = Rules::new(&self.shared, &self.from_hub, view.as_deref());
+        let outlook = self.shared.outlook.borrow().clone();
+        let rules = Rules::new(&self.shared, &self.from_hub, &outlook);
         *self.stage.rules.write() = Arc::new(rules);
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use iploop_protocol::policy::TestAllow;
+use iploop_protocol::policy::{Nat64Prefix, TestAllow};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::{broadcast, watch};
@@ -64,6 +64,8 @@ pub(crate) struct Outlook {
     pub(crate) why_not: Option<NotSharing>,
     /// None: the device can't see its own network.
     pub(crate) view: Option<Arc<View>>,
+    /// NAT64 prefixes of this network as far as it was asked; forgotten with the network.
+    pub(crate) nat64: Arc<Vec<Nat64Prefix>>,
     /// Counts the network changes, seen and told.
     pub(crate) network_changes: u64,
     /// How many of them the app told of.

@@ -1,10 +1,12 @@
 //! The exit policy, as a hostile hub meets it: it checks nothing itself.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use iploop_node::Event;
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::control::{PolicyUpdate, ToNode};
+use iploop_protocol::policy::Nat64Prefix;
 
 use crate::world::{FakeHub, World, echo, exchange, wait_for};
 
@@ -133,4 +135,84 @@ async fn test_addresses_are_announced_and_open_nothing_beside_them() {
     assert_eq!(device.refusal("127.0.0.1:1").await, forbidden("loopback"));
     let to = format!("127.0.0.2:{}", echo.port());
     assert_eq!(device.refusal(&to).await, forbidden("loopback"));
+}
+
+#[tokio::test]
+async fn a_network_that_translates_is_asked_for_its_prefix_and_judged_by_what_is_inside() {
+    for length in Nat64Prefix::LENGTHS {
+        for net in ["2a00:64:1:2::", "fd00:64:1:2::"] {
+            let prefix = Nat64Prefix::new(net.parse().unwrap(), length).unwrap();
+            let made = |inner: [u8; 4]| prefix.embed(inner.into()).to_string();
+            let (world, hub) = (World::new(), FakeHub::bind().await);
+            world.see(|view| view.facts.interfaces = vec!["2a00:1:2:3::7".parse().unwrap()]);
+            world.name(
+                "ipv4only.arpa",
+                &[&made([192, 0, 0, 170]), &made([192, 0, 0, 171])],
+            );
+            let _node = world.start(hub.config(&[])).await;
+            let device = hub.register().await;
+            let private = format!("[{}]:80", made([192, 168, 1, 1]));
+            while device.refusal(&private).await != forbidden("private") {
+                tokio::task::yield_now().await;
+            }
+            // Nothing is at port 0, so what is not refused by its address is refused by the port.
+            let public = format!("[{}]:0", made([1, 1, 1, 1]));
+            assert_eq!(
+                device.refusal(&public).await,
+                forbidden("never_ports"),
+                "{public}"
+            );
+            world.name("printer.example", &[&made([10, 0, 0, 9])]);
+            assert_eq!(device.refusal("printer.example:80").await, forbidden("private"));
+            let platform = format!("[{}]:443", made([45, 6, 7, 8]));
+            assert_eq!(device.refusal(&platform).await, forbidden("platform_address"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_prefix_is_forgotten_with_its_network_and_without_one_such_addresses_stay_shut() {
+    let (world, hub) = (World::new(), FakeHub::bind().await);
+    world.see(|view| view.facts.interfaces = vec!["2a00:1:2:3::7".parse().unwrap()]);
+    world.name("ipv4only.arpa", &["64:ff9b:1::c000:aa", "64:ff9b:1::c000:ab"]);
+    let node = world.start(hub.config(&[])).await;
+    let device = hub.register().await;
+    let public = "[64:ff9b:1::101:101]:0";
+    while device.refusal(public).await != forbidden("never_ports") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        device.refusal("[64:ff9b:1::7f00:1]:80").await,
+        forbidden("loopback")
+    );
+    // The next network answers nothing, and never does.
+    world.name("ipv4only.arpa", &[]);
+    world.see(|view| view.facts.interfaces = vec!["2a00:1:2:4::7".parse().unwrap()]);
+    node.network_changed();
+    while device.refusal(public).await != forbidden("local_nat64") {
+        tokio::task::yield_now().await;
+    }
+    // And one that translates nothing says so.
+    world.name("ipv4only.arpa", &["192.0.0.170", "192.0.0.171"]);
+    node.network_changed();
+    assert_eq!(device.refusal(public).await, forbidden("local_nat64"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_is_asked_again_now_and_then_and_one_without_ipv6_never() {
+    let (world, hub) = (World::new(), FakeHub::bind().await);
+    let node = world.start(hub.config(&[])).await;
+    let asked = || world.names.asked.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(asked(), 0);
+    world.see(|view| view.facts.interfaces = vec!["2a00:1:2:3::7".parse().unwrap()]);
+    node.network_changed();
+    // Never answered: each question takes its 10 seconds and the next comes a minute later.
+    world.name("ipv4only.arpa", &[]);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!((50..=53).contains(&asked()), "{}", asked());
+    world.name("ipv4only.arpa", &["192.0.0.170"]);
+    let before = asked();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!((6..=8).contains(&(asked() - before)), "{}", asked() - before);
 }
