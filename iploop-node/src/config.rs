@@ -182,7 +182,7 @@ impl FromStr for DeviceType {
 impl Default for Parts {
     fn default() -> Self {
         Self {
-            surroundings: Arc::new(SystemSurroundings),
+            surroundings: Arc::new(SystemSurroundings::default()),
             resolver: Arc::new(SystemResolver::default()),
             clock: Arc::new(SystemClock),
             random: rand::random::<f64>,

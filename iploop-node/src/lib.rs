@@ -47,4 +47,4 @@ pub use resolve::{Answers, Resolver, SystemResolver};
 pub use sharing::{Conditions, NotSharing, OwnerLimits, Waiver};
 pub use state::{OwnersWord, StateDir, StateError, Withdrawn};
 pub use status::{Event, Link, Status};
-pub use surroundings::{MAX_FACTS, Surroundings, SurroundingsError, SystemSurroundings, View};
+pub use surroundings::{MAX_FACTS, Surroundings, SurroundingsError, SystemSurroundings, View, Way};

@@ -22,6 +22,7 @@ use crate::sharing::Conditions;
 use crate::state::{OwnersWord, StateDir};
 use crate::status::{Event, Link, Status};
 use crate::supervise;
+use crate::surroundings::SystemSurroundings;
 use crate::traffic::Traffic;
 
 /// Longest time that [`Node::shutdown`] takes beyond its grace.
@@ -74,7 +75,11 @@ impl Node {
     /// [`NodeError::Consent`] if the consent was withdrawn or is too old, [`NodeError::State`] and [`NodeError::Config`] for
     /// what is wrong with the folder or a setting.
     pub async fn start(config: NodeConfig, state: StateDir, consent: Consent) -> Result<Self, NodeError> {
-        Self::start_with(config, state, consent, Parts::default()).await
+        let parts = Parts {
+            surroundings: Arc::new(SystemSurroundings::of_source(config.bind)),
+            ..Parts::default()
+        };
+        Self::start_with(config, state, consent, parts).await
     }
 
     /// [`Node::start`] in a world of the caller's making: a phone's app knows the network, a test the time.

@@ -1,20 +1,23 @@
 //! What customers may reach through this device at the moment.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use iploop_protocol::control::PolicyUpdate;
 use iploop_protocol::destination::Destination;
 use iploop_protocol::policy::{
-    AbuseLimits, CheckedAddresses, Context, Layer, LocalNetwork, PlatformPolicy, Policy, Refusal,
+    AbuseLimits, CheckedAddresses, Context, Layer, LocalNetwork, PlatformPolicy, Policy, Refusal, RuleClass,
 };
 
 use crate::shared::{Outlook, Shared};
+use crate::surroundings::{Surroundings, View, Way};
 
 /// The exit policy with everything it depends on. Replaced whole when any of it changes.
 pub(crate) struct Rules {
     policy: Policy,
     local: LocalNetwork,
+    surroundings: Arc<dyn Surroundings>,
+    view: Option<Arc<View>>,
     pub(crate) limits: AbuseLimits,
 }
 
@@ -72,6 +75,8 @@ impl Rules {
         Self {
             policy,
             local: LocalNetwork::new(facts),
+            surroundings: Arc::clone(&shared.parts.surroundings),
+            view: outlook.view.clone(),
             limits: from_hub
                 .policy
                 .as_ref()
@@ -86,13 +91,44 @@ impl Rules {
             .check_destination(to, &Context::on_device(&self.local))
     }
 
-    /// Every answer of the resolver.
+    /// Every answer of the resolver, by the policy and then by the system's routes.
+    ///
+    /// An answer that leads into another network refuses the name, as one that the policy refuses does. One that only takes
+    /// another line to the internet is not dialled: IPv6 may have a line of its own, which nobody agreed to share.
     pub(crate) fn check_addresses(
         &self,
         to: &Destination,
         answers: &[IpAddr],
     ) -> Result<CheckedAddresses, Refusal> {
-        self.policy
-            .check_addresses(to, answers, &Context::on_device(&self.local))
+        let mut checked = self
+            .policy
+            .check_addresses(to, answers, &Context::on_device(&self.local))?;
+        let had_any = !checked.is_empty();
+        let mut is_apart = false;
+        checked.retain(|address| match self.way(address) {
+            Way::Shared | Way::None | Way::Untold => true,
+            Way::OtherLine => false,
+            Way::Apart => {
+                is_apart = true;
+                false
+            }
+        });
+        if is_apart || had_any && checked.is_empty() {
+            return Err(RuleClass::DeviceNetwork.into());
+        }
+        Ok(checked)
+    }
+
+    fn way(&self, to: SocketAddr) -> Way {
+        if self.policy.test_allow().iter().any(|opened| opened == to) {
+            return Way::Shared;
+        }
+        let Some(view) = &self.view else {
+            return Way::Apart;
+        };
+        self.surroundings.way(view, to).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the way of a connection is not known");
+            Way::Apart
+        })
     }
 }

@@ -1,14 +1,17 @@
 //! Routes, DNS servers, kind of network and VPNs as Linux tells them in files (`man 5 proc`, `man 5 resolv.conf`).
 
+mod way;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{MAX_FACTS, SurroundingsError, View};
+use self::way::Route as WayOut;
+use super::{MAX_FACTS, SurroundingsError, View, Way};
 use crate::consent::NetworkKind;
 
 /// Longest file that is read, in bytes: some 4,000 routes.
@@ -19,23 +22,37 @@ const RTF_CACHE: u32 = 0x0100_0000;
 /// Layer-3 tunnels, as VPNs make them; `IFF_TAP` is for virtual machines.
 const IFF_TUN: u32 = 0x0001;
 
+/// Every interface, as the kernel shows them.
+const INTERFACES: &str = "/sys/class/net";
+
+/// Which interface is to be shared.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted<'a> {
+    OfDefaultRoute,
+    /// That of the owner's choice.
+    Named(&'a str),
+    /// That of an address which the device does not have now.
+    Absent,
+}
+
 /// Adds to what the interfaces told.
-pub(super) fn look(view: &mut View) -> Result<(), SurroundingsError> {
-    let mut routes = parse_routes_v4(&read("/proc/net/route")?)?;
-    // A kernel without IPv6 has no such file.
-    if let Some(text) = read_optional("/proc/net/ipv6_route")? {
-        routes.extend(parse_routes_v6(&text)?);
-    }
+pub(super) fn look(view: &mut View, wanted: Wanted<'_>) -> Result<(), SurroundingsError> {
+    let routes = routes()?;
     // systemd-resolved hides the servers behind an address of its own and lists them in its own file.
     for path in ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"] {
         if let Some(text) = read_optional(path)? {
             view.facts.dns_servers.extend(parse_dns_servers(&text));
         }
     }
-    let default = default_route(&routes);
-    if let Some(default) = default {
-        view.network = Some(kind_of(&default.interface));
-    }
+    let default = default_route(&routes, wanted, |interface| {
+        is_tunnel(&Path::new(INTERFACES).join(interface))
+    });
+    let shared = match (wanted, default) {
+        (Wanted::Named(interface), _) => Some(interface),
+        (_, default) => default.map(|default| default.interface.as_str()),
+    };
+    view.network = shared.map(kind_of);
+    view.interface = shared.and_then(index_of);
     view.facts.gateways = routes
         .iter()
         .filter(|route| route.net.prefix_len() == 0)
@@ -44,8 +61,37 @@ pub(super) fn look(view: &mut View) -> Result<(), SurroundingsError> {
         .into_iter()
         .collect();
     view.facts.excluded_routes = excluded(&routes, default);
-    view.vpn = has_vpn(Path::new("/sys/class/net"));
+    view.vpn = has_vpn(Path::new(INTERFACES));
     Ok(())
+}
+
+/// The way of a connection, by all of the kernel's rules and tables.
+pub(super) fn way(view: &View, to: SocketAddr, source: Option<IpAddr>) -> Result<Way, SurroundingsError> {
+    let route = WayOut::of(to, source).map_err(|source| SurroundingsError::Io {
+        what: "the route of a destination",
+        source,
+    })?;
+    let way = route.way(view.interface, &view.facts.gateways);
+    if way != Way::OtherLine || source.is_some() {
+        return Ok(way);
+    }
+    // The default route may have moved since the last look, from Wi-Fi to a cable say.
+    let routes = routes()?;
+    let default = default_route(&routes, Wanted::OfDefaultRoute, |interface| {
+        is_tunnel(&Path::new(INTERFACES).join(interface))
+    });
+    let interface = default.and_then(|default| index_of(&default.interface));
+    Ok(route.way(interface, &view.facts.gateways))
+}
+
+/// Those of the main table.
+fn routes() -> Result<Vec<Route>, SurroundingsError> {
+    let mut routes = parse_routes_v4(&read("/proc/net/route")?)?;
+    // A kernel without IPv6 has no such file.
+    if let Some(text) = read_optional("/proc/net/ipv6_route")? {
+        routes.extend(parse_routes_v6(&text)?);
+    }
+    Ok(routes)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +102,21 @@ struct Route {
     interface: String,
 }
 
-/// The default route that is used: that of the lowest metric, IPv4 first.
-fn default_route(routes: &[Route]) -> Option<&Route> {
+/// The default route of the interface that is to be shared: that of the lowest metric, IPv4 first. A VPN that takes
+/// everything is not what is shared.
+fn default_route<'a>(
+    routes: &'a [Route],
+    wanted: Wanted<'_>,
+    is_tunnel: impl Fn(&str) -> bool,
+) -> Option<&'a Route> {
     routes
         .iter()
         .filter(|route| route.net.prefix_len() == 0 && route.interface != "lo")
+        .filter(|route| match wanted {
+            Wanted::OfDefaultRoute => !is_tunnel(&route.interface),
+            Wanted::Named(interface) => route.interface == interface,
+            Wanted::Absent => false,
+        })
         .min_by_key(|route| (matches!(route.net, IpNet::V6(_)), route.metric))
 }
 
@@ -164,8 +220,8 @@ fn parse_dns_servers(text: &str) -> Vec<IpAddr> {
 }
 
 fn kind_of(interface: &str) -> NetworkKind {
-    let folder = Path::new("/sys/class/net").join(interface);
-    let device_type = fs::read_to_string(folder.join("uevent")).unwrap_or_default();
+    let folder = Path::new(INTERFACES).join(interface);
+    let device_type = file_of(&folder, "uevent");
     let is = |name: &str| device_type.lines().any(|line| line == format!("DEVTYPE={name}"));
     if is("wwan") || interface.starts_with("wwan") {
         NetworkKind::Cellular
@@ -181,13 +237,28 @@ fn has_vpn(interfaces: &Path) -> bool {
     let Ok(entries) = fs::read_dir(interfaces) else {
         return false;
     };
-    entries.flatten().take(MAX_FACTS).any(|entry| {
-        let file = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
-        let flags = file("tun_flags");
-        let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0);
-        let is_tunnel = flags & IFF_TUN != 0 || file("uevent").contains("DEVTYPE=wireguard");
-        is_tunnel && file("operstate").trim() != "down"
-    })
+    let is_up = |folder: &Path| file_of(folder, "operstate").trim() != "down";
+    entries
+        .flatten()
+        .take(MAX_FACTS)
+        .map(|entry| entry.path())
+        .any(|folder| is_tunnel(&folder) && is_up(&folder))
+}
+
+/// Whether an interface, by its folder, is a layer-3 tunnel or WireGuard.
+fn is_tunnel(folder: &Path) -> bool {
+    let flags = file_of(folder, "tun_flags");
+    let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).unwrap_or(0);
+    flags & IFF_TUN != 0 || file_of(folder, "uevent").contains("DEVTYPE=wireguard")
+}
+
+fn index_of(interface: &str) -> Option<u32> {
+    let folder = Path::new(INTERFACES).join(interface);
+    file_of(&folder, "ifindex").trim().parse().ok()
+}
+
+fn file_of(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap_or_default()
 }
 
 fn read(path: &'static str) -> Result<String, SurroundingsError> {
@@ -237,8 +308,13 @@ eth0\t0000022C\t010200C0\t0003\t0\t0\t0\t0000FFFF\t0\t0\t0
     fn routes_other_than_the_shared_way_out_are_kept_from_customers() {
         let mut routes = parse_routes_v4(V4).unwrap();
         routes.extend(parse_routes_v6(V6).unwrap());
-        let default = default_route(&routes).unwrap();
+        let of = |wanted, tunnel: &str| default_route(&routes, wanted, |interface| interface == tunnel);
+        let default = of(Wanted::OfDefaultRoute, "tun0").unwrap();
         assert_eq!(default.interface, "eth0");
+        assert_eq!(of(Wanted::OfDefaultRoute, "eth0").unwrap().interface, "wlan0");
+        assert_eq!(of(Wanted::Named("wlan0"), "").unwrap().interface, "wlan0");
+        assert_eq!(of(Wanted::Named("docker0"), ""), None);
+        assert_eq!(of(Wanted::Absent, ""), None);
         assert_eq!(default.gateway, Some("192.0.2.1".parse().unwrap()));
         let excluded: Vec<String> = excluded(&routes, Some(default))
             .iter()

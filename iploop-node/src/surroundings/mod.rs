@@ -4,7 +4,7 @@
 mod linux;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use iploop_protocol::policy::LocalFacts;
 use ipnet::IpNet;
@@ -19,10 +19,27 @@ pub const MAX_FACTS: usize = 4096;
 pub struct View {
     /// For the exit policy. `public_v4`, `public_v6` and `platform` are filled in by the node.
     pub facts: LocalFacts,
-    /// The kind of the network that the default route leaves by; none: the system does not say, and nothing is shared.
+    /// The kind of the network that is shared; none: the system does not say, and nothing is shared.
     pub network: Option<NetworkKind>,
+    /// Index of the interface that is shared, where [`Surroundings::way`] asks by it.
+    pub interface: Option<u32>,
     /// Whether a VPN is up.
     pub vpn: bool,
+}
+
+/// Which way a connection would leave, as the system has it at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By the default route of the shared interface, to the internet.
+    Shared,
+    /// By another way to the internet: a second line, a VPN for everything.
+    OtherLine,
+    /// By a route of its own: the local link, a VPN, a corporate or container network, this machine.
+    Apart,
+    /// There is none, and dialling will say so.
+    None,
+    /// The system does not say before it is done: what was seen by [`Surroundings::look`] has to do.
+    Untold,
 }
 
 /// Why nothing could be seen. A device that can't see its network shares nothing.
@@ -51,15 +68,36 @@ pub trait Surroundings: Send + Sync + 'static {
     /// # Errors
     /// If something that this system has can't be read: then nothing is shared.
     fn look(&self) -> Result<View, SurroundingsError>;
+
+    /// Which way a connection to this address would leave; `view` is what was seen last. Asked for every address before it is
+    /// dialled, on a thread of the runtime: it has to answer at once.
+    ///
+    /// # Errors
+    /// If the system should know and does not say: then the address is not dialled.
+    fn way(&self, _view: &View, _to: SocketAddr) -> Result<Way, SurroundingsError> {
+        Ok(Way::Untold)
+    }
 }
 
 /// What the operating system tells any program.
 ///
 /// Everywhere: the addresses and on-link prefixes of every interface. On Linux also routes, gateways, DNS servers, the kind
-/// of network and VPNs; routes outside the main table are not seen. Elsewhere gateways are covered by the on-link prefixes,
-/// the network counts as a cable, and DNS servers outside and VPNs are not seen.
+/// of network, VPNs, and for each destination the way there by all rules and tables. Elsewhere gateways are covered by the
+/// on-link prefixes, the network counts as a cable, and DNS servers outside, VPNs and routes are not seen.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SystemSurroundings;
+pub struct SystemSurroundings {
+    source: Option<IpAddr>,
+}
+
+impl SystemSurroundings {
+    /// For a node with this [`bind`](crate::NodeConfig::bind): the interface of that address is the one that is shared.
+    /// Without one, or with a loopback one, it is that of the default route.
+    pub fn of_source(source: Option<IpAddr>) -> Self {
+        Self {
+            source: source.filter(|source| !source.is_loopback()),
+        }
+    }
+}
 
 impl Surroundings for SystemSurroundings {
     fn look(&self) -> Result<View, SurroundingsError> {
@@ -84,8 +122,26 @@ impl Surroundings for SystemSurroundings {
             view.facts.on_link.extend(on_link(ip, prefix));
         }
         #[cfg(target_os = "linux")]
-        linux::look(&mut view)?;
+        linux::look(&mut view, self.interface_of_source(&interfaces))?;
         Ok(view)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn way(&self, view: &View, to: SocketAddr) -> Result<Way, SurroundingsError> {
+        linux::way(view, to, self.source)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl SystemSurroundings {
+    fn interface_of_source<'a>(&self, interfaces: &'a [if_addrs::Interface]) -> linux::Wanted<'a> {
+        let Some(source) = self.source else {
+            return linux::Wanted::OfDefaultRoute;
+        };
+        let holder = interfaces.iter().find(|interface| interface.ip() == source);
+        holder.map_or(linux::Wanted::Absent, |interface| {
+            linux::Wanted::Named(&interface.name)
+        })
     }
 }
 
@@ -101,7 +157,7 @@ mod tests {
 
     #[test]
     fn this_machine_sees_at_least_its_own_loopback() {
-        let view = SystemSurroundings.look().unwrap();
+        let view = SystemSurroundings::default().look().unwrap();
         assert!(view.facts.interfaces.iter().any(IpAddr::is_loopback));
         assert!(!view.facts.on_link.is_empty());
         assert!(view.network.is_some());

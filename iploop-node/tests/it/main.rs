@@ -10,5 +10,7 @@ mod caps;
 mod consent;
 mod link;
 mod policy;
+#[cfg(target_os = "linux")]
+mod routes;
 mod streams;
 mod world;

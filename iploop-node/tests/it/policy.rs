@@ -1,9 +1,11 @@
 //! The exit policy, as a hostile hub meets it: it checks nothing itself.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use iploop_node::Event;
+use iploop_node::{Event, NetworkKind, Node, Parts, Surroundings, SurroundingsError, View, Way};
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::control::{PolicyUpdate, ToNode};
 use iploop_protocol::policy::Nat64Prefix;
@@ -215,4 +217,54 @@ async fn a_network_is_asked_again_now_and_then_and_one_without_ipv6_never() {
     let before = asked();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!((6..=8).contains(&(asked() - before)), "{}", asked() - before);
+}
+
+#[tokio::test]
+async fn what_would_leave_by_another_way_is_not_dialled() {
+    /// Its routes are a test's; there is one address of which it can't say.
+    struct Routes;
+    impl Surroundings for Routes {
+        fn look(&self) -> Result<View, SurroundingsError> {
+            Ok(View {
+                network: Some(NetworkKind::Ethernet),
+                ..View::default()
+            })
+        }
+
+        fn way(&self, _view: &View, to: SocketAddr) -> Result<Way, SurroundingsError> {
+            match to.ip().to_string().as_str() {
+                "1.1.1.1" | "2606:4700::1111" => Ok(Way::OtherLine),
+                "93.184.216.34" => Ok(Way::Apart),
+                "151.101.1.1" => Err(SurroundingsError::Unreadable("the test's routes")),
+                _ => Ok(Way::None),
+            }
+        }
+    }
+    let (world, hub, echo) = (World::new(), FakeHub::bind().await, echo().await);
+    let parts = Parts {
+        surroundings: Arc::new(Routes),
+        ..world.parts()
+    };
+    let config = hub.config(&[echo]);
+    let _node = Node::start_with(config, world.state(), world.consent(), parts)
+        .await
+        .unwrap();
+    let device = hub.register().await;
+    world.name("corporate.example", &["45.1.1.1", "93.184.216.34"]);
+    world.name("unknown.example", &["151.101.1.1"]);
+    world.name("elsewhere.example", &["1.1.1.1", "2606:4700::1111"]);
+    for to in [
+        "93.184.216.34:80",
+        "corporate.example:80",
+        "151.101.1.1:80",
+        "unknown.example:80",
+        "elsewhere.example:80",
+        "[2606:4700::1111]:443",
+    ] {
+        assert_eq!(device.refusal(to).await, forbidden("device_network"), "{to}");
+    }
+    // What was opened for tests is not asked about.
+    let to = format!("opened.example:{}", echo.port());
+    world.name("opened.example", &["127.0.0.1"]);
+    assert!(device.open(&to).await.is_ok());
 }

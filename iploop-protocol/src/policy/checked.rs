@@ -30,6 +30,12 @@ impl CheckedAddresses {
         Self { addresses, port }
     }
 
+    /// Keeps those of which a dialler that knows more about them says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(SocketAddr) -> bool) {
+        let port = self.port;
+        self.addresses.retain(|ip| keep(SocketAddr::new(*ip, port)));
+    }
+
     /// The addresses to dial, in the order of the answers.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
         self.addresses.iter().map(|ip| SocketAddr::new(*ip, self.port))
@@ -84,6 +90,14 @@ mod tests {
         ] {
             assert!(!checked.matches_peer(peer.parse().unwrap()), "{peer}");
         }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_neither_dialled_nor_a_peer() {
+        let mut checked = checked(&["1.1.1.1", "2606:4700::1111"]);
+        checked.retain(|address| address.is_ipv4());
+        assert!(checked.iter().all(|address| address.is_ipv4()) && checked.len() == 1);
+        assert!(!checked.matches_peer("[2606:4700::1111]:443".parse().unwrap()));
     }
 
     #[test]
