@@ -4,6 +4,7 @@
     reason = "the ready line and what was made are for whoever started us"
 )]
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -18,11 +19,12 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let command = Command::parse();
-    let config = match Config::load(
-        command.place.config.as_deref(),
-        std::env::vars(),
-        command.place.data,
-    ) {
+    // Only a server needs the files that the configuration names: an account can be made without its certificate.
+    let load = match command.act {
+        Act::Serve | Act::Check => Config::load_with_files,
+        Act::Account(_) | Act::Partner(_) => Config::load,
+    };
+    let config = match load(command.place.config.as_deref(), environment(), command.place.data) {
         Ok(config) => config,
         Err(mistakes) => {
             eprint!("{mistakes}");
@@ -47,6 +49,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The environment as text. What is none can't be a key or a value of ours, and stays visible as what it is.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |text: OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
 }
 
 #[tokio::main]

@@ -20,14 +20,14 @@ use iploop_platform::login::{Logins, SigningSecret};
 use iploop_platform::mail;
 use iploop_platform::metering::Meters;
 use iploop_platform::store::Store;
-use iploop_protocol::policy::{NarrowPolicy, PlatformPolicy, Policy};
+use iploop_protocol::policy::{PlatformPolicy, Policy};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config, JOURNAL};
 
 /// How long streams may go on after SIGTERM (DESIGN 6).
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
@@ -88,7 +88,7 @@ impl Server {
             Arc::clone(&store) as _,
             Arc::clone(&clock),
             gateway_id,
-            &config.data.join("journal"),
+            &config.data.join(JOURNAL),
             config.metering.clone(),
         )
         .await?;
@@ -224,7 +224,11 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
             .context("data: the path must be text")?
             .to_owned(),
     };
-    Ok(iploop_store::open(&place).await?)
+    let key = match config.database.url {
+        Some(_) => "database.url",
+        None => "data",
+    };
+    iploop_store::open(&place).await.context(key)
 }
 
 /// The exit policy, in the form that each of its users takes.
@@ -234,15 +238,7 @@ struct ExitPolicy {
 }
 
 fn exit_policy(config: &Config) -> Result<ExitPolicy> {
-    let document = match &config.exit.policy {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("exit.policy: {} can't be read", path.display()))?;
-            PlatformPolicy::parse(&text).with_context(|| format!("exit.policy: {}", path.display()))?
-        }
-        // The web ports, and nothing denied beyond the rules that nobody can lift.
-        None => PlatformPolicy::new(1, NarrowPolicy::default(), Vec::new())?,
-    };
+    let document = config.exit.read_policy().map_err(anyhow::Error::msg)?;
     let test_allow = config.exit.parse_test_allow().map_err(anyhow::Error::msg)?;
     if !config.exit.test_allow.is_empty() {
         tracing::warn!(addresses = ?config.exit.test_allow, "exit.test_allow opens these addresses; never do this in production");
@@ -267,20 +263,12 @@ fn own_addresses(config: &Config) -> Vec<IpAddr> {
 
 /// This gateway's id: the same over restarts, so that its journal and its leases are found again.
 fn gateway_id(data: &Path) -> Result<GatewayId> {
-    let path = data.join("gateway-id");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => text
-            .trim()
-            .parse()
-            .with_context(|| format!("{} does not hold an id", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = GatewayId::new();
-            std::fs::write(&path, format!("{id}\n"))
-                .with_context(|| format!("{} can't be written", path.display()))?;
-            Ok(id)
-        }
-        Err(error) => Err(error).with_context(|| format!("{} can't be read", path.display())),
+    if let Some(id) = config::gateway_id(data).map_err(anyhow::Error::msg)? {
+        return Ok(id);
     }
+    let id = GatewayId::new();
+    config::keep_gateway_id(data, id).map_err(anyhow::Error::msg)?;
+    Ok(id)
 }
 
 async fn listen(section: &str, address: SocketAddr) -> Result<TcpListener> {
@@ -318,12 +306,8 @@ impl ApiPieces<'_> {
             api,
         } = self;
         let passwords = Passwords::new(&config.accounts.password)?;
-        let secret_file = config
-            .login
-            .secret_file
-            .clone()
-            .unwrap_or_else(|| config.data.join("login-secret"));
-        let secret = SigningSecret::load_or_create(&secret_file)?;
+        let secret =
+            SigningSecret::load_or_create(&config.login_secret_file()).context("login.secret_file")?;
         let (logins, login_task) = Logins::start(
             Arc::clone(&store),
             Arc::clone(&clock),

@@ -77,17 +77,17 @@ fn text_that_is_no_toml_and_files_that_are_missing_are_refused() {
     let tls = "tls_cert = \"/nonexistent/cert.pem\"\ntls_key = \"/nonexistent/key.pem\"\n";
     for (text, status, word) in [
         ("[gateway\nlisten = 1".to_owned(), 2, "iploop.toml"),
-        (with("gateway", tls), 1, "/nonexistent/cert.pem"),
-        (with("hub", tls), 1, "/nonexistent/cert.pem"),
+        (with("gateway", tls), 2, "gateway.tls_key"),
+        (with("hub", tls), 2, "hub.tls_key"),
         (
             with("exit", "policy = \"/nonexistent/policy.json\"\n"),
-            1,
+            2,
             "exit.policy",
         ),
         (
             with("geo", "city = \"/nonexistent/city.mmdb\"\n"),
-            1,
-            "/nonexistent/city.mmdb",
+            2,
+            "geo.city",
         ),
     ] {
         let output = refuse_to_serve(folder.path(), &text, &[]);

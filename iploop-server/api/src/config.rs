@@ -31,6 +31,25 @@ impl Default for ApiConfig {
     }
 }
 
+impl ApiConfig {
+    /// What is wrong with the section, each with its key; empty if nothing is.
+    pub fn mistakes(&self) -> Vec<String> {
+        let is_host = |host: &str| {
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+            !host.is_empty() && host.bytes().all(is_plain)
+        };
+        match &self.proxy_host {
+            Some(host) if !is_host(host) => {
+                vec![
+                    "api.proxy_host: write a host name or an address, such as \"proxy.example.com\""
+                        .to_owned(),
+                ]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +60,20 @@ mod tests {
         assert_eq!(parse("{}").unwrap().listen.port(), 3000);
         assert!(parse(r#"{"lisen":"127.0.0.1:1"}"#).is_err());
         assert!(parse(r#"{"max_connections":0}"#).is_err());
+    }
+
+    #[test]
+    fn a_proxy_host_is_a_host_and_no_address_of_a_page() {
+        let mistakes = |host: &str| {
+            let config = ApiConfig {
+                proxy_host: Some(host.to_owned()),
+                ..ApiConfig::default()
+            };
+            config.mistakes()
+        };
+        assert!(mistakes("proxy.example.com").is_empty());
+        assert_eq!(mistakes("https://proxy.example.com").len(), 1);
+        assert_eq!(mistakes("").len(), 1);
+        assert!(ApiConfig::default().mistakes().is_empty());
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::listener::tls;
+
 /// The customary ports of a proxy here: HTTP, TLS and SOCKS5 on both.
 const DEFAULT_PORTS: [u16; 2] = [7777, 1080];
 
@@ -80,7 +82,7 @@ impl Default for GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// What is wrong with the section, each with its key; empty if nothing is. Files are looked at when the gateway starts.
+    /// What is wrong with the section, each with its key; empty if nothing is. Files are not looked at.
     pub fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if self.listen.is_empty() {
@@ -118,6 +120,14 @@ impl GatewayConfig {
             }
         }
         mistakes
+    }
+
+    /// What is wrong with the files that the section names, each with its key. Reads them; meant for the start.
+    pub fn file_mistakes(&self) -> Vec<String> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => tls::acceptor(cert, key).err().unwrap_or_default(),
+            _ => Vec::new(),
+        }
     }
 }
 

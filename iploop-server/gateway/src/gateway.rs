@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::GatewayConfig;
 use crate::drain::{Drain, Phase};
 use crate::exit::Resolver;
-use crate::listener::tls::{self, TlsError};
+use crate::listener::tls;
 use crate::listener::{self, Load};
 use crate::service::Service;
 use crate::sessions::Sessions;
@@ -58,12 +58,9 @@ pub struct Dependencies {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The configuration is unsound: each mistake with its key.
+    /// The configuration or a file that it names is unsound: each mistake with its key.
     #[error("{}", .0.join("; "))]
     Config(Vec<String>),
-    /// The certificate.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// An address that can't be listened on.
     #[error("gateway.listen: {address}: {source}")]
     Listen {
@@ -85,7 +82,7 @@ impl Gateway {
             return Err(BindError::Config(mistakes));
         }
         let tls = match (&config.tls_cert, &config.tls_key) {
-            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
+            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key).map_err(BindError::Config)?),
             _ => None,
         };
         let mut listeners = Vec::new();

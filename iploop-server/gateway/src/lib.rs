@@ -27,5 +27,4 @@ mod tunnel;
 
 pub use self::config::{GatewayConfig, MAX_HANDSHAKE_TIMEOUT};
 pub use self::gateway::{BindError, Dependencies, Gateway};
-pub use self::listener::tls::TlsError;
 pub use self::sessions::Sessions;

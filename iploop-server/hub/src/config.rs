@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use iploop_platform::duration;
+use iploop_platform::tls::TlsMistake;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::connection::Tls;
 use crate::geo::GeoError;
 
 /// Where devices connect by default.
@@ -115,9 +117,12 @@ pub enum HubError {
         /// What is wrong, and the way out.
         problem: String,
     },
+    /// Certificate or key.
+    #[error("{}", .0.iter().map(|TlsMistake { key, problem }| format!("hub.{key}: {problem}")).collect::<Vec<_>>().join("; "))]
+    Tls(Vec<TlsMistake>),
     /// GeoIP files or overrides.
-    #[error(transparent)]
-    Geo(#[from] GeoError),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Geo(Vec<GeoError>),
     /// The address can't be listened on.
     #[error("hub.listen: {address}: {source}")]
     Listen {
@@ -193,6 +198,15 @@ impl HubConfig {
             );
         }
         problems
+    }
+
+    /// Everything that is wrong with the files that the values name. Reads them; meant for the start.
+    pub fn file_problems(&self) -> Vec<HubError> {
+        let mistakes = Tls::open(self).err().unwrap_or_default();
+        let named = mistakes
+            .into_iter()
+            .map(|TlsMistake { key, problem }| HubError::Value { key, problem });
+        named.collect()
     }
 }
 

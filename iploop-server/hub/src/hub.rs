@@ -82,13 +82,14 @@ impl Hub {
     /// Checks the configuration, reads its files and opens the listener.
     ///
     /// # Errors
-    /// Names the key that is wrong; [`HubConfig::problems`] names all of them.
+    /// Names the key that is wrong; [`HubConfig::problems`], [`HubConfig::file_problems`] and [`GeoConfig::problems`] name
+    /// all of them.
     pub async fn bind(config: HubConfig, geo: &GeoConfig, deps: HubDeps) -> Result<Self, HubError> {
         if let Some(problem) = config.problems().into_iter().next() {
             return Err(problem);
         }
-        let tls = Tls::open(&config)?;
-        let geo = Geo::open(geo)?;
+        let tls = Tls::open(&config).map_err(HubError::Tls)?;
+        let geo = Geo::open(geo).map_err(HubError::Geo)?;
         let failed = |source| HubError::Listen {
             address: config.listen,
             source,

@@ -23,4 +23,5 @@ pub mod partners;
 pub mod plan;
 pub mod secret;
 pub mod store;
+pub mod tls;
 pub mod usage;

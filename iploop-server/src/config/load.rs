@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use iploop_store::check_url;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Config, DEFAULT_DATA};
+use super::{Config, DEFAULT_DATA, files};
 
 /// Every key of the file has a twin `IPLOOP_SECTION__KEY` in the environment.
 const PREFIX: &str = "IPLOOP_";
@@ -26,18 +27,52 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
+impl Mistakes {
+    fn none(mistakes: Vec<String>) -> Result<(), Self> {
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(Self(mistakes))
+        }
+    }
+}
+
 impl Config {
     /// Reads a file, if one is given, and what the environment says; the environment wins.
     ///
     /// `data` is the folder given on the command line, which wins over both.
     ///
     /// # Errors
-    /// Everything that is wrong, key by key. Nothing was opened.
+    /// Everything that is wrong with the values, key by key. The files that they name were not looked at.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
         data: Option<PathBuf>,
     ) -> Result<Self, Mistakes> {
+        let (config, mistakes) = Self::read(file, environment, data);
+        Mistakes::none(mistakes).map(|()| config)
+    }
+
+    /// As [`Config::load`], and looks at the files and folders that the values name.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the values and the files, key by key. Nothing was made or changed.
+    pub fn load_with_files(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        data: Option<PathBuf>,
+    ) -> Result<Self, Mistakes> {
+        let (config, mut mistakes) = Self::read(file, environment, data);
+        mistakes.extend(files::mistakes(&config));
+        Mistakes::none(mistakes).map(|()| config)
+    }
+
+    /// The sound part, and what is wrong with the rest.
+    fn read(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        data: Option<PathBuf>,
+    ) -> (Self, Vec<String>) {
         let mut loader = Loader::default();
         if let Some(file) = file {
             loader.read(file);
@@ -61,7 +96,8 @@ impl Config {
             admission: loader.section("admission"),
             metering: loader.section("metering"),
         };
-        loader.finish(config)
+        let mistakes = loader.finish(&config);
+        (config, mistakes)
     }
 }
 
@@ -145,7 +181,8 @@ impl Loader {
         }
     }
 
-    fn finish(mut self, config: Config) -> Result<Config, Mistakes> {
+    /// What the sections say of themselves, and what is left over.
+    fn finish(mut self, config: &Config) -> Vec<String> {
         for unknown in self.table.keys() {
             self.mistakes.push(format!(
                 "{unknown}: no such section; there are data, [database], [hub], [gateway], [api], [metrics], [geo], [exit], \
@@ -157,14 +194,18 @@ impl Loader {
             .extend(config.hub.problems().iter().map(ToString::to_string));
         self.mistakes.extend(config.admission.mistakes());
         self.mistakes.extend(config.metering.mistakes());
+        self.mistakes.extend(config.api.mistakes());
+        self.mistakes.extend(config.login.mistakes());
+        self.mistakes.extend(config.accounts.mistakes());
+        self.mistakes
+            .extend(config.mail.mistakes().iter().map(ToString::to_string));
         if let Err(error) = config.exit.parse_test_allow() {
             self.mistakes.push(format!("exit.test_allow: {error}"));
         }
-        if self.mistakes.is_empty() {
-            Ok(config)
-        } else {
-            Err(Mistakes(self.mistakes))
+        if let Some(Err(error)) = config.database.url.as_ref().map(|url| check_url(url.expose())) {
+            self.mistakes.push(format!("database.url: {error}"));
         }
+        self.mistakes
     }
 }
 

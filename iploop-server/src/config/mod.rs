@@ -1,5 +1,6 @@
 //! The configuration: one section for each part, next to the code that it configures.
 
+mod files;
 mod load;
 
 use std::path::PathBuf;
@@ -14,15 +15,20 @@ use iploop_platform::login::LoginConfig;
 use iploop_platform::mail::MailConfig;
 use iploop_platform::metering::MeteringConfig;
 use iploop_platform::secret::Secret;
-use iploop_protocol::policy::TestAllow;
+use iploop_protocol::policy::{NarrowPolicy, PlatformPolicy, TestAllow};
 use serde::Deserialize;
 
+pub(crate) use files::{gateway_id, keep_gateway_id};
 pub use load::Mistakes;
 
 /// The data folder, where none is given.
 pub const DEFAULT_DATA: &str = "data";
 
-/// Everything that can be configured. Made by [`Config::load`] only, so it is known to be sound.
+/// Folder of the usage journal, in the data folder.
+pub(crate) const JOURNAL: &str = "journal";
+
+/// Everything that can be configured. Made by [`Config::load`] and [`Config::load_with_files`] only, so its values are
+/// known to be sound.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the embedded database, the journal, secrets and the mail outbox lie.
@@ -53,6 +59,14 @@ pub struct Config {
     pub metering: MeteringConfig,
 }
 
+impl Config {
+    /// Where the secret that signs login tokens lies.
+    pub(crate) fn login_secret_file(&self) -> PathBuf {
+        let named = self.login.secret_file.clone();
+        named.unwrap_or_else(|| self.data.join("login-secret"))
+    }
+}
+
 /// The `[database]` section.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -79,5 +93,20 @@ impl ExitConfig {
     /// Names the entry that is no `host:port` pair.
     pub fn parse_test_allow(&self) -> Result<TestAllow, String> {
         TestAllow::parse(&self.test_allow).map_err(|error| error.to_string())
+    }
+
+    /// The platform's policy from its file, or the one that stands without a file.
+    ///
+    /// # Errors
+    /// Names the key, the file and what is wrong with it.
+    pub fn read_policy(&self) -> Result<PlatformPolicy, String> {
+        let Some(path) = &self.policy else {
+            // The web ports, and nothing denied beyond the rules that nobody can lift.
+            return PlatformPolicy::new(1, NarrowPolicy::default(), Vec::new())
+                .map_err(|error| error.to_string());
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("exit.policy: {} can't be read: {error}", path.display()))?;
+        PlatformPolicy::parse(&text).map_err(|error| format!("exit.policy: {}: {error}", path.display()))
     }
 }

@@ -59,9 +59,40 @@ pub async fn open(url: &str) -> Result<Arc<dyn Store>, OpenError> {
     ))
 }
 
+/// Whether [`open`] understands `url`; nothing is opened.
+///
+/// # Errors
+/// [`OpenError::UnknownScheme`], [`OpenError::Malformed`].
+pub fn check_url(url: &str) -> Result<(), OpenError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return postgres::check_url(url);
+    }
+    if url.contains("://") && !url.starts_with("sqlite://") {
+        return Err(OpenError::UnknownScheme);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_that_can_not_be_opened_is_known_beforehand() {
+        for sound in [
+            "postgres://u:p@h:5432/d",
+            "postgresql://h/d",
+            "sqlite:///tmp/x.db",
+            "/srv/data",
+        ] {
+            assert!(check_url(sound).is_ok(), "{sound}");
+        }
+        assert!(matches!(check_url("mysql://h/d"), Err(OpenError::UnknownScheme)));
+        assert!(matches!(
+            check_url("postgres://h:port/d"),
+            Err(OpenError::Malformed)
+        ));
+    }
 
     #[tokio::test]
     async fn a_data_folder_is_made_and_opened_again_with_its_rows() {

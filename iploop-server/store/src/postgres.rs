@@ -30,10 +30,7 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenError::Malformed`], [`OpenError::Newer`], [`OpenError::Store`].
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|_| OpenError::Malformed)?
-            .application_name("iploop")
-            .options(SERVER_LIMITS);
+        let options = parse(url)?.application_name("iploop").options(SERVER_LIMITS);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections.max(1))
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -50,6 +47,15 @@ impl PostgresStore {
         sql::migrate(&pool).await?;
         Ok(Self::new(pool.clone(), pool))
     }
+}
+
+/// Whether `url` can be understood.
+pub(crate) fn check_url(url: &str) -> Result<(), OpenError> {
+    parse(url).map(|_| ())
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, OpenError> {
+    PgConnectOptions::from_str(url).map_err(|_| OpenError::Malformed)
 }
 
 /// The few words in which PostgreSQL differs.

@@ -1,17 +1,13 @@
-//! TLS by the hub itself: rustls with ring, TLS 1.3 and 1.2, resumption by tickets.
+//! TLS by the hub itself.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use iploop_platform::tls::{self, TlsMistake};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::{HubConfig, HubError};
+use crate::config::HubConfig;
 
 /// Plain text that waits in a TLS connection to be sent, in bytes: one record. The queue is the tunnel's, not TLS's.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -22,31 +18,14 @@ pub(crate) struct Tls(TlsAcceptor);
 
 impl Tls {
     /// By the configuration; none if the hub speaks in clear, behind a terminator.
-    pub(crate) fn open(config: &HubConfig) -> Result<Option<Self>, HubError> {
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files.
+    pub(crate) fn open(config: &HubConfig) -> Result<Option<Self>, Vec<TlsMistake>> {
         let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) else {
             return Ok(None);
         };
-        let wrong = |key: &'static str, path: &Path, problem: String| HubError::Value {
-            key,
-            problem: format!("{}: {problem}", path.display()),
-        };
-        let chain = CertificateDer::pem_file_iter(cert)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| wrong("tls_cert", cert, error.to_string()))?;
-        if chain.is_empty() {
-            return Err(wrong("tls_cert", cert, "holds no certificate".to_owned()));
-        }
-        let private =
-            PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("tls_key", key, error.to_string()))?;
-        let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-            .and_then(|mut server| {
-                server.ticketer = ring::Ticketer::new()?;
-                Ok(server)
-            });
-        let mut server = server.map_err(|error| wrong("tls_key", key, error.to_string()))?;
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut server = tls::server_config(cert, key)?;
         // One is enough: a device resumes one connection at a time.
         server.send_tls13_tickets = 1;
         Ok(Some(Self(TlsAcceptor::from(Arc::new(server)))))

@@ -28,6 +28,13 @@ pub struct GeoConfig {
     pub overrides: Vec<Override>,
 }
 
+impl GeoConfig {
+    /// Everything that is wrong with the files and the overrides. Reads the files; meant for the start.
+    pub fn problems(&self) -> Vec<GeoError> {
+        Geo::open(self).err().unwrap_or_default()
+    }
+}
+
 /// Why a GeoIP file or an override can't be used: a mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -87,18 +94,18 @@ impl Geo {
     /// Reads the files and checks the overrides.
     ///
     /// # Errors
-    /// Names the key and what is wrong with it.
-    pub fn open(config: &GeoConfig) -> Result<Self, GeoError> {
-        Ok(Self {
-            city: open(
-                "city",
-                config.city.as_deref(),
-                "City",
-                &["City", "Enterprise", "Location"],
-            )?,
-            asn: open("asn", config.asn.as_deref(), "ASN or ISP", &["ASN", "ISP"])?,
-            overrides: Overrides::new(&config.overrides)?,
-        })
+    /// Names each key that is wrong, and what is wrong with it.
+    pub fn open(config: &GeoConfig) -> Result<Self, Vec<GeoError>> {
+        let city = config.city.as_deref();
+        let city = open("city", city, "City", &["City", "Enterprise", "Location"]);
+        let asn = open("asn", config.asn.as_deref(), "ASN or ISP", &["ASN", "ISP"]);
+        match (city, asn, Overrides::new(&config.overrides)) {
+            (Ok(city), Ok(asn), Ok(overrides)) => Ok(Self { city, asn, overrides }),
+            (city, asn, overrides) => {
+                let files = city.err().into_iter().chain(asn.err());
+                Err(files.chain(overrides.err().into_iter().flatten()).collect())
+            }
+        }
     }
 
     /// What is known of an address. A file that turns out to be damaged there counts as not knowing.

@@ -44,27 +44,36 @@ struct ByLength {
 }
 
 impl Overrides {
-    pub(super) fn new(entries: &[Override]) -> Result<Self, GeoError> {
+    pub(super) fn new(entries: &[Override]) -> Result<Self, Vec<GeoError>> {
         let mut overrides = Self::default();
-        for entry in entries {
-            let wrong = |problem| GeoError::Override {
-                cidr: entry.cidr.to_string(),
-                problem,
-            };
-            let place = place(entry).map_err(wrong)?;
-            let range = entry.cidr.trunc();
-            let family = overrides.family_mut(range.addr());
-            if family.places.insert(range, place).is_some() {
-                return Err(wrong("is there twice"));
-            }
-            if !family.lengths.contains(&range.prefix_len()) {
-                family.lengths.push(range.prefix_len());
-            }
+        let wrong = |entry: &Override, problem| GeoError::Override {
+            cidr: entry.cidr.to_string(),
+            problem,
+        };
+        let problems: Vec<GeoError> = entries
+            .iter()
+            .filter_map(|entry| overrides.add(entry).err().map(|problem| wrong(entry, problem)))
+            .collect();
+        if !problems.is_empty() {
+            return Err(problems);
         }
         for family in [&mut overrides.v4, &mut overrides.v6] {
             family.lengths.sort_unstable_by(|a, b| b.cmp(a));
         }
         Ok(overrides)
+    }
+
+    fn add(&mut self, entry: &Override) -> Result<(), &'static str> {
+        let place = place(entry)?;
+        let range = entry.cidr.trunc();
+        let family = self.family_mut(range.addr());
+        if family.places.insert(range, place).is_some() {
+            return Err("is there twice");
+        }
+        if !family.lengths.contains(&range.prefix_len()) {
+            family.lengths.push(range.prefix_len());
+        }
+        Ok(())
     }
 
     /// Lays the most specific range's place over what is known already.

@@ -251,7 +251,11 @@ fn an_override_leaves_alone_what_it_does_not_name() {
 
 #[test]
 fn a_wrong_file_or_override_is_named() {
-    let complain = |config: GeoConfig| Geo::open(&config).unwrap_err().to_string();
+    let complain = |config: GeoConfig| {
+        let problems = config.problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems[0].to_string()
+    };
     let missing = complain(GeoConfig {
         city: Some("/nowhere/city.mmdb".into()),
         ..GeoConfig::default()

@@ -65,6 +65,22 @@ impl Default for AccountsConfig {
     }
 }
 
+impl AccountsConfig {
+    /// What is wrong with the section, each with its key; empty if nothing is.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = self.password.mistakes();
+        for (key, number) in [
+            ("registrations_per_hour", self.registrations_per_hour),
+            ("mails_per_hour", self.mails_per_hour),
+        ] {
+            if number == 0 {
+                mistakes.push(format!("accounts.{key}: must be at least 1"));
+            }
+        }
+        mistakes
+    }
+}
+
 /// What the account service is made of.
 pub struct AccountParts {
     /// The data.

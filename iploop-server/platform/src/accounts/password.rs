@@ -1,6 +1,7 @@
 //! Passwords: argon2id, off the async threads, a bounded number at a time.
 
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -16,6 +17,11 @@ use crate::secret::Secret;
 pub const MIN_PASSWORD: usize = 8;
 /// Longest password, in bytes: bounds what a request can make us hash.
 pub const MAX_PASSWORD_BYTES: usize = 512;
+
+/// Memory that one hash may be told to take, in KiB: from what argon2 needs with one lane (RFC 9106, section 3.1) to 1 GiB.
+const MEMORY_KIB: RangeInclusive<u32> = 8..=1024 * 1024;
+/// Passes that one hash may be told to make.
+const PASSES: RangeInclusive<u32> = 1..=64;
 
 /// What one hash costs, and how many may be in work.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +45,28 @@ impl Default for PasswordConfig {
             at_once: None,
             waiting: 64,
         }
+    }
+}
+
+impl PasswordConfig {
+    /// What is wrong with the values, each with its key below `accounts.password`; empty if nothing is.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if !MEMORY_KIB.contains(&self.memory_kib) {
+            mistakes.push(format!(
+                "accounts.password.memory_kib: must be from {} to {}",
+                MEMORY_KIB.start(),
+                MEMORY_KIB.end()
+            ));
+        }
+        if !PASSES.contains(&self.passes) {
+            mistakes.push(format!(
+                "accounts.password.passes: must be from {} to {}",
+                PASSES.start(),
+                PASSES.end()
+            ));
+        }
+        mistakes
     }
 }
 

@@ -69,6 +69,34 @@ impl Default for TriesPerHour {
     }
 }
 
+impl LoginConfig {
+    /// What is wrong with the values, each with its key; empty if nothing is. The file is not looked at.
+    pub fn mistakes(&self) -> Vec<String> {
+        let TriesPerHour {
+            client,
+            account,
+            account_and_client,
+        } = self.tries_per_hour;
+        let mut mistakes = Vec::new();
+        for (key, tries) in [
+            ("client", client),
+            ("account", account),
+            ("account_and_client", account_and_client),
+        ] {
+            if tries == 0 {
+                mistakes.push(format!("login.tries_per_hour.{key}: must be at least 1"));
+            }
+        }
+        if account <= account_and_client {
+            mistakes.push(
+                "login.tries_per_hour.account: must be more than account_and_client, or one stranger can lock an owner out"
+                    .to_owned(),
+            );
+        }
+        mistakes
+    }
+}
+
 /// Issues and checks logins. Clones share one state.
 #[derive(Clone)]
 pub struct Logins(Arc<Inner>);

@@ -47,22 +47,30 @@ impl SigningSecret {
     /// Several processes may start at the same time on the same file: all use what the first one wrote. Blocks on the
     /// file system; meant for the start.
     pub fn load_or_create(path: &Path) -> Result<Self, SigningSecretError> {
-        let name = path.display().to_string();
         let io_error = |source| SigningSecretError::Io {
-            path: name.clone(),
+            path: path.display().to_string(),
             source,
         };
-        match read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map_err(io_error)?,
-            Err(error) => return Err(io_error(error)),
-            Ok(_) => {}
+        if let Some(secret) = Self::load(path)? {
+            return Ok(secret);
         }
-        let (text, is_exposed) = read(path).map_err(io_error)?;
+        create(path).map_err(io_error)?;
+        Self::load(path)?.ok_or_else(|| io_error(io::ErrorKind::NotFound.into()))
+    }
+
+    /// Reads the secret from `path`; none where there is no such file.
+    pub fn load(path: &Path) -> Result<Option<Self>, SigningSecretError> {
+        let name = path.display().to_string();
+        let (text, is_exposed) = match read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(SigningSecretError::Io { path: name, source }),
+            Ok(found) => found,
+        };
         if is_exposed {
             return Err(SigningSecretError::Exposed(name));
         }
         let bytes = unhex(text.trim()).ok_or(SigningSecretError::Malformed(name))?;
-        Ok(Self::from_bytes(bytes))
+        Ok(Some(Self::from_bytes(bytes)))
     }
 
     /// A secret that lives as long as the process, for tests and one-off tools.

@@ -19,7 +19,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn parse(from: &str, clock: Arc<dyn Clock>) -> Result<Self, MailConfigError> {
-        let from = from.parse().map_err(|_| MailConfigError::From)?;
+        let from = mailbox(from)?;
         Ok(Self { from, clock })
     }
 
@@ -44,6 +44,11 @@ impl Sender {
             ))
             .map_err(permanent)
     }
+}
+
+/// Name and address of the one who sends.
+pub(super) fn mailbox(from: &str) -> Result<Mailbox, MailConfigError> {
+    from.parse().map_err(|_| MailConfigError::From)
 }
 
 fn permanent(error: impl std::fmt::Display) -> MailError {

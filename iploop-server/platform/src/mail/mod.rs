@@ -31,6 +31,22 @@ pub struct MailConfig {
     pub smtp_url: Option<Secret>,
 }
 
+impl MailConfig {
+    /// Everything that is wrong with the values; nothing is sent or made.
+    pub fn mistakes(&self) -> Vec<MailConfigError> {
+        let from = match (&self.from, &self.smtp_url) {
+            (Some(from), _) => message::mailbox(from).err(),
+            (None, Some(_)) => Some(MailConfigError::From),
+            (None, None) => None,
+        };
+        let url = self.smtp_url.as_ref().and_then(|url| smtp::transport(url).err());
+        from.into_iter().chain(url).collect()
+    }
+}
+
+/// Folder in the data folder that takes the mails, where there is no mail server.
+pub const OUTBOX: &str = "outbox";
+
 /// One mail to one person.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mail {
@@ -112,10 +128,7 @@ pub fn open(
                 .from
                 .as_deref()
                 .unwrap_or("IPLoop <no-reply@iploop.invalid>");
-            Arc::new(FileMailer::open(
-                &data.join("outbox"),
-                Sender::parse(from, clock)?,
-            )?)
+            Arc::new(FileMailer::open(&data.join(OUTBOX), Sender::parse(from, clock)?)?)
         }
     };
     Ok(start(mailer))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lettre::transport::smtp::AsyncSmtpTransportBuilder;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
 use crate::mail::message::Sender;
@@ -20,12 +21,14 @@ pub(super) struct SmtpMailer {
 
 impl SmtpMailer {
     pub(super) fn new(url: &Secret, sender: Sender) -> Result<Self, MailConfigError> {
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose())
-            .map_err(|_| MailConfigError::SmtpUrl)?
-            .timeout(Some(COMMAND_TIMEOUT))
-            .build();
+        let transport = transport(url)?.timeout(Some(COMMAND_TIMEOUT)).build();
         Ok(Self { transport, sender })
     }
+}
+
+/// How to reach the server that `url` names; nothing is connected.
+pub(super) fn transport(url: &Secret) -> Result<AsyncSmtpTransportBuilder, MailConfigError> {
+    AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose()).map_err(|_| MailConfigError::SmtpUrl)
 }
 
 #[async_trait]
