@@ -10,6 +10,7 @@ use crate::nat64;
 use crate::shared::{Outlook, Shared, Stop, Wishes};
 use crate::sharing;
 use crate::surroundings::View;
+use crate::uplink::Uplink;
 
 /// Between two looks at the network while nobody says that it changed.
 const NETWORK_EVERY: Duration = Duration::from_secs(30);
@@ -95,6 +96,9 @@ async fn conclude(shared: &Arc<Shared>, view: Option<Arc<View>>) {
         &used,
     );
     let is_other_network = before.view != next.view;
+    if is_other_network {
+        shared.traffic.update_uplink(Uplink::forget);
+    }
     let told_changes = wishes.network_changes;
     shared.outlook.send_if_modified(|outlook| {
         let is_told = told_changes != outlook.told_changes;

@@ -35,6 +35,7 @@ mod status;
 mod supervise;
 mod surroundings;
 mod traffic;
+mod uplink;
 mod usage;
 
 pub use clock::{Clock, SystemClock};

@@ -231,6 +231,9 @@ impl Node {
 
     /// The app tells the state of power and network.
     pub fn set_conditions(&self, conditions: Conditions) {
+        self.shared
+            .traffic
+            .update_uplink(|uplink| uplink.told(conditions.uplink_bytes_per_second));
         self.shared.wishes.send_if_modified(|wishes| {
             let is_new = wishes.conditions != conditions;
             wishes.conditions = conditions;
@@ -325,7 +328,7 @@ fn prepare(
         paused: state.is_paused()?,
         ..Wishes::default()
     };
-    let traffic = Traffic::new(state.counters(parts.clock.now())?);
+    let traffic = Traffic::new(state.counters(parts.clock.now())?, &config.limits);
     let shared = Shared::new(config, parts, state, consent, identity, traffic, wishes);
     Ok((Arc::new(shared), connector))
 }

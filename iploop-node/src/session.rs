@@ -235,6 +235,8 @@ impl Session {
     ) -> Closed {
         let mut wishes = self.shared.wishes.subscribe();
         let mut outlook = self.shared.outlook.subscribe();
+        let shared = Arc::clone(&self.shared);
+        let mut pace = pin!(shared.traffic.pace());
         let mut has_events = true;
         let mut timer = pin!(sleep_until(Instant::now()));
         // What changed while we connected.
@@ -265,6 +267,8 @@ impl Session {
                 Some(_) = self.streams.join_next() => {}
                 changed = wishes.changed() => if changed.is_ok() { self.follow() },
                 changed = outlook.changed() => if changed.is_ok() { self.follow() },
+                // Never done.
+                () = &mut pace => {}
                 () = &mut timer, if next.is_some() => self.deadline(Instant::now()),
             }
         }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::consent::{Consent, NetworkKind};
+use crate::uplink::UplinkLimits;
 use crate::usage::Used;
 
 /// What the owner allows. The defaults are those of the consent text.
@@ -21,6 +22,11 @@ pub struct OwnerLimits {
     pub cellular_monthly_bytes: u64,
     /// Streams at the same time, at least 1.
     pub max_streams: u32,
+    /// Most of the uplink that customers may use, in per cent of what it carries; none: all of it. Where nobody knows what
+    /// it carries ([`Conditions::uplink_bytes_per_second`]), nothing is limited by this.
+    pub uplink_percent: Option<u8>,
+    /// Most bytes a second that customers may send by the uplink, answers and uploads together; none: no such limit.
+    pub uplink_bytes_per_second: Option<u64>,
     /// Below this charge, in per cent, a device on battery does not share.
     pub battery_floor_percent: u8,
     /// Conditions that the owner does not mind.
@@ -35,8 +41,19 @@ impl Default for OwnerLimits {
             cellular_daily_bytes: 100_000_000,
             cellular_monthly_bytes: 1_000_000_000,
             max_streams: 256,
+            uplink_percent: Some(25),
+            uplink_bytes_per_second: None,
             battery_floor_percent: 30,
             even_if: BTreeSet::new(),
+        }
+    }
+}
+
+impl OwnerLimits {
+    pub(crate) fn uplink(&self) -> UplinkLimits {
+        UplinkLimits {
+            percent: self.uplink_percent,
+            bytes_per_second: self.uplink_bytes_per_second,
         }
     }
 }
@@ -75,6 +92,8 @@ pub struct Conditions {
     pub captive_portal: bool,
     /// The owner excluded this network.
     pub excluded_network: bool,
+    /// Bytes a second that the uplink carries, where the system measures it (Android: `getLinkUpstreamBandwidthKbps`).
+    pub uplink_bytes_per_second: Option<u64>,
 }
 
 /// The network that is shared, as far as this rule is concerned.

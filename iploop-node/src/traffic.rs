@@ -9,8 +9,10 @@ use iploop_protocol::io::{Counted, Depleted, Direction, Meter};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::sharing::{self, OwnerLimits};
+use crate::uplink::{Gate, Uplink};
 use crate::usage::{Bytes, Ledger, Used};
 
 /// Counters of a node. Relays count here without a lock; the ledger is brought up to date now and then.
@@ -34,6 +36,9 @@ pub(crate) struct Traffic {
     busy: Notify,
     /// A cap is reached.
     capped: Notify,
+    uplink: Gate,
+    /// The gate is to be asked; else not even its lock is taken.
+    is_paced: AtomicBool,
 }
 
 /// Counters since start.
@@ -51,8 +56,8 @@ pub(crate) struct OpenStream<'a>(&'a Traffic);
 
 impl Traffic {
     /// Nothing may pass until the first [`Traffic::book`].
-    pub(crate) fn new(ledger: Ledger) -> Self {
-        Self {
+    pub(crate) fn new(ledger: Ledger, limits: &OwnerLimits) -> Self {
+        let traffic = Self {
             left: AtomicU64::new(0),
             unbooked: AtomicU64::new(0),
             up: AtomicU64::new(0),
@@ -65,7 +70,11 @@ impl Traffic {
             storing: Mutex::new(()),
             busy: Notify::new(),
             capped: Notify::new(),
-        }
+            uplink: Gate::new(limits.uplink()),
+            is_paced: AtomicBool::new(false),
+        };
+        traffic.update_uplink(|_| {});
+        traffic
     }
 
     /// Books what was relayed since the last time, and returns what is used of the caps with it.
@@ -81,6 +90,20 @@ impl Traffic {
         let left = sharing::bytes_left(limits, on_cellular, &used);
         self.left.store(left, Ordering::Relaxed);
         used
+    }
+
+    /// Does something with what is known of the uplink.
+    pub(crate) fn update_uplink(&self, change: impl FnOnce(&mut Uplink)) {
+        let is_limited = self.uplink.update(Instant::now(), change);
+        self.is_paced.store(is_limited, Ordering::Relaxed);
+    }
+
+    /// Lets relays pass that wait for the uplink, for ever.
+    ///
+    /// # Cancel safety
+    /// Yes.
+    pub(crate) async fn pace(&self) {
+        self.uplink.keep_opening().await;
     }
 
     /// Whether something was booked that is not stored.
@@ -171,12 +194,19 @@ impl Meter for &Traffic {
             Direction::IntoTunnel => self.down.fetch_add(bytes, Ordering::Relaxed),
             Direction::OutOfTunnel => self.up.fetch_add(bytes, Ordering::Relaxed),
         };
+        // Both directions leave by the uplink.
+        if self.is_paced.load(Ordering::Relaxed) && !self.uplink.charge(Instant::now(), bytes) {
+            return Counted::Wait;
+        }
         Counted::Go
     }
 
-    fn poll_wait(&self, _cx: &mut Context<'_>) -> Poll<Result<(), Depleted>> {
-        // A cap does not come back while a relay waits.
-        Poll::Ready(Err(Depleted))
+    fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<Result<(), Depleted>> {
+        // A cap does not come back while a relay waits, and who waits for the uplink meanwhile would run into it next.
+        if self.left.load(Ordering::Relaxed) == 0 {
+            return Poll::Ready(Err(Depleted));
+        }
+        self.uplink.poll_open(cx).map(Ok)
     }
 }
 
@@ -193,7 +223,7 @@ mod tests {
             daily_bytes: 100,
             ..OwnerLimits::default()
         };
-        let traffic = &Traffic::new(Ledger::default());
+        let traffic = &Traffic::new(Ledger::default(), &limits);
         assert_eq!(
             traffic.count(Direction::OutOfTunnel, 1),
             Counted::Wait,

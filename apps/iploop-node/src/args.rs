@@ -55,6 +55,9 @@ pub(crate) struct Run {
     /// Most bytes a month (UTC), both ways.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     monthly_limit: Option<u64>,
+    /// Most bytes a second that customers may send by your uplink: 500KB, 2MB, …
+    #[arg(long, value_name = "BYTES", value_parser = parse_rate)]
+    uplink_limit: Option<u64>,
     /// Most customers' connections at the same time.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_384))]
     max_streams: Option<u32>,
@@ -149,6 +152,7 @@ impl Run {
         config.limits = OwnerLimits {
             daily_bytes: self.daily_limit.unwrap_or(defaults.daily_bytes),
             monthly_bytes: self.monthly_limit.unwrap_or(defaults.monthly_bytes),
+            uplink_bytes_per_second: self.uplink_limit,
             max_streams: self.max_streams.unwrap_or(defaults.max_streams),
             even_if,
             ..defaults
@@ -191,6 +195,13 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "write a whole number such as 500MB".to_owned())
 }
 
+fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        0 => Err("0 would hold connections for ever; to share nothing, use `pause`".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +234,8 @@ mod tests {
             "[::1]:8080",
             "--daily-limit",
             "1TB",
+            "--uplink-limit",
+            "500KB",
             "--even-if",
             "vpn",
             "--json",
@@ -235,6 +248,7 @@ mod tests {
         let config = run.config().unwrap();
         assert_eq!(config.test_allow.iter().count(), 2);
         assert_eq!(config.limits.daily_bytes, 1_000_000_000_000);
+        assert_eq!(config.limits.uplink_bytes_per_second, Some(500_000));
         assert_eq!(config.limits.even_if, BTreeSet::from([Waiver::Vpn]));
         for command in ["status", "pause", "resume", "withdraw"] {
             assert!(parse(&[command, "--state", "/tmp/x"]).is_ok(), "{command}");
@@ -296,6 +310,7 @@ mod tests {
         assert_eq!(parse_bytes("500MB"), Ok(500_000_000));
         assert_eq!(parse_bytes("2 gb"), Ok(2_000_000_000));
         assert_eq!(parse_bytes("0"), Ok(0));
+        assert!(parse_rate("0KB").is_err());
         for text in ["", "GB", "-1", "1.5GB", "99999999999TB", "1GiB"] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use iploop_node::NotSharing;
+use iploop_node::{Conditions, NotSharing};
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::control::ToHub;
 use iploop_protocol::tunnel::StreamError;
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use crate::world::{FakeHub, World, echo, exchange, sharing};
 
@@ -71,4 +72,35 @@ async fn a_cap_is_kept_survives_a_restart_and_ends_with_the_day() {
     sharing(&mut events).await;
     let mut stream = device.open(&to).await.unwrap();
     assert_eq!(exchange(&mut stream, b"morning").await.unwrap(), b"morning");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_owners_own_figure_for_the_uplink_holds_in_both_directions_together() {
+    let (world, hub, echo) = (World::new(), FakeHub::bind().await, echo().await);
+    let mut config = hub.config(&[echo]);
+    config.limits.uplink_bytes_per_second = Some(100_000);
+    let node = world.start(config).await;
+    let device = hub.register().await;
+    let to = echo.to_string();
+    let began = Instant::now();
+    let load = async || {
+        let mut stream = device.open(&to).await.unwrap();
+        let data = vec![7; 250_000];
+        assert!(exchange(&mut stream, &data).await.unwrap() == data);
+    };
+    tokio::join!(load(), load());
+    // 1 MB in all, less what may leave at once.
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(9_300), "{took:?}");
+    assert_eq!(node.status().bytes_today, 1_000_000);
+
+    // What the system says of the link takes its place if it is less: a quarter of it is for customers.
+    node.set_conditions(Conditions {
+        uplink_bytes_per_second: Some(40_000),
+        ..Conditions::default()
+    });
+    let began = Instant::now();
+    load().await;
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(43), "{took:?}");
 }
