@@ -14,6 +14,7 @@ mod behaviour;
 mod clients;
 mod configuration;
 mod consent;
+mod faults;
 mod harness;
 mod money;
 mod policy;

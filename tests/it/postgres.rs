@@ -1,54 +1,14 @@
 //! The same server on PostgreSQL: requests, the books, and a crash.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
+use std::io::Read as _;
 
-use crate::harness::{Place, Settings, World, eventually, read_head, repository};
-
-/// A PostgreSQL of the test's own; it ends with this value.
-struct Postgres {
-    child: Child,
-    url: String,
-}
-
-impl Postgres {
-    fn start() -> Self {
-        let mut child = Command::new("sh")
-            .arg(repository().join("iploop-server/store/src/contract/postgres.sh"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut folder = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut folder)
-            .unwrap();
-        let folder = folder.trim();
-        assert!(
-            !folder.is_empty(),
-            "no PostgreSQL: `cargo xtask test` installs it"
-        );
-        let url = format!(
-            "postgres://postgres@localhost/postgres?host={}",
-            folder.replace('/', "%2F")
-        );
-        Self { child, url }
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        // The end of its input tells it to go.
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
+use crate::harness::{Place, Postgres, Settings, World, eventually, read_head};
 
 #[test]
 fn the_whole_system_runs_on_postgresql_and_survives_a_crash() {
     let postgres = Postgres::start();
     let settings = Settings {
-        database: Some(postgres.url.clone()),
+        database: Some(postgres.url()),
         ..Settings::with_places(&[Place::BERLIN, Place::TEL_AVIV])
     };
     let mut world = World::start_with(settings);

@@ -140,7 +140,7 @@ fn what_the_destination_does_to_a_connection_the_customer_sees() {
 
 #[test]
 fn sigterm_lets_downloads_finish_and_refuses_no_connection() {
-    let mut world = World::start();
+    let mut world = World::start_with(Settings::default().set("IPLOOP_GATEWAY__SOFT_DRAIN", "5s"));
     let customer = world.customer();
     let size = 1_000_000_u32;
     let mut tunnel = customer.connect(world.origin.http).ok().unwrap();

@@ -34,11 +34,16 @@ impl Customer {
 
     /// A connection to the proxy on which nothing was said.
     pub(crate) fn dial(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.proxy).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream
+        self.try_dial().unwrap()
+    }
+
+    /// As [`Customer::dial`], but nobody may be there.
+    pub(crate) fn try_dial(&self) -> std::io::Result<TcpStream> {
+        let stream = TcpStream::connect(self.proxy)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 
     /// The field that carries the login, with its line end.
@@ -95,37 +100,44 @@ impl Customer {
 
     /// SOCKS5 with a login, by address; the reply code where it is not good.
     pub(crate) fn socks5(&self, to: SocketAddr) -> Result<Tunnel, u8> {
-        let address = match to.ip() {
-            IpAddr::V4(ip) => [&[1][..], &ip.octets()].concat(),
-            IpAddr::V6(ip) => [&[4][..], &ip.octets()].concat(),
-        };
-        self.socks5_to(&address, to.port())
+        let mut stream = self.dial();
+        match self.try_socks5(&mut stream, to).unwrap() {
+            0 => Ok(Tunnel::of_socks5(stream)),
+            code => Err(code),
+        }
     }
 
     /// SOCKS5 with a login, by name.
     pub(crate) fn socks5_name(&self, name: &str, port: u16) -> Result<Tunnel, u8> {
         let length = u8::try_from(name.len()).unwrap();
-        self.socks5_to(&[&[3, length][..], name.as_bytes()].concat(), port)
-    }
-
-    fn socks5_to(&self, address: &[u8], port: u16) -> Result<Tunnel, u8> {
+        let address = [&[3, length][..], name.as_bytes()].concat();
         let mut stream = self.dial();
-        stream.write_all(&[5, 1, 2]).unwrap();
-        let mut answer = [0; 2];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(answer, [5, 2]);
-        stream.write_all(&self.socks5_login()).unwrap();
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(answer, [1, 0], "the login was refused");
-        let request = [&[5, 1, 0][..], address, &port.to_be_bytes()].concat();
-        stream.write_all(&request).unwrap();
-        match read_reply(&mut stream) {
-            0 => Ok(Tunnel {
-                stream,
-                answer: Response::of_head(String::new()),
-            }),
+        match self.speak_socks5(&mut stream, &address, port).unwrap() {
+            0 => Ok(Tunnel::of_socks5(stream)),
             code => Err(code),
         }
+    }
+
+    /// SOCKS5 with a login, by address, on a connection that may break: the reply code.
+    pub(crate) fn try_socks5(&self, stream: &mut TcpStream, to: SocketAddr) -> std::io::Result<u8> {
+        let address = match to.ip() {
+            IpAddr::V4(ip) => [&[1][..], &ip.octets()].concat(),
+            IpAddr::V6(ip) => [&[4][..], &ip.octets()].concat(),
+        };
+        self.speak_socks5(stream, &address, to.port())
+    }
+
+    fn speak_socks5(&self, stream: &mut TcpStream, address: &[u8], port: u16) -> std::io::Result<u8> {
+        stream.write_all(&[5, 1, 2])?;
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer)?;
+        assert_eq!(answer, [5, 2]);
+        stream.write_all(&self.socks5_login())?;
+        stream.read_exact(&mut answer)?;
+        assert_eq!(answer, [1, 0], "the login was refused");
+        let request = [&[5, 1, 0][..], address, &port.to_be_bytes()].concat();
+        stream.write_all(&request)?;
+        read_reply(stream)
     }
 
     /// The message of RFC 1929.
@@ -144,6 +156,13 @@ impl Customer {
 }
 
 impl Tunnel {
+    fn of_socks5(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            answer: Response::of_head(String::new()),
+        }
+    }
+
     /// A plain request to the destination itself.
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.ask(path);
@@ -161,11 +180,11 @@ impl Tunnel {
 }
 
 /// A SOCKS5 reply with its bound address (RFC 1928 section 6): its code.
-pub(crate) fn read_reply(stream: &mut TcpStream) -> u8 {
+pub(crate) fn read_reply(stream: &mut TcpStream) -> std::io::Result<u8> {
     let mut reply = [0; 4];
-    stream.read_exact(&mut reply).unwrap();
+    stream.read_exact(&mut reply)?;
     assert_eq!((reply[0], reply[2]), (5, 0), "{reply:?}");
     let mut bound = vec![0; if reply[3] == 4 { 18 } else { 6 }];
-    stream.read_exact(&mut bound).unwrap();
-    reply[1]
+    stream.read_exact(&mut bound)?;
+    Ok(reply[1])
 }

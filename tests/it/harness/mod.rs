@@ -5,7 +5,10 @@ mod authority;
 mod customer;
 mod database;
 mod http;
+mod link;
+mod load;
 mod origin;
+mod postgres;
 mod program;
 mod world;
 
@@ -14,7 +17,10 @@ pub(crate) use self::authority::Authority;
 pub(crate) use self::customer::{Customer, Tunnel, read_reply};
 pub(crate) use self::database::{Booked, Database, hex};
 pub(crate) use self::http::{Response, read_head, read_response};
+pub(crate) use self::link::Link;
+pub(crate) use self::load::{Asked, Load, Outcome, Way, ask};
 pub(crate) use self::origin::{Origin, pattern, sha256};
+pub(crate) use self::postgres::Postgres;
 pub(crate) use self::program::{Program, agent, node_folder, python, repository, run, server};
 pub(crate) use self::world::{Account, Place, Settings, TERMS, World, check, policy, refuse_to_serve};
 

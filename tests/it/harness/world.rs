@@ -230,9 +230,21 @@ impl World {
 
     /// A device whose state is there already.
     pub(crate) fn begin_device_in(&self, place: Place, state: PathBuf) -> Device {
+        let command = self.device_command(place, &state);
+        self.start_device(place, state, command)
+    }
+
+    /// Another device, on its way to the hub by another address than the hub's own.
+    pub(crate) fn begin_device_by(&self, place: Place, hub: SocketAddr) -> Device {
+        let state = self.folder.path().join(format!("device-{}", place.address));
+        let command = self.device_command_by(place, &state, hub);
+        self.start_device(place, state, command)
+    }
+
+    fn start_device(&self, place: Place, state: PathBuf, mut command: Command) -> Device {
         let log = self.folder.path().join(format!("{}.log", place.address));
         let name = format!("device {}", place.address);
-        let program = Program::start(&name, &mut self.device_command(place, &state), &log);
+        let program = Program::start(&name, &mut command, &log);
         Device {
             place,
             program,
@@ -242,10 +254,14 @@ impl World {
 
     /// What a device is started by.
     pub(crate) fn device_command(&self, place: Place, state: &Path) -> Command {
+        self.device_command_by(place, state, self.ready.hub)
+    }
+
+    fn device_command_by(&self, place: Place, state: &Path, hub: SocketAddr) -> Command {
         let mut command = Command::new(agent());
         command
             .args(["run", "--json", "--accept-terms", TERMS])
-            .args(["--hub", &self.hub_url()])
+            .args(["--hub", &self.hub_url_at(hub)])
             .args(["--partner-key", &self.partner_key, "--bind", place.address])
             .args([
                 "--daily-limit",
@@ -269,15 +285,24 @@ impl World {
     }
 
     pub(crate) fn hub_url(&self) -> String {
-        let scheme = if self.settings.secure_hub { "wss" } else { "ws" };
-        format!("{scheme}://{}/ws", self.ready.hub)
+        self.hub_url_at(self.ready.hub)
     }
 
-    /// Starts the server anew after it has ended, where devices look for it; they are back when this returns.
-    pub(crate) fn restart_server(&mut self) {
+    fn hub_url_at(&self, hub: SocketAddr) -> String {
+        let scheme = if self.settings.secure_hub { "wss" } else { "ws" };
+        format!("{scheme}://{hub}/ws")
+    }
+
+    /// Starts the server anew after it has ended, where devices look for it.
+    pub(crate) fn start_server(&mut self) {
         let (server, ready) = serve(self.folder.path(), &self.settings, Some(self.ready.hub));
         self.server = server;
         self.ready = ready;
+    }
+
+    /// As [`World::start_server`]; the devices are back when this returns.
+    pub(crate) fn restart_server(&mut self) {
+        self.start_server();
         for device in &self.devices {
             device.program.event("sharing");
         }
@@ -370,7 +395,7 @@ fn configuration(settings: &Settings, origin: &Origin, authority: &Authority, fo
     let (cert, key) = (authority.cert.display(), authority.key.display());
     let tls = format!("tls_cert = \"{cert}\"\ntls_key = \"{key}\"\n");
     let mut text = format!(
-        "[gateway]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n{tls}\
+        "[gateway]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nsoft_drain = \"1s\"\n{tls}\
          [hub]\nlisten = \"127.0.0.1:0\"\n{}\
          [api]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
          [exit]\npolicy = \"{}\"\ntest_allow = [\"{}\", \"{}\"]\n",

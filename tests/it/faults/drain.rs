@@ -1,0 +1,125 @@
+//! A server that is asked to go while customers ask one request after the other.
+
+use std::io::{ErrorKind, Read as _};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Load, Outcome, Place, Settings, World, eventually, pattern, read_response};
+
+/// How long new requests are still served: `gateway.soft_drain`.
+const SOFT: Duration = Duration::from_secs(3);
+/// How long streams may go on (DESIGN 6).
+const GRACE: Duration = Duration::from_secs(30);
+const DOWNLOAD: usize = 1_000_000;
+
+/// Whether the customer goes to another gateway now, as it was told.
+fn is_told_to_go(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Served(_) => false,
+        Outcome::Refused(answer) => answer.code() == "draining",
+        Outcome::Reply(code) => *code == 1,
+        Outcome::NoConnection(_) | Outcome::Broken(_) => true,
+    }
+}
+
+#[test]
+fn sigterm_under_load_fails_no_request_and_sends_everybody_on() {
+    let settings = Settings::with_places(&[Place::NEW_YORK, Place::BERLIN]);
+    let mut world = World::start_with(settings.set("IPLOOP_GATEWAY__SOFT_DRAIN", "3s"));
+    let (customer, to) = (world.customer(), world.origin.http);
+    let mut download = customer.connect(to).ok().unwrap();
+    download.ask(&format!("/gate/drain/{DOWNLOAD}"));
+    download.stream.read_exact(&mut [0]).unwrap();
+
+    let load = Load::start(&customer, 16, to, "/echo", is_told_to_go);
+    let deaf = Load::start(&customer, 4, to, "/echo", |outcome| {
+        matches!(outcome, Outcome::NoConnection(_))
+    });
+    eventually("every customer was served", || {
+        (world.origin.visits().len() > 3 * 16).then_some(())
+    });
+    let asked_to_go = Instant::now();
+    world.server.terminate();
+    eventually("every customer is told to go elsewhere", || {
+        (load.working() == 0).then_some(())
+    });
+    let all = load.stop();
+    let (mut served_after, mut told) = (0, 0);
+    for asked in &all {
+        match &asked.outcome {
+            Outcome::Served(answer) => {
+                assert_eq!(answer.status, 200, "{asked:?}");
+                served_after += usize::from(asked.began >= asked_to_go);
+            }
+            Outcome::Refused(answer) => {
+                assert_eq!((answer.status, answer.code()), (503, "draining"), "{asked:?}");
+                assert!(answer.field("Retry-After").is_some(), "{asked:?}");
+                told += 1;
+            }
+            Outcome::Reply(_) => told += 1,
+            Outcome::NoConnection(_) | Outcome::Broken(_) => panic!("{asked:?}"),
+        }
+    }
+    assert_eq!(told, 16, "each is told once");
+    let first_told = all
+        .iter()
+        .filter(|asked| !asked.is_served())
+        .map(|asked| asked.began)
+        .min();
+    let soft = first_told.unwrap() - asked_to_go;
+    println!(
+        "{} requests, {served_after} of them served after SIGTERM, the first refusal after {soft:?}",
+        all.len()
+    );
+    assert!(
+        served_after > 0 && soft + Duration::from_millis(100) >= SOFT,
+        "{soft:?}"
+    );
+
+    assert_eq!(
+        deaf.working(),
+        4,
+        "they are told again and again, as long as the download runs"
+    );
+    world.origin.open_gate("drain");
+    let response = read_response(&mut download.stream, false).unwrap();
+    assert!(response.body == pattern(DOWNLOAD), "the download is whole");
+    drop(download);
+
+    for device in &world.devices {
+        let parting = device.program.event("disconnected");
+        let problem = parting["problem"].as_str().unwrap();
+        assert!(problem.contains("shutting down"), "{parting}");
+        // Not at once, not all at the same time: the hub said when.
+        let retry_in = Duration::from_millis(parting["retryInMs"].as_u64().unwrap());
+        assert!(
+            (Duration::from_secs(1)..=Duration::from_millis(5500)).contains(&retry_in),
+            "{parting}"
+        );
+    }
+    assert!(world.server.wait().success());
+    let took = asked_to_go.elapsed();
+    assert!(took < GRACE, "who does not listen holds nobody up: {took:?}");
+    let heard = deaf.stop();
+    let last_accepted = heard
+        .iter()
+        .filter(|asked| !matches!(asked.outcome, Outcome::NoConnection(_) | Outcome::Broken(_)))
+        .map(|asked| asked.began)
+        .max();
+    for asked in &heard {
+        match &asked.outcome {
+            Outcome::Served(_) | Outcome::Reply(1) => {}
+            Outcome::Refused(answer) => assert_eq!(answer.code(), "draining", "{asked:?}"),
+            Outcome::NoConnection(error) => {
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{asked:?}");
+            }
+            // Only in the moment in which it stopped to listen.
+            Outcome::Broken(_) => assert!(Some(asked.began) > last_accepted, "{asked:?}"),
+            Outcome::Reply(code) => panic!("{code}: {asked:?}"),
+        }
+    }
+    let booked = world.database().booked(&world.account.id);
+    assert!(booked.iter().all(|one| one.is_ended), "everything is booked");
+    let served = all.iter().chain(&heard).filter(|asked| asked.is_served()).count();
+    let paid = booked.iter().filter(|one| one.status == Some(200)).count();
+    assert_eq!(paid, served + 1, "the served ones and the download");
+}
