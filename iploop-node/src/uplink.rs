@@ -1,4 +1,4 @@
-//! How much of the owner's uplink customers may use (consent text: at most a quarter of what was measured).
+//! How much of the owner's uplink customers may use (the platform promises: at most a quarter of what was measured).
 //!
 //! # What can be known without traffic of our own
 //! Some systems measure it and tell their apps, who tell us ([`Uplink::told`]). Else the tunnel sees how fast it is, whenever

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use rustix::net::{AddressFamily, SocketType};
 
 use self::way::Route as WayOut;
 use super::{MAX_FACTS, SurroundingsError, View, Way};
@@ -253,8 +254,9 @@ fn is_tunnel(folder: &Path) -> bool {
 }
 
 fn index_of(interface: &str) -> Option<u32> {
-    let folder = Path::new(INTERFACES).join(interface);
-    file_of(&folder, "ifindex").trim().parse().ok()
+    // Any socket will do.
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    rustix::net::netdevice::name_to_index(&socket, interface).ok()
 }
 
 fn file_of(folder: &Path, name: &str) -> String {

@@ -60,8 +60,8 @@ impl Measure {
         // What is told now was seen since the last time: a window begins where the one before ended.
         let goes_on = |window: &Window| {
             let is_watched = now.saturating_duration_since(window.last) <= MAX_GAP;
-            // A sum that is smaller than before is that of another tunnel.
-            seen.was_full && is_watched && seen.delivered >= window.delivered
+            // A sum that is smaller than before is that of another tunnel, and one that stands still is no link's rate.
+            seen.was_full && is_watched && seen.delivered > window.delivered
         };
         let Some(window) = self.window.filter(goes_on) else {
             self.window = Some(begin);

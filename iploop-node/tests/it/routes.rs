@@ -1,32 +1,47 @@
 //! The device's own view of its routes, in a network namespace of the test's own, by the kernel's rules and all its tables.
 
-use std::net::SocketAddr;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::sync::Arc;
+use std::thread;
 
-use iploop_node::{NetworkKind, Surroundings, SystemSurroundings, Way};
+use iploop_node::{NetworkKind, Node, Parts, Surroundings, SystemSurroundings, Way};
+use iploop_protocol::codes::ResetCode;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Names the namespace to the test that runs in it.
-const INSIDE: &str = "IPLOOP_TEST_INSIDE";
+use crate::world::{FakeHub, World, exchange};
+
+/// Names the other namespace, an internet, to the test that runs in its own.
+const INTERNET: &str = "IPLOOP_TEST_INTERNET";
 const ROUTER: &str = "198.51.100.1";
 
-/// The test runs itself again in the namespace: files under `/proc` and `/sys` belong to a whole process.
-fn in_a_namespace(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
+/// The test runs itself again in the namespace: files under `/proc` and `/sys` belong to a whole process. There it gets the
+/// name of the internet's.
+fn in_a_namespace(test: &str) -> Option<String> {
+    if let Ok(internet) = std::env::var(INTERNET) {
+        return Some(internet);
     }
-    let name = format!("iploop-routes-{}", std::process::id());
-    ip(&format!("netns add {name}"));
+    let (_, word) = test.rsplit_once('_').unwrap();
+    let name = format!("iploop-{word}-{}", std::process::id());
+    let internet = format!("{name}-net");
+    for name in [&name, &internet] {
+        ip(&format!("netns add {name}"));
+    }
     let output = Command::new("ip")
         .args(["netns", "exec", &name])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, &name)
+        .env(INTERNET, &internet)
         .output();
-    ip(&format!("netns del {name}"));
+    for name in [&name, &internet] {
+        ip(&format!("netns del {name}"));
+    }
     let output = output.unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
-    false
+    None
 }
 
 fn ip(arguments: &str) {
@@ -57,7 +72,8 @@ fn way(system: SystemSurroundings, to: &str) -> Way {
 
 #[test]
 fn only_what_takes_the_default_route_of_the_shared_interface_is_shared() {
-    if !in_a_namespace("routes::only_what_takes_the_default_route_of_the_shared_interface_is_shared") {
+    let test = "routes::only_what_takes_the_default_route_of_the_shared_interface_is_shared";
+    if in_a_namespace(test).is_none() {
         return;
     }
     ip("link set lo up");
@@ -149,4 +165,74 @@ fn only_what_takes_the_default_route_of_the_shared_interface_is_shared() {
     assert_eq!(way(system, "1.1.1.1:443"), Way::OtherLine);
     assert_eq!(way(system, "93.184.216.34:80"), Way::Apart);
     assert_eq!(way(second, "1.1.1.1:443"), Way::Shared);
+}
+
+/// Sends back what it gets on port 80, in another namespace.
+fn echo_in(namespace: &str) {
+    let file = std::fs::File::open(format!("/run/netns/{namespace}")).unwrap();
+    let listening = thread::spawn(move || {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        TcpListener::bind("0.0.0.0:80").unwrap()
+    });
+    let listener = listening.join().unwrap();
+    // Ends with the process, as the namespace does.
+    thread::spawn(move || -> io::Result<()> {
+        loop {
+            let (mut connection, _) = listener.accept()?;
+            let mut data = Vec::new();
+            connection.read_to_end(&mut data)?;
+            connection.write_all(&data)?;
+        }
+    });
+}
+
+#[test]
+fn a_device_serves_by_its_default_route_and_nothing_that_lies_behind_a_vpn() {
+    let test = "routes::a_device_serves_by_its_default_route_and_nothing_that_lies_behind_a_vpn";
+    let Some(internet) = in_a_namespace(test) else {
+        return;
+    };
+    ip("link set lo up");
+    interface("eth0", &["198.51.100.2/24"]);
+    interface("corp0", &["10.9.0.2/24"]);
+    ip(&format!("-n {internet} link set lo up"));
+    for (end, address) in [("eth0-end", "198.51.100.1/24"), ("corp0-end", "10.9.0.1/24")] {
+        ip(&format!("link set {end} netns {internet}"));
+        ip(&format!("-n {internet} addr add {address} dev {end}"));
+        ip(&format!("-n {internet} link set {end} up"));
+    }
+    for net in ["93.184.216.0/24", "151.101.0.0/16"] {
+        ip(&format!("-n {internet} route add local {net} dev lo"));
+    }
+    echo_in(&internet);
+    ip(&format!("route add default via {ROUTER}"));
+    ip("route add 151.101.0.0/16 via 10.9.0.1 table 100");
+    ip("rule add pref 100 lookup 100");
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (world, hub) = (World::new(), FakeHub::bind().await);
+        let parts = Parts {
+            surroundings: Arc::new(SystemSurroundings::default()),
+            ..world.parts()
+        };
+        let _node = Node::start_with(hub.config(&[]), world.state(), world.consent(), parts)
+            .await
+            .unwrap();
+        let device = hub.register().await;
+        let (site, intranet) = ("93.184.216.34:80", "151.101.1.1:80");
+        let forbidden = (ResetCode::Forbidden, "device_network".to_owned());
+        let mut stream = device.open(site).await.unwrap();
+        assert_eq!(exchange(&mut stream, b"hello").await.unwrap(), b"hello");
+        assert_eq!(device.refusal(intranet).await, forbidden);
+        // A VPN for everything comes up, and nobody has looked at the network since.
+        ip("route add default via 10.9.0.1 table 103");
+        ip("rule add pref 105 lookup 103");
+        assert_eq!(device.refusal(site).await, forbidden);
+        ip("rule del pref 105");
+        assert!(device.open(site).await.is_ok());
+    });
 }

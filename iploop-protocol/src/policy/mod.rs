@@ -17,7 +17,8 @@
 //! 3. **Addresses**, given or resolved: an IPv6 address that carries an IPv4 one (mapped, translated, NAT64 by the well-known
 //!    prefix or by one that the device itself discovered) is judged as both. Refused are the ranges of the table, the device's
 //!    surroundings, the platform's own addresses, then what the layers list. **One refused answer refuses the whole name**
-//!    (rebinding).
+//!    (rebinding). A device then asks its system which way each address would leave, and keeps the internet's only
+//!    ([`CheckedAddresses::retain`]).
 //! 4. **Ports**: open, openable by an admin for one customer ([`Grants`]), or shut for everyone.
 //! 5. **Layers only narrow**: rule table ∧ platform ∧ partner ∧ owner ∧ customer. Each is asked on its own and any may refuse; no
 //!    type of a layer has a way to allow. What [`Grants`] say is heard for default rules only, so no message lifts a hard
