@@ -34,12 +34,24 @@ pub enum Act {
     Serve,
     /// Say what is wrong with the configuration, key by key, without starting anything.
     Check,
+    /// Describe the configuration, on standard output.
+    #[command(subcommand)]
+    Config(ConfigAct),
     /// Accounts, without a browser.
     #[command(subcommand)]
     Account(AccountAct),
     /// Partners, whose apps bring devices.
     #[command(subcommand)]
     Partner(PartnerAct),
+}
+
+/// Descriptions of the configuration.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigAct {
+    /// A configuration file with every key, its default and its meaning.
+    Sample,
+    /// The JSON schema of the configuration file, for editors.
+    Schema,
 }
 
 /// Acts on accounts.

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use iploop_server::command::{Act, Command};
-use iploop_server::config::Config;
+use iploop_server::command::{Act, Command, ConfigAct};
+use iploop_server::config::{self, Config};
 use iploop_server::manage;
 use iploop_server::server::{DRAIN_GRACE, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,10 +19,13 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let command = Command::parse();
+    if let Act::Config(act) = command.act {
+        return exit(describe(act));
+    }
     // Only a server needs the files that the configuration names: an account can be made without its certificate.
     let load = match command.act {
         Act::Serve | Act::Check => Config::load_with_files,
-        Act::Account(_) | Act::Partner(_) => Config::load,
+        Act::Account(_) | Act::Partner(_) | Act::Config(_) => Config::load,
     };
     let config = match load(command.place.config.as_deref(), environment(), command.place.data) {
         Ok(config) => config,
@@ -42,13 +45,25 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(command.act, config) {
+    exit(run(command.act, config))
+}
+
+fn exit(result: Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn describe(act: ConfigAct) -> Result<()> {
+    let text = match act {
+        ConfigAct::Sample => config::sample(),
+        ConfigAct::Schema => format!("{:#}\n", config::schema()),
+    };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
 /// The environment as text. What is none can't be a key or a value of ours, and stays visible as what it is.
@@ -60,6 +75,7 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 #[tokio::main]
 async fn run(act: Act, config: Config) -> Result<()> {
     match act {
+        Act::Config(act) => describe(act)?,
         Act::Check => println!("the configuration is sound"),
         Act::Account(act) => println!("{}", manage::account(&config, act).await?),
         Act::Partner(act) => println!("{}", manage::partner(&config, act).await?),

@@ -84,11 +84,7 @@ fn text_that_is_no_toml_and_files_that_are_missing_are_refused() {
             2,
             "exit.policy",
         ),
-        (
-            with("geo", "city = \"/nonexistent/city.mmdb\"\n"),
-            2,
-            "geo.city",
-        ),
+        (with("geo", "city = \"/nonexistent/city.mmdb\"\n"), 2, "geo.city"),
     ] {
         let output = refuse_to_serve(folder.path(), &text, &[]);
         let said = String::from_utf8_lossy(&output.stderr);

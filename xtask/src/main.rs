@@ -1,7 +1,8 @@
-//! The project's chores: `cargo xtask demo`, `test`, `bench`, `fuzz`.
+//! The project's chores: `cargo xtask demo`, `test`, `bench`, `fuzz`, `config`.
 #![expect(clippy::print_stdout, reason = "this program talks to people")]
 
 mod bench;
+mod config;
 mod demo;
 mod fuzz;
 mod process;
@@ -23,6 +24,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Feed the parsers and the tunnel with hostile bytes for a long time.
     Fuzz(fuzz::Fuzz),
+    /// Write the sample configuration and its JSON schema anew, into docs/configuration.
+    Config(config::Config),
 }
 
 fn main() -> Result<()> {
@@ -31,5 +34,6 @@ fn main() -> Result<()> {
         Chore::Test(test) => test.run(),
         Chore::Bench(bench) => bench.run(),
         Chore::Fuzz(fuzz) => fuzz.run(),
+        Chore::Config(config) => config.run(),
     }
 }

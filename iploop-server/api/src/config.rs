@@ -4,17 +4,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// Where the API listens and whom it believes.
-#[derive(Clone, Debug, Deserialize)]
+/// The `[api]` section: where the API and the public pages listen, and whom they believe.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
     /// Address of the API, the public pages and the health checks; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Host under which customers reach the proxy, shown to them; default: the host of `accounts.public_url`.
+    #[schemars(example = &"proxy.example.com")]
     pub proxy_host: Option<String>,
     /// Terminators in front of us: their `X-Forwarded-For` says who the client is. Nobody else's is looked at.
+    #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time; further ones wait in the system's queue.
     pub max_connections: NonZero<u32>,

@@ -8,10 +8,11 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// The `[metrics]` section.
-#[derive(Clone, Debug, Deserialize)]
+/// The `[metrics]` section: figures for Prometheus.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MetricsConfig {
     /// Address of `/metrics`: on loopback unless something in front of it asks who comes.

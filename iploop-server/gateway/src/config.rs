@@ -1,9 +1,10 @@
-//! The `[gateway]` section: where customers are listened for, and what bounds them.
+//! The `[gateway]` section, and what can be wrong with it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::listener::tls;
@@ -14,47 +15,57 @@ const DEFAULT_PORTS: [u16; 2] = [7777, 1080];
 /// The longest that a connection may take to say what it wants (DESIGN 6: on every port).
 pub const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Configuration of the gateway. Unknown keys are refused; every key has a default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The `[gateway]` section: where customers are listened for, and what bounds them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayConfig {
-    /// Addresses to listen on; each tells HTTP, TLS and SOCKS5 apart by the first bytes. Ports 7777 and 1080 of all addresses.
+    /// Addresses to listen on; each tells HTTP, TLS and SOCKS5 apart by the first bytes. The first is shown to customers for HTTP, the last for SOCKS5.
     pub listen: Vec<SocketAddr>,
-    /// Certificate chain in PEM, for customers who connect by TLS. With [`tls_key`](Self::tls_key), or neither.
+    /// Certificate chain in PEM, for customers who connect by TLS. Needs `tls_key`.
+    #[schemars(example = &"/etc/iploop/cert.pem")]
     pub tls_cert: Option<PathBuf>,
-    /// Its private key in PEM.
+    /// Its private key in PEM. Needs `tls_cert`.
+    #[schemars(example = &"/etc/iploop/key.pem")]
     pub tls_key: Option<PathBuf>,
-    /// Connections at the same time; beyond them requests are answered with `overloaded`. 16,384.
+    /// Connections at the same time; beyond them requests are answered with `overloaded`.
     pub max_connections: usize,
-    /// Connections that are answered with `overloaded` at the same time; beyond them nothing is accepted. 1,024.
+    /// Connections that are answered with `overloaded` at the same time; beyond them nothing is accepted.
     pub max_refusals: usize,
-    /// From accepting a connection, or from the first byte of its next request, to the request's whole head. `15s`, at most that.
+    /// From accepting a connection, or from the first byte of its next request, to the request's whole head. At most `15s`.
     #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
     pub handshake_timeout: Duration,
-    /// How long a connection without a request is kept for the next one. `75s`.
+    /// How long a connection without a request is kept for the next one.
     #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
     pub keep_alive_timeout: Duration,
-    /// From admission to an open stream, all attempts together. `30s`.
+    /// From admission to an open stream, all attempts together.
     #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
     pub connect_timeout: Duration,
-    /// For one exit. `12s`.
+    /// The same for one exit; then another one is tried. At most `connect_timeout`.
     #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
     pub attempt_timeout: Duration,
-    /// Exits asked for one request. 5.
+    /// Exits asked for one request.
     pub max_attempts: u32,
-    /// How long a destination may take to answer a plain request, while nothing moves. `2m`.
+    /// How long a destination may take to answer a plain request, while nothing moves.
     #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
     pub response_timeout: Duration,
-    /// How long a tunnel, or the content of a plain request, may stand still. `10m`.
+    /// How long a tunnel, or the content of a plain request, may stand still.
     #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
     pub idle_timeout: Duration,
-    /// How long a tunnel may last. `1d`.
+    /// How long a tunnel may last.
     #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
     pub max_duration: Duration,
-    /// How long a draining gateway still serves new requests, as a part of its grace. `5s`.
+    /// How long a draining gateway still serves new requests, as a part of its grace.
     #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
     pub soft_drain: Duration,
-    /// Sticky sessions remembered, and keys whose last exit is. 100,000.
+    /// Sticky sessions remembered, and keys whose last exit is.
     pub max_sessions: usize,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use iploop_platform::duration;
 use iploop_platform::tls::TlsMistake;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::Tls;
@@ -39,25 +40,30 @@ pub const DEFAULT_TERMS: &str = "2026-11";
 /// How long a consent holds before the owner is asked again.
 pub const DEFAULT_CONSENT_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The section `[hub]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// The `[hub]` section: where devices connect, and what bounds them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HubConfig {
     /// Where devices connect; port 0 takes any free one.
     pub listen: SocketAddr,
     /// Certificate chain in PEM form, for TLS by the hub itself. Needs `tls_key`.
+    #[schemars(example = &"/etc/iploop/cert.pem")]
     pub tls_cert: Option<PathBuf>,
     /// Private key in PEM form. Needs `tls_cert`.
+    #[schemars(example = &"/etc/iploop/key.pem")]
     pub tls_key: Option<PathBuf>,
     /// Proxies in front of the hub whose `X-Forwarded-For` is believed.
+    #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time; more are closed at once.
     pub max_connections: usize,
     /// From the connection to the whole hello.
     #[serde(with = "duration")]
+    #[schemars(with = "duration::DurationText")]
     pub handshake_timeout: Duration,
     /// From the hello to the welcome.
     #[serde(with = "duration")]
+    #[schemars(with = "duration::DurationText")]
     pub registration_timeout: Duration,
     /// Registrations in the store at the same time.
     pub registrations: usize,
@@ -65,9 +71,11 @@ pub struct HubConfig {
     pub registration_queue: usize,
     /// Time between the statistics that a device sends.
     #[serde(with = "duration")]
+    #[schemars(with = "duration::DurationText")]
     pub heartbeat: Duration,
     /// Time that a device has for one dial.
     #[serde(with = "duration")]
+    #[schemars(with = "duration::DurationText")]
     pub dial_timeout: Duration,
     /// Streams on one device at the same time.
     pub max_streams_per_node: u32,
@@ -77,8 +85,10 @@ pub struct HubConfig {
     pub terms: Vec<String>,
     /// How long a consent holds.
     #[serde(with = "duration")]
+    #[schemars(with = "duration::DurationText")]
     pub consent_max_age: Duration,
     /// Oldest version of the library that is served (`1.4.0`); absent: any.
+    #[schemars(example = &"1.4.0")]
     pub min_sdk_version: Option<String>,
 }
 

@@ -2,8 +2,10 @@
 //!
 //! For `#[serde(with = "iploop_platform::duration")]` on a [`Duration`] of a configuration struct.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serializer};
 
 /// Reads `250ms`, `15s`, `5m`, `1h` or `1d`.
@@ -24,6 +26,20 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
         .find(|(unit, _)| millis != 0 && millis.is_multiple_of(*unit))
         .unwrap_or(&UNITS[0]);
     serializer.collect_str(&format_args!("{}{name}", millis / unit))
+}
+
+/// The form that [`deserialize`] reads, for a JSON schema: `#[schemars(with = "iploop_platform::duration::DurationText")]`.
+#[derive(Debug)]
+pub enum DurationText {}
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^\\s*[0-9]+\\s*(ms|s|m|h|d)\\s*$" })
+    }
 }
 
 /// Units by their length in milliseconds, shortest first.

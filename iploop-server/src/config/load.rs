@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::{Config, DEFAULT_DATA, files};
 
-/// Every key of the file has a twin `IPLOOP_SECTION__KEY` in the environment.
+/// Every key of the file has a twin `IPLOOP_SECTION__KEY` in the environment, or `IPLOOP_SECTION__TABLE__KEY`.
 const PREFIX: &str = "IPLOOP_";
 
 /// What is wrong with a configuration: one line each, with the key.
@@ -124,16 +124,11 @@ impl Loader {
             else {
                 continue;
             };
-            let (section, key) = (section.to_lowercase(), key.to_lowercase());
-            let place = self
-                .table
-                .entry(section.clone())
-                .or_insert_with(|| Value::Table(Table::new()));
-            match place {
-                Value::Table(table) => {
-                    table.insert(key, value_of(&text));
-                }
-                _ => self.mistakes.push(format!("{name}: {section} is not a section")),
+            let path = format!("{section}__{key}").to_lowercase();
+            let mut names: Vec<&str> = path.split("__").collect();
+            let key = names.pop().unwrap_or_default();
+            if let Err(place) = set(&mut self.table, &names, key, value_of(&text)) {
+                self.mistakes.push(format!("{name}: {place} is not a section"));
             }
         }
     }
@@ -209,6 +204,21 @@ impl Loader {
     }
 }
 
+/// Sets a key of a section, or of a table in one; the name of what is in the way if that is something else.
+fn set<'p>(table: &mut Table, path: &[&'p str], key: &str, value: Value) -> Result<(), &'p str> {
+    let Some((first, rest)) = path.split_first() else {
+        table.insert(key.to_owned(), value);
+        return Ok(());
+    };
+    let place = table
+        .entry((*first).to_owned())
+        .or_insert_with(|| Value::Table(Table::new()));
+    match place {
+        Value::Table(inner) => set(inner, rest, key, value),
+        _ => Err(first),
+    }
+}
+
 /// A value as it would stand in the file; a text without quotes is a text.
 fn value_of(text: &str) -> Value {
     let line = format!("value = {text}");
@@ -281,6 +291,11 @@ mod tests {
             ("IPLOOP_GATEWAY__LISTEN", "[\"127.0.0.1:0\"]"),
             ("IPLOOP_GATEWAY__MAX_ATTEMPTS", "3"),
             ("IPLOOP_GATEWAY__IDLE_TIMEOUT", "90s"),
+            ("IPLOOP_LOGIN__TRIES_PER_HOUR__ACCOUNT", "90"),
+            (
+                "IPLOOP_GEO__OVERRIDES",
+                "[{ cidr = \"127.0.1.0/24\", country = \"DE\" }]",
+            ),
             ("IPLOOP_UNRELATED", "x"),
             ("PATH", "/bin"),
         ];
@@ -292,6 +307,12 @@ mod tests {
         assert_eq!(config.api.listen.port(), 0);
         assert_eq!(config.gateway.max_attempts, 3);
         assert_eq!(config.gateway.idle_timeout.as_secs(), 90);
+        assert_eq!(config.login.tries_per_hour.account, 90);
+        assert_eq!(
+            config.login.tries_per_hour.client, 120,
+            "the rest of the table stays"
+        );
+        assert_eq!(config.geo.overrides[0].country.as_deref(), Some("DE"));
         assert_eq!(config.data, PathBuf::from("/srv/iploop"));
     }
 

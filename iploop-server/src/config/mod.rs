@@ -1,5 +1,6 @@
 //! The configuration: one section for each part, next to the code that it configures.
 
+mod describe;
 mod files;
 mod load;
 
@@ -16,8 +17,10 @@ use iploop_platform::mail::MailConfig;
 use iploop_platform::metering::MeteringConfig;
 use iploop_platform::secret::Secret;
 use iploop_protocol::policy::{NarrowPolicy, PlatformPolicy, TestAllow};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use describe::{sample, schema};
 pub(crate) use files::{gateway_id, keep_gateway_id};
 pub use load::Mistakes;
 
@@ -67,20 +70,25 @@ impl Config {
     }
 }
 
-/// The `[database]` section.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The `[database]` section: where accounts, keys, balances and usage are.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `postgres://user:password@host/name`; default: SQLite in the data folder.
+    #[schemars(
+        with = "Option<String>",
+        example = "postgres://iploop:password@db.example.com/iploop"
+    )]
     pub url: Option<Secret>,
 }
 
 /// The `[exit]` section: the operator's part of the exit policy.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ExitConfig {
     /// A platform policy document (JSON, `docs/protocol.md`, Policy); default: the web ports and nothing denied beyond the
     /// rules that nobody can lift.
+    #[schemars(example = &"/etc/iploop/policy.json")]
     pub policy: Option<PathBuf>,
     /// Single addresses (`127.0.0.1:8080`) that are open in spite of the policy, for tests and the demo. Never in production.
     pub test_allow: Vec<String>,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use iploop_platform::exits::Place;
 use maxminddb::geoip2::{City, Isp};
 use maxminddb::{MaxMindDbError, Reader};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use overrides::Override;
@@ -16,13 +17,15 @@ use overrides::Overrides;
 /// Largest GeoIP file that is read, in bytes. The fullest ones on the market are a few hundred megabytes.
 pub const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
-/// The section `[geo]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+/// The `[geo]` section: where devices are. Without files and overrides every place is unknown, which is a valid state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GeoConfig {
-    /// A GeoIP2 or GeoLite2 City file (`.mmdb`), or one of the same form. Absent: places are unknown.
+    /// A GeoIP2 or GeoLite2 City file (`.mmdb`), or one of the same form; you bring it, with its licence.
+    #[schemars(example = &"/var/lib/iploop/GeoLite2-City.mmdb")]
     pub city: Option<PathBuf>,
-    /// A GeoLite2 ASN or GeoIP2 ISP file, or one of the same form. Absent: networks are unknown.
+    /// A GeoLite2 ASN or GeoIP2 ISP file, or one of the same form.
+    #[schemars(example = &"/var/lib/iploop/GeoLite2-ASN.mmdb")]
     pub asn: Option<PathBuf>,
     /// Places of address ranges, for loopback and for the operator's own exits. The most specific range wins.
     pub overrides: Vec<Override>,

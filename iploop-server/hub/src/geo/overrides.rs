@@ -5,27 +5,35 @@ use std::net::IpAddr;
 
 use iploop_platform::exits::Place;
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{GeoError, Located};
 
 /// The place of an address range: an entry of `[[geo.overrides]]`. What it leaves out stays as the files have it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
     /// The range.
+    #[schemars(with = "String", example = &"127.0.1.0/24")]
     pub cidr: IpNet,
     /// ISO 3166-1 alpha-2.
+    #[schemars(example = &"DE")]
     pub country: Option<String>,
     /// Region or state.
+    #[schemars(example = &"Bavaria")]
     pub region: Option<String>,
     /// City.
+    #[schemars(example = &"Munich")]
     pub city: Option<String>,
     /// Postal code.
+    #[schemars(example = &"80331")]
     pub zip: Option<String>,
     /// Autonomous system number.
+    #[schemars(example = 64502)]
     pub asn: Option<u32>,
     /// The network's name.
+    #[schemars(example = &"Example Telecom")]
     pub isp: Option<String>,
 }
 

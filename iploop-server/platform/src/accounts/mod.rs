@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::account::{Account, MailTokenPurpose, NewAccount, Role};
@@ -39,12 +40,13 @@ const RESET_LIFETIME: Duration = Duration::from_secs(3600);
 /// Entries of each throttle's table.
 const THROTTLE_CAPACITY: usize = 65_536;
 
-/// The `[accounts]` section.
-#[derive(Clone, Debug, Deserialize)]
+/// The `[accounts]` section: registration and mails to customers.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccountsConfig {
     /// Where customers reach the API, for the links in mails and the cookie's `Secure`; default: `http://` and the API's
     /// listener, which suits one machine only.
+    #[schemars(with = "Option<String>", example = &"https://iploop.example.com")]
     pub public_url: Option<PublicUrl>,
     /// New accounts an hour from one client network (an IPv4 address, an IPv6 /64).
     pub registrations_per_hour: u32,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::field::FieldProblem;
@@ -24,7 +25,7 @@ const MEMORY_KIB: RangeInclusive<u32> = 8..=1024 * 1024;
 const PASSES: RangeInclusive<u32> = 1..=64;
 
 /// What one hash costs, and how many may be in work.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PasswordConfig {
     /// Memory of one hash, in KiB. 19456 with two passes is the least that OWASP's password storage sheet asks for.
@@ -32,6 +33,7 @@ pub struct PasswordConfig {
     /// Passes over that memory.
     pub passes: u32,
     /// Hashes computed at the same time; default: half of the processors, at least one.
+    #[schemars(example = 2)]
     pub at_once: Option<NonZero<usize>>,
     /// Requests that may wait for their turn; more are refused as overloaded.
     pub waiting: usize,

@@ -1,35 +1,41 @@
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The `[admission]` section: how long logins are believed without asking the database, and how often they may fail.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdmissionConfig {
-    /// Keys remembered. 100,000.
+    /// Keys remembered.
     pub max_keys: u64,
-    /// Unknown keys remembered. 10,000.
+    /// Unknown keys remembered.
     pub max_unknown_keys: u64,
-    /// Accounts whose connections and requests are counted. 100,000.
+    /// Accounts whose connections and requests are counted.
     pub max_accounts: usize,
-    /// How long a key is believed: a change made by another process is noticed after this. `30s`.
+    /// How long a key is believed: a change made by another process is noticed after this.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub key_ttl: Duration,
-    /// How long an unknown key is believed to be unknown. `5s`.
+    /// How long an unknown key is believed to be unknown.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub unknown_ttl: Duration,
-    /// How long a key is believed while the database is away. `1h`.
+    /// How long a key is believed while the database is away.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub max_stale: Duration,
-    /// Longest wait for the database. `2s`.
+    /// Longest wait for the database.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub lookup_timeout: Duration,
-    /// Failed logins of one client address at once; an IPv6 /64 is one address. 50.
+    /// Failed logins of one client address at once; an IPv6 /64 is one address.
     pub failed_logins_burst: u32,
-    /// Failed logins of one client address a second, after the burst. 10.
+    /// Failed logins of one client address a second, after the burst.
     pub failed_logins_per_second: u32,
-    /// How often the use of keys is written to the database. `5s`.
+    /// How often the use of keys is written to the database.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub last_used_interval: Duration,
 }
 

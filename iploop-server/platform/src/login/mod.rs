@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,19 +37,20 @@ const REFRESH: Duration = Duration::from_secs(15);
 /// Entries of each throttle's table.
 const THROTTLE_CAPACITY: usize = 65_536;
 
-/// The `[login]` section.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The `[login]` section: signing in to the API and the pages.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LoginConfig {
     /// File of the secret that signs login tokens; default: `login-secret` in the data folder. API processes that serve the
     /// same customers share it.
+    #[schemars(example = &"/etc/iploop/login-secret")]
     pub secret_file: Option<PathBuf>,
     /// Tries an hour and client network (an IPv4 address, an IPv6 /64) before it has to wait; right ones do not count.
     pub tries_per_hour: TriesPerHour,
 }
 
 /// How many wrong passwords an hour are heard.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TriesPerHour {
     /// From one client network, for all accounts.

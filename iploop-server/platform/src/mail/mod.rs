@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::accounts::email::EmailAddress;
@@ -20,14 +21,16 @@ use message::Sender;
 pub use queue::{MailQueue, MailQueueFull, MailTask, start};
 use smtp::SmtpMailer;
 
-/// The `[mail]` section.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// The `[mail]` section: how mails to customers leave.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MailConfig {
     /// Who sends, as `IPLoop <no-reply@example.com>`. Required with `smtp_url`.
+    #[schemars(example = &"IPLoop <no-reply@example.com>")]
     pub from: Option<String>,
     /// `smtps://user:password@host` (TLS) or `smtp://user:password@host:587?tls=required` (STARTTLS). Without it mails
     /// are written as `.eml` files into the data folder's `outbox/`.
+    #[schemars(with = "Option<String>", example = &"smtps://user:password@mail.example.com")]
     pub smtp_url: Option<Secret>,
 }
 

@@ -1,57 +1,68 @@
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The `[metering]` section: leases, the journal and settlement.
 ///
-/// The defaults keep what DESIGN section 6 promises; a longer [`journal_interval`](Self::journal_interval) loses more in a
-/// crash, a smaller [`max_lease_bytes`](Self::max_lease_bytes) lets further gateways over-serve less.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The defaults keep what `docs/contracts.md` promises; a longer `journal_interval` loses more in a crash, a smaller
+/// `max_lease_bytes` lets further gateways over-serve less.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MeteringConfig {
-    /// How often the journal takes the totals of changed streams: what a killed process can lose of each. `400ms`.
+    /// How often the journal takes the totals of changed streams: what a killed process can lose of each.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub journal_interval: Duration,
-    /// How often the journal is forced to the disk: what a power cut can lose on top. `5s`.
+    /// How often the journal is forced to the disk: what a power cut can lose on top.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub sync_interval: Duration,
-    /// How often ended requests are booked. `1s`.
+    /// How often ended requests are booked.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub settle_interval: Duration,
-    /// How often running requests are booked too. `10s`.
+    /// How often running requests are booked too.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub running_interval: Duration,
-    /// Size from which the journal begins anew with what is still needed, in bytes: bounds what a start has to read. 4 MiB.
+    /// Size from which the journal begins anew with what is still needed, in bytes: bounds what a start has to read.
     pub checkpoint_bytes: u64,
-    /// Journal size from which new requests are refused, in bytes. 256 MiB.
+    /// Journal size from which new requests are refused, in bytes.
     pub max_journal_bytes: u64,
-    /// Requests running or not yet booked from which new ones are refused. 200,000.
+    /// Requests running or not yet booked from which new ones are refused.
     pub max_requests: usize,
-    /// Accounts with a pool. 100,000.
+    /// Accounts with a pool.
     pub max_accounts: usize,
-    /// Smallest lease asked for, in bytes. 1 MiB.
+    /// Smallest lease asked for, in bytes.
     pub min_lease_bytes: u64,
-    /// Largest lease asked for, unless the last second used more, in bytes. 256 MiB.
+    /// Largest lease asked for, unless the last second used more, in bytes.
     pub max_lease_bytes: u64,
-    /// Bytes that an account known to have them may use beyond its lease while the database is away. 256 MiB.
+    /// Bytes that an account known to have them may use beyond its lease while the database is away.
     pub trust_bytes: u64,
-    /// Longest wait for the database when a lease is taken or returned. `2s`.
+    /// Longest wait for the database when a lease is taken or returned.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub lease_timeout: Duration,
-    /// Longest wait for the database when usage is booked. `10s`.
+    /// Longest wait for the database when usage is booked.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub settle_timeout: Duration,
-    /// Longest that a running stream waits for a lease before it ends. `10s`.
+    /// Longest that a running stream waits for a lease before it ends.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub refill_wait: Duration,
-    /// How long an empty balance is believed without asking again. `2s`.
+    /// How long an empty balance is believed without asking again.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub depleted_recheck: Duration,
-    /// An account without a request for this long gives its lease back. `1m`.
+    /// An account without a request for this long gives its lease back.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub idle_return: Duration,
-    /// Longest that closing waits for the last usage to be booked; the rest stays in the journal. `10s`.
+    /// Longest that closing waits for the last usage to be booked; the rest stays in the journal.
     #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
     pub close_timeout: Duration,
 }
 
