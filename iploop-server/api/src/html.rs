@@ -39,6 +39,12 @@ impl Html {
         self
     }
 
+    /// The markup.
+    #[cfg(test)]
+    pub(crate) fn into_string(self) -> String {
+        self.0
+    }
+
     /// A number.
     pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         self.0.push_str(&number.to_string());
@@ -59,7 +65,7 @@ pub(crate) fn document(status: StatusCode, root: &str, title: &str, body: Html) 
         .text(title)
         .raw(" · IPLoop</title><link rel=\"stylesheet\" href=\"")
         .text(root)
-        .raw("style.css\"></head><body><main><h1>")
+        .raw("style.css\"></head><body><main><p class=\"brand\">IPLoop</p><h1>")
         .text(title)
         .raw("</h1>");
     html.0.push_str(&body.0);

@@ -27,7 +27,7 @@ async fn names_from_outside_never_become_markup() {
         nodes: 1,
     };
     let place = CountryPresence {
-        country: "ZZ".to_owned(),
+        country: "AT".to_owned(),
         nodes: 1,
         cities: vec![city],
     };
@@ -41,7 +41,6 @@ async fn names_from_outside_never_become_markup() {
         page.contains("&lt;script&gt;alert(1)") && !page.contains("<script"),
         "{page}"
     );
-    assert!(page.contains("Unknown"));
     let link = api
         .get("/api/auth/verify-email?token=%22%3E%3Cscript%3E")
         .send()
