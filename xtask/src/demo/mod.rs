@@ -59,10 +59,9 @@ const DEVICES: [Device; 3] = [
 
 impl Demo {
     pub(crate) fn run(self) -> Result<()> {
-        println!("Building the server and the device agent …");
+        println!("Building the server and the device agent; the first time this takes some minutes …");
         run(&mut cargo([
             "build",
-            "--quiet",
             "--package",
             "iploop-server",
             "--package",
@@ -136,16 +135,21 @@ impl Demo {
             user: "iploop".to_owned(),
             key: key.clone(),
         };
-        println!("\nThree requests, each through a device of another country:\n");
+        println!("\nThree requests, each asking for a device of another country:\n");
+        let targeting = |device: &Device| format!("-country-{}", device.country);
+        let [first, second, third] = &DEVICES;
         let visits = [
-            proxy.http("-country-US", site.http),
-            proxy.https("-country-DE", site.https, &site.certificate),
-            proxy.socks5("-country-IL", site.http),
+            (first, proxy.http(&targeting(first), site.http)),
+            (
+                second,
+                proxy.https(&targeting(second), site.https, &site.certificate),
+            ),
+            (third, proxy.socks5(&targeting(third), site.http)),
         ];
         let mut failed = 0;
-        for visit in visits {
-            match visit {
-                Ok(visit) => println!("  {visit}"),
+        for (device, visit) in visits {
+            match visit.and_then(|visit| device.expect(visit)) {
+                Ok(visit) => println!("  {visit}   {}, {}", device.city, device.country),
                 Err(error) => {
                     failed += 1;
                     println!("  failed: {error:#}");
@@ -158,8 +162,14 @@ impl Demo {
             read(&log)
         );
 
+        if self.once {
+            println!(
+                "\nAll three came back. Without --once everything stays up, with lines to copy and a status page."
+            );
+            return Ok(());
+        }
         let address = proxy.address;
-        println!("\nTry it yourself:\n");
+        println!("\nTry it yourself, in another terminal:\n");
         println!(
             "  curl -x http://iploop:{key}-country-DE@{address} http://{}/",
             site.http
@@ -170,9 +180,6 @@ impl Demo {
         );
         println!("  curl -x http://iploop:{key}@{address} https://example.com/     (with internet access)");
         println!("\nStatus page     http://{api}/");
-        if self.once {
-            return Ok(());
-        }
         println!("\nEverything stays up until you press Ctrl-C.");
         loop {
             std::thread::sleep(Duration::from_secs(1));
@@ -212,18 +219,29 @@ impl Device {
         let log = folder.join(self.address).with_extension("log");
         Running::start(&format!("device {}", self.address), &mut agent, &log)
     }
+
+    /// The visit, if it came from this device: a request that leaves elsewhere has failed.
+    fn expect(&self, visit: Visit) -> Result<Visit> {
+        anyhow::ensure!(
+            visit.seen_ip == self.address,
+            "the request for {} left through {}",
+            self.country,
+            visit.seen_ip
+        );
+        Ok(visit)
+    }
 }
 
 impl std::fmt::Display for Visit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:<7} {}   exit {:<10} {:>4} ms   {} bytes",
+            "{:<7} {}   {:>4} ms   {} bytes   exit {}",
             self.protocol,
             self.status,
-            self.seen_ip,
             self.took.as_millis(),
-            self.bytes
+            self.bytes,
+            self.seen_ip
         )
     }
 }
