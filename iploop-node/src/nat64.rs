@@ -114,8 +114,11 @@ fn prefixes(answers: &[IpAddr]) -> Vec<Nat64Prefix> {
     found
 }
 
-/// Whether the network can have a translator of which nobody told.
+/// Whether the network can have a translator of which nobody told, and anything is going to be dialled in it.
 fn has_to_ask(shared: &Shared, outlook: &Outlook) -> bool {
+    if shared.stop().is_some() || shared.link.borrow().is_final() {
+        return false;
+    }
     let Some(view) = outlook.view.as_deref() else {
         return false;
     };

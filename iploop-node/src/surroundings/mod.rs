@@ -86,6 +86,10 @@ pub trait Surroundings: Send + Sync + 'static {
 /// on-link prefixes, the network counts as a cable, and DNS servers outside, VPNs and routes are not seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemSurroundings {
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(dead_code, reason = "routes are seen on Linux only")
+    )]
     source: Option<IpAddr>,
 }
 
@@ -140,7 +144,9 @@ impl SystemSurroundings {
         };
         let holder = interfaces.iter().find(|interface| interface.ip() == source);
         holder.map_or(linux::Wanted::Absent, |interface| {
-            linux::Wanted::Named(&interface.name)
+            // A second address can have a label, which names the interface before the colon.
+            let (name, _label) = interface.name.split_once(':').unwrap_or((&interface.name, ""));
+            linux::Wanted::Named(name)
         })
     }
 }

@@ -217,6 +217,10 @@ async fn a_network_is_asked_again_now_and_then_and_one_without_ipv6_never() {
     let before = asked();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!((6..=8).contains(&(asked() - before)), "{}", asked() - before);
+    node.withdraw("").await.unwrap();
+    let before = asked();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(asked(), before, "who has withdrawn asks nothing");
 }
 
 #[tokio::test]

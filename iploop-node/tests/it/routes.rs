@@ -102,6 +102,7 @@ fn only_what_takes_the_default_route_of_the_shared_interface_is_shared() {
     ip("-6 route add default via fd00:9::1 table 101");
     ip("-6 rule add pref 101 to 2400:cb00::/32 lookup 101");
     // The second line, for those who come from its address.
+    ip("addr add 203.0.113.3/24 dev eth1 label eth1:two");
     ip("route add default via 203.0.113.1 table 102");
     ip("route add 203.0.113.0/24 dev eth1 table 102");
     ip("rule add pref 103 from 203.0.113.2 lookup 102");
@@ -147,6 +148,11 @@ fn only_what_takes_the_default_route_of_the_shared_interface_is_shared() {
     ] {
         assert_eq!(way(second, to), expected, "{to} from the second line");
     }
+    let labelled = SystemSurroundings::of_source(Some("203.0.113.3".parse().unwrap()));
+    assert_eq!(
+        labelled.look().unwrap().interface,
+        second.look().unwrap().interface
+    );
     let gone = SystemSurroundings::of_source(Some("203.0.113.99".parse().unwrap()));
     assert_eq!(gone.look().unwrap().network, None, "an address that is not there");
 
