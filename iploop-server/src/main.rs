@@ -85,11 +85,15 @@ async fn run(act: Act, config: Config) -> Result<()> {
             std::io::stdout().flush()?;
             let (mut terminate, mut interrupt) =
                 (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            server.drain(DRAIN_GRACE).await;
+            let mut asked_to_end = async || {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            asked_to_end().await;
+            // Whoever asks twice does not want to wait.
+            server.drain(DRAIN_GRACE, asked_to_end()).await;
         }
     }
     Ok(())

@@ -198,13 +198,25 @@ impl Server {
         .to_string()
     }
 
-    /// Leaves in order: no new customers, streams finish within `grace`, devices are sent elsewhere, usage is booked.
-    pub async fn drain(mut self, grace: Duration) {
+    /// Leaves in order: no new customers, streams finish within `grace`, devices are sent elsewhere, usage is booked. Once
+    /// `hurry` is ready, streams and devices are cut; usage is booked all the same.
+    pub async fn drain(mut self, grace: Duration, hurry: impl Future<Output = ()>) {
         self.draining.cancel();
-        self.gateway.drain(grace).await;
-        self.hub.drain(Duration::from_secs(5)).await;
+        let leave = async {
+            self.gateway.drain(grace).await;
+            self.hub.drain(Duration::from_secs(5)).await;
+        };
+        let has_left = tokio::select! {
+            () = leave => true,
+            () = hurry => false,
+        };
         self.stop.cancel();
-        while self.tasks.join_next().await.is_some() {}
+        if has_left {
+            while self.tasks.join_next().await.is_some() {}
+        } else {
+            tracing::warn!("asked to hurry: what was open is cut");
+            self.tasks.shutdown().await;
+        }
         self.meters.end().await;
     }
 }
