@@ -238,11 +238,12 @@ class WebSocket:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def connect(cls, url, ca=None):
+    async def connect(cls, url, ca=None, source=None):
         parts = urllib.parse.urlsplit(url)
         tls = ssl.create_default_context(cafile=ca) if parts.scheme == "wss" else None
         port = parts.port or (443 if tls else 80)
-        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls)
+        local = (source, 0) if source else None
+        reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=tls, local_addr=local)
         key = base64.b64encode(secrets.token_bytes(16)).decode()
         writer.write((
             f"GET {parts.path or '/ws'} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read as _};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Load, Outcome, Place, Settings, World, eventually, pattern, read_response};
+use crate::harness::{Load, Outcome, Place, Settings, World, eventually, pattern, read_head, read_response};
 
 /// How long new requests are still served: `gateway.soft_drain`.
 const SOFT: Duration = Duration::from_secs(3);
@@ -122,4 +122,33 @@ fn sigterm_under_load_fails_no_request_and_sends_everybody_on() {
     let served = all.iter().chain(&heard).filter(|asked| asked.is_served()).count();
     let paid = booked.iter().filter(|one| one.status == Some(200)).count();
     assert_eq!(paid, served + 1, "the served ones and the download");
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once_what_the_first_one_waits_for() {
+    let mut world = World::start_with(Settings::with_places(&[Place::BERLIN]));
+    let mut held = world.customer().connect(world.origin.http).ok().unwrap();
+    held.ask(&format!("/gate/never/{DOWNLOAD}"));
+    let head = read_head(&mut held.stream).unwrap();
+    let mut half = vec![0; DOWNLOAD / 2];
+    held.stream.read_exact(&mut half).unwrap();
+    world.server.terminate();
+    eventually("it is leaving", || {
+        (world.api().get("/readyz").status == 503).then_some(())
+    });
+    let again = Instant::now();
+    world.server.terminate();
+    assert!(world.server.wait().success());
+    assert!(again.elapsed() < GRACE / 3, "{:?}", again.elapsed());
+    let mut rest = Vec::new();
+    let _cut = held.stream.read_to_end(&mut rest);
+    assert!(rest.is_empty(), "{} bytes came late", rest.len());
+    // The next start books what was served.
+    world.start_server();
+    let booked = eventually("it is booked to its end", || {
+        let booked = world.database().booked(&world.account.id);
+        booked.iter().all(|one| one.is_ended).then_some(booked)
+    });
+    let served = i64::try_from(head.len() + half.len()).unwrap();
+    assert_eq!(booked[0].bytes_down, served, "{booked:?}");
 }

@@ -1,5 +1,6 @@
 //! Trust and faults (DESIGN 6): parts that crash, vanish, leave, are flooded or attacked, while customers go on.
 
+mod crowd;
 mod drain;
 mod hostile_nodes;
 mod outage;
