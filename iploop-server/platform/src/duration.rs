@@ -3,18 +3,42 @@
 //! For `#[serde(with = "iploop_platform::duration")]` on a [`Duration`] of a configuration struct.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::de::{Error, Visitor};
+use serde::{Deserializer, Serializer};
 
 /// Reads `250ms`, `15s`, `5m`, `1h` or `1d`.
 ///
 /// # Errors
 /// Names the text and the way out: `"15" has no unit; write "15s" or "15m"`.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse(&text).map_err(serde::de::Error::custom)
+    deserializer.deserialize_any(Text)
+}
+
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration with its unit, such as \"15s\"")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+        parse(text).map_err(E::custom)
+    }
+
+    // A bare number, which is what `15` is in a file and in the environment.
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Duration, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Duration, E> {
+        self.visit_str(&number.to_string())
+    }
 }
 
 /// Writes the form that [`deserialize`] reads, in the largest unit that keeps it exact to the millisecond.
@@ -74,6 +98,8 @@ fn parse(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[derive(serde::Deserialize, serde::Serialize)]
@@ -83,7 +109,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Duration, String> {
-        serde_json::from_value::<Section>(serde_json::json!({ "wait": text }))
+        serde_json::from_value::<Section>(json!({ "wait": text }))
             .map(|section| section.wait)
             .map_err(|error| error.to_string())
     }
@@ -104,6 +130,13 @@ mod tests {
             read("15").unwrap_err(),
             "\"15\" has no unit; write \"15s\" or \"15m\""
         );
+        for bare in [json!(15), json!(-15), json!(1.5), json!(true)] {
+            let said = serde_json::from_value::<Section>(json!({ "wait": bare }))
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(said.contains("\"15s\""), "{said}");
+        }
         assert!(read("15 parsecs").unwrap_err().contains("use ms, s, m, h or d"));
         assert!(read("soon").unwrap_err().contains("such as \"15s\""));
         assert!(read("99999999999999999999d").is_err());
