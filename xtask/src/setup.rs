@@ -128,7 +128,8 @@ fn has_postgres() -> bool {
         || is_installed("initdb")
 }
 
-fn is_installed(program: &str) -> bool {
+/// Whether `program` is on the path.
+pub(crate) fn is_installed(program: &str) -> bool {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
 }

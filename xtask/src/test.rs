@@ -35,6 +35,21 @@ impl Test {
             step("lints", clippy.args(["-D", "warnings"]))?;
             let mut docs = cargo(["doc", "--quiet", "--workspace", "--all-features", "--no-deps"]);
             step("documentation", docs.env("RUSTDOCFLAGS", "-D warnings"))?;
+            // Advisories need a database from the network, and change without us: `cargo deny check` is for those.
+            if setup::is_installed("cargo-deny") {
+                let mut deny = cargo([
+                    "deny",
+                    "--log-level",
+                    "error",
+                    "check",
+                    "licenses",
+                    "bans",
+                    "sources",
+                ]);
+                step("dependencies", &mut deny)?;
+            } else {
+                println!("── dependencies: not checked; cargo install cargo-deny --locked");
+            }
         }
         // The system tests drive the real binaries.
         step(
