@@ -52,6 +52,11 @@ impl Asked {
     pub(crate) fn is_served(&self) -> bool {
         matches!(self.outcome, Outcome::Served(_))
     }
+
+    /// When the outcome was known.
+    pub(crate) fn ended(&self) -> Instant {
+        self.began + self.took
+    }
 }
 
 /// Customers at work; they stop with this value at the latest.
