@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,7 @@ impl Asked {
 /// Customers at work; they stop with this value at the latest.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
     customers: Vec<JoinHandle<Vec<Asked>>>,
 }
 
@@ -75,9 +76,10 @@ impl Load {
         path: &str,
         enough: fn(&Outcome) -> bool,
     ) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let customers = (0..count).map(|number| {
-            let (customer, path, stop) = (customer.clone(), path.to_owned(), Arc::clone(&stop));
+            let (customer, path) = (customer.clone(), path.to_owned());
+            let (stop, count) = (Arc::clone(&stop), Arc::clone(&asked));
             let way = Way::ALL[number % Way::ALL.len()];
             std::thread::spawn(move || {
                 let mut all = Vec::new();
@@ -85,6 +87,7 @@ impl Load {
                     let asked = ask(&customer, way, to, &path);
                     let (next, is_enough) = (asked.began + PACE, enough(&asked.outcome));
                     all.push(asked);
+                    count.fetch_add(1, Relaxed);
                     if is_enough {
                         break;
                     }
@@ -95,8 +98,14 @@ impl Load {
         });
         Self {
             customers: customers.collect(),
+            asked,
             stop,
         }
+    }
+
+    /// Requests so far, whatever came of them.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Relaxed)
     }
 
     /// Customers who have not had enough yet.
