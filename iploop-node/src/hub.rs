@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use http::{HeaderValue, Uri};
-use iploop_protocol::io::{SUBPROTOCOL, WebSocket};
+use iploop_protocol::io::{Role, SUBPROTOCOL, WebSocket};
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Error as WsError;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
@@ -195,12 +195,10 @@ impl Connector {
         let headers = request.headers_mut();
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         headers.insert(USER_AGENT, self.agent.clone());
-        let config = WebSocket::<Wire>::config();
-        let (websocket, _) = client_async_with_config(request, wire, Some(config))
-            .await
-            .map_err(ws_error)?;
+        let (websocket, _) = client_async(request, wire).await.map_err(ws_error)?;
         Ok(HubConnection {
-            transport: WebSocket::new(websocket),
+            // The hub says nothing before our hello, so nothing lies in what the library has read.
+            transport: WebSocket::new(websocket.into_inner(), Role::Client, &[]),
             local,
             peer,
         })

@@ -166,6 +166,12 @@ impl CloseCode {
         let code = self.to_wire();
         if code < 1000 { 4000 + code } else { 4999 }
     }
+
+    /// The close code that the status of a WebSocket's close frame stands for; none outside the range.
+    pub fn from_websocket(status: u16) -> Option<Self> {
+        let code = status.checked_sub(4000).filter(|code| *code < 1000)?;
+        Some(Self::from_wire(code))
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +183,9 @@ mod tests {
         for number in 0..=u16::MAX {
             assert_eq!(ResetCode::from_wire(number).to_wire(), number);
             assert_eq!(CloseCode::from_wire(number).to_wire(), number);
-            assert!((4000..=4999).contains(&CloseCode::from_wire(number).to_websocket()));
+            let status = CloseCode::from_wire(number).to_websocket();
+            let code = CloseCode::from_websocket(status).unwrap();
+            assert_eq!(code.to_wire(), number.min(999));
         }
     }
 }

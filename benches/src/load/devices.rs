@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use iploop_protocol::control::{self, ConsentStatement, DeviceFacts, Hello, SharingStatus, ToHub, ToNode};
-use iploop_protocol::io::{self, Event, Events, SUBPROTOCOL, Tunnel, WebSocket};
+use iploop_protocol::io::{self, Event, Events, Role, SUBPROTOCOL, Tunnel, WebSocket};
 use iploop_protocol::tunnel::{Config, Side};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -141,9 +141,9 @@ impl Network {
         request
             .headers_mut()
             .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
-        let config = Some(WebSocket::<S>::config());
-        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, config).await?;
-        let (tunnel, mut events, driver) = io::connect(WebSocket::new(socket), Config::new(Side::Node));
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
+        let socket = WebSocket::new(socket.into_inner(), Role::Client, &[]);
+        let (tunnel, mut events, driver) = io::connect(socket, Config::new(Side::Node));
         let driver = spawn_local(driver).abort_handle();
         tunnel.send_control(ToHub::Hello(Box::new(self.hello(number))).encode())?;
         while let Some(event) = events.next().await {
@@ -243,10 +243,9 @@ mod tests {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let config = Some(WebSocket::<S>::config());
-        let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, name_subprotocol, config);
-        let (tunnel, mut events, driver) =
-            io::connect(WebSocket::new(socket.await.unwrap()), Config::new(Side::Hub));
+        let socket = tokio_tungstenite::accept_hdr_async(stream, name_subprotocol);
+        let socket = WebSocket::new(socket.await.unwrap().into_inner(), Role::Server, &[]);
+        let (tunnel, mut events, driver) = io::connect(socket, Config::new(Side::Hub));
         spawn_local(driver);
         while let Some(event) = events.next().await {
             let Event::Control(message) = event else { continue };

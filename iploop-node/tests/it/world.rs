@@ -18,7 +18,7 @@ use iploop_protocol::control::{Hello, PolicyUpdate, ToHub, ToNode, VERSION, Welc
 use iploop_protocol::destination::HostName;
 use iploop_protocol::frame::StreamKind;
 use iploop_protocol::io::{
-    self as tunnel_io, Closed, Events, OpenError, OpenRequest, SUBPROTOCOL, Stream, WebSocket,
+    self as tunnel_io, Closed, Events, OpenError, OpenRequest, Role, SUBPROTOCOL, Stream, WebSocket,
 };
 use iploop_protocol::policy::TestAllow;
 use iploop_protocol::tunnel::{Config, Side};
@@ -27,7 +27,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::accept_hdr_async_with_config;
+use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -237,12 +237,9 @@ impl Device {
             headers.insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
             Ok(response)
         };
-        let config = WebSocket::<S>::config();
-        let websocket = accept_hdr_async_with_config(connection, agree, Some(config))
-            .await
-            .unwrap();
-        let (tunnel, mut events, driver) =
-            tunnel_io::connect(WebSocket::new(websocket), Config::new(Side::Hub));
+        let websocket = accept_hdr_async(connection, agree).await.unwrap();
+        let transport = WebSocket::new(websocket.into_inner(), Role::Server, &[]);
+        let (tunnel, mut events, driver) = tunnel_io::connect(transport, Config::new(Side::Hub));
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
         let Some(tunnel_io::Event::Control(message)) = events.next().await else {
             panic!("no hello");

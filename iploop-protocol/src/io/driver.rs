@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::time::{Instant, Sleep};
 
 use super::{Shared, Transport, remember};
@@ -28,7 +27,7 @@ pub struct Driver<T: Transport> {
     transport: T,
     shared: Arc<Shared>,
     timer: Pin<Box<Sleep>>,
-    message: BytesMut,
+    /// Bytes of messages that the transport was given since it was flushed.
     unflushed: usize,
     end: Option<End>,
 }
@@ -53,7 +52,6 @@ impl<T: Transport> Driver<T> {
             transport,
             shared,
             timer,
-            message: BytesMut::new(),
             unflushed: 0,
             end: None,
         }
@@ -110,43 +108,38 @@ impl<T: Transport> Driver<T> {
     /// Fills the transport up to one flush and flushes it.
     fn transmit(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
         let mut sent = 0;
-        if self.unflushed < FLUSH_BYTES {
-            let shared = Arc::clone(&self.shared);
-            loop {
-                let has_message = {
-                    let mut inner = shared.lock();
-                    let has_message = inner
-                        .tunnel
-                        .poll_transmit(Instant::now().into_std(), &mut self.message);
-                    inner.hand_out_events();
-                    has_message
-                };
-                if !has_message {
-                    break;
-                }
-                sent += self.message.len();
-                self.unflushed += self.message.len();
-                self.transport.send(&mut self.message)?;
-                if self.unflushed >= FLUSH_BYTES {
-                    break;
-                }
+        while self.unflushed < FLUSH_BYTES {
+            let bytes = self.send_next()?;
+            if bytes == 0 {
+                break;
             }
+            sent += bytes;
+            self.unflushed += bytes;
         }
-        if self.unflushed > 0 {
-            match self.transport.poll_flush(cx)? {
-                Poll::Ready(()) => {
-                    self.unflushed = 0;
-                    // An idle tunnel keeps no buffer.
-                    self.message = BytesMut::new();
-                }
-                Poll::Pending => return Ok(Step::Blocked),
-            }
+        match self.transport.poll_flush(cx)? {
+            Poll::Ready(()) => self.unflushed = 0,
+            Poll::Pending => return Ok(Step::Blocked),
         }
         Ok(if sent > 0 {
             Step::Progress(sent)
         } else {
             Step::Blocked
         })
+    }
+
+    /// Gives the transport the tunnel's next message; its length, 0 if there is none.
+    fn send_next(&mut self) -> io::Result<usize> {
+        let mut inner = self.shared.lock();
+        let inner = &mut *inner;
+        let mut bytes = 0;
+        self.transport.send(|out| {
+            let before = out.len();
+            let has_message = inner.tunnel.poll_transmit(Instant::now().into_std(), out);
+            bytes = out.len() - before;
+            has_message
+        })?;
+        inner.hand_out_events();
+        Ok(bytes)
     }
 
     /// Takes up to one flush's worth of messages off the transport.
@@ -165,7 +158,13 @@ impl<T: Transport> Driver<T> {
                 }
                 Poll::Ready(Some(Err(error))) => return Err(error),
                 Poll::Ready(None) => {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer hung up"));
+                    let Some(code) = self.transport.close_code().and_then(CloseCode::from_websocket) else {
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the peer hung up"));
+                    };
+                    let mut inner = self.shared.lock();
+                    inner.tunnel.handle_transport_closed_with(code);
+                    inner.hand_out_events();
+                    break;
                 }
             };
             received += message.len().max(1);
@@ -234,17 +233,12 @@ impl<T: Transport> Driver<T> {
             return Poll::Pending;
         };
         if !end.said {
-            let mut inner = self.shared.lock();
-            while inner
-                .tunnel
-                .poll_transmit(Instant::now().into_std(), &mut self.message)
-            {
-                if self.transport.send(&mut self.message).is_err() {
-                    break;
-                }
-            }
             end.said = true;
+            while self.send_next().is_ok_and(|bytes| bytes > 0) {}
         }
+        let Some(end) = &mut self.end else {
+            return Poll::Pending;
+        };
         let mut broken = false;
         if !end.bade_farewell {
             let farewell = match self.transport.poll_flush(cx) {

@@ -26,7 +26,7 @@ pub use self::relay::{Counted, Depleted, Direction, Meter, RelayEnd, RelayError,
 pub use self::stream::Stream;
 pub use self::transport::Transport;
 #[cfg(feature = "websocket")]
-pub use self::websocket::{SUBPROTOCOL, WebSocket};
+pub use self::websocket::{Role, SUBPROTOCOL, WebSocket};
 use crate::codes::{CloseCode, ResetCode};
 use crate::destination::Destination;
 use crate::frame::{Open, StreamId, StreamKind};

@@ -62,14 +62,18 @@ impl Transport for Memory {
             }
         }
     }
-    fn send(&mut self, message: &mut BytesMut) -> io::Result<()> {
+    fn send(&mut self, write: impl FnOnce(&mut BytesMut) -> bool) -> io::Result<bool> {
+        let mut message = BytesMut::new();
+        if !write(&mut message) {
+            return Ok(false);
+        }
         let mut pipe = self.outgoing.lock();
         pipe.bytes += message.len();
-        pipe.messages.push_back(message.split().freeze());
+        pipe.messages.push_back(message.freeze());
         if let Some(reader) = pipe.reader.take() {
             reader.wake();
         }
-        Ok(())
+        Ok(true)
     }
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut pipe = self.outgoing.lock();

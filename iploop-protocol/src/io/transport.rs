@@ -15,11 +15,16 @@ pub trait Transport: Send + Unpin {
     /// one ends the tunnel without a word.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>>;
 
-    /// Takes one message, everything that is in `message`, to be sent with the next flush.
+    /// The code with which the peer has ended the connection, once [`Transport::poll_receive`] gave none.
+    fn close_code(&self) -> Option<u16> {
+        None
+    }
+
+    /// Has `write` append one message to the transport's own buffer, to be sent with the next flush; false if it had none.
     ///
     /// # Errors
     /// If the connection is broken.
-    fn send(&mut self, message: &mut BytesMut) -> io::Result<()>;
+    fn send(&mut self, write: impl FnOnce(&mut BytesMut) -> bool) -> io::Result<bool>;
 
     /// Ready when everything is with the operating system.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;

@@ -337,10 +337,19 @@ impl Tunnel {
 
     /// The transport is gone without a CLOSE.
     pub fn handle_transport_closed(&mut self, reason: &str) {
+        self.handle_end(CloseCode::Silent, Initiator::Transport, reason);
+    }
+
+    /// The peer ended the transport with a code of its own, without a CLOSE.
+    pub fn handle_transport_closed_with(&mut self, code: CloseCode) {
+        self.handle_end(code, Initiator::Peer, "the peer ended the transport");
+    }
+
+    fn handle_end(&mut self, code: CloseCode, by: Initiator, reason: &str) {
         if !matches!(self.phase, Phase::Closing | Phase::Closed) {
             let closed = Closed {
-                code: CloseCode::Silent,
-                by: Initiator::Transport,
+                code,
+                by,
                 reason: reason.to_owned(),
                 retry_after: None,
             };
@@ -708,12 +717,10 @@ impl Tunnel {
         let message_bytes = self.path.burst_bytes(MESSAGE_BYTES);
         while out.len() - start < message_bytes {
             if self.scheduler.is_empty() {
-                if room > 0 {
-                    self.path.on_app_limited();
-                }
                 break;
             }
             if room == 0 {
+                self.path.on_full();
                 break;
             }
             let Some(id) = self.scheduler.next() else { break };

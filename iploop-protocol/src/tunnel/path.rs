@@ -3,9 +3,8 @@
 //! The peer acknowledges DATA by giving connection credit back on receipt. From what was sent and when it came back we
 //! learn the round-trip time and the delivery rate; their product is the path's content. More than that in flight only
 //! fills queues between the two ends, where our scheduler can't reorder. The estimators are those of BBR
-//! (draft-ietf-ccwg-bbr, sections 5.5 and 5.6): a windowed minimum of the round trip, a windowed maximum of the rate,
-//! samples taken while there was too little to send never lower the rate. Loss, pacing and retransmission are the
-//! transport's business.
+//! (draft-ietf-ccwg-bbr, sections 5.5 and 5.6): a windowed minimum of the round trip and a windowed maximum of the rate, which
+//! only rounds in which the cap held something back can lower. Loss, pacing and retransmission are the transport's business.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,8 +17,11 @@ const MARK_BYTES: u64 = 8 * 1024;
 const MAX_MARKS: usize = 512;
 /// How long a minimum of the round trip is believed.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
-/// Queueing time that we allow ourselves beyond the path's content.
+/// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to [`super::ACK_DELAY`] late …
 const SLACK: Duration = Duration::from_millis(4);
+/// … and no later than so many bytes, which at a high rate take less.
+const SLACK_BYTES: f64 = 256.0 * 1024.0;
+const MIN_SLACK: Duration = Duration::from_micros(500);
 /// Less than this is not worth a frame while more is in flight, in bytes.
 const CRUMB_BYTES: u64 = 1024;
 /// The time that one message of bulk may take.
@@ -30,6 +32,10 @@ const PLATEAU_ROUNDS: u32 = 3;
 /// RFC 9406 section 4.2): a queue says that the path is full, also where windows and not the path limit the rate.
 const MIN_RTT_RISE: Duration = Duration::from_millis(4);
 const MAX_RTT_RISE: Duration = Duration::from_millis(16);
+/// Less than this in a round makes no queue worth the name: if the round trip rose, something else did it.
+const QUEUE_BYTES: u64 = 128 * 1024;
+/// A rate that has grown by this much within a cycle says that the path has become faster.
+const FASTER: f64 = 1.15;
 /// Rounds between two probes for more rate, and how long a rate sample is believed.
 const CYCLE_ROUNDS: u32 = 8;
 
@@ -40,11 +46,12 @@ pub(super) struct Path {
     acked: u64,
     acked_at: Option<Instant>,
     marks: VecDeque<Mark>,
-    /// Bytes sent when there last was nothing more to send: samples up to here are no measure of the path.
-    app_limited_to: u64,
+    /// The cap held something back in this round: otherwise what was delivered is no measure of the path.
+    was_full: bool,
     rtt: MinFilter,
     rate: MaxFilter,
     round_ends_at: u64,
+    round_began_at: u64,
     rounds: u32,
     /// The shortest round trip of this round.
     round_rtt: Option<Duration>,
@@ -53,8 +60,18 @@ pub(super) struct Path {
 
 #[derive(Debug)]
 enum Phase {
-    Startup { best: f64, stale_rounds: u32 },
-    Steady,
+    /// The rate grows from round to round.
+    Startup {
+        best: f64,
+        stale_rounds: u32,
+        /// The path was full before and has become faster: it is asked more gently.
+        again: bool,
+    },
+    /// The path is full.
+    Steady {
+        /// The rate at the start of this cycle.
+        rate: f64,
+    },
 }
 
 /// A point in the byte sequence and what was known when it was sent.
@@ -64,7 +81,6 @@ struct Mark {
     at: Instant,
     acked: u64,
     acked_at: Instant,
-    app_limited: bool,
 }
 
 impl Path {
@@ -74,15 +90,17 @@ impl Path {
             acked: 0,
             acked_at: None,
             marks: VecDeque::new(),
-            app_limited_to: 0,
+            was_full: false,
             rtt: MinFilter::default(),
             rate: MaxFilter::default(),
             round_ends_at: 0,
+            round_began_at: 0,
             rounds: 0,
             round_rtt: None,
             phase: Phase::Startup {
                 best: 0.0,
                 stale_rounds: 0,
+                again: false,
             },
         }
     }
@@ -137,14 +155,13 @@ impl Path {
                 at: now,
                 acked: self.acked,
                 acked_at: self.acked_at.unwrap_or(now),
-                app_limited: self.acked < self.app_limited_to,
             });
         }
     }
 
-    /// There is room in flight and nothing to fill it with.
-    pub(super) fn on_app_limited(&mut self) {
-        self.app_limited_to = self.sent;
+    /// There is something to send and no room for it.
+    pub(super) fn on_full(&mut self) {
+        self.was_full = true;
     }
 
     /// The peer received `bytes` more.
@@ -162,42 +179,55 @@ impl Path {
             if elapsed > 0.0 {
                 #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
                 let rate = (self.acked - mark.acked) as f64 / elapsed;
-                if !mark.app_limited || rate > self.rate.get() {
-                    self.rate.note(self.rounds, rate);
-                }
+                self.rate.note(self.rounds, rate);
             }
             self.marks.pop_front();
         }
         if self.acked >= self.round_ends_at {
-            self.round_ends_at = self.sent;
             self.on_round();
+            self.round_began_at = self.acked;
+            self.round_ends_at = self.sent;
         }
     }
 
     fn on_round(&mut self) {
-        if let (Phase::Startup { .. }, Some(least), Some(round)) =
-            (&self.phase, self.rtt.get(), self.round_rtt.take())
-            && round > least + (least / 8).clamp(MIN_RTT_RISE, MAX_RTT_RISE)
-        {
-            self.phase = Phase::Steady;
-        }
-        let app_limited = self.acked < self.app_limited_to;
-        // While there is too little to send, time brings no news: old samples stay.
-        if app_limited {
-            return;
-        }
-        self.rounds = self.rounds.wrapping_add(1);
         let rate = self.rate.get();
-        if let Phase::Startup { best, stale_rounds } = &mut self.phase {
-            if rate > *best * 1.25 {
-                *best = rate;
-                *stale_rounds = 0;
-            } else {
-                *stale_rounds += 1;
-                if *stale_rounds >= PLATEAU_ROUNDS {
-                    self.phase = Phase::Steady;
+        let has_queue = match (self.rtt.get(), self.round_rtt.take()) {
+            (Some(least), Some(round)) => {
+                round > least + (least / 8).clamp(MIN_RTT_RISE, MAX_RTT_RISE)
+                    && self.acked - self.round_began_at >= QUEUE_BYTES
+            }
+            _ => false,
+        };
+        // While there is too little to send, time brings no news: old samples stay.
+        let was_full = std::mem::take(&mut self.was_full);
+        if was_full {
+            self.rounds = self.rounds.wrapping_add(1);
+        }
+        match &mut self.phase {
+            Phase::Startup { .. } if has_queue => self.phase = Phase::Steady { rate },
+            Phase::Startup {
+                best, stale_rounds, ..
+            } if was_full => {
+                if rate > *best * 1.25 {
+                    *best = rate;
+                    *stale_rounds = 0;
+                } else {
+                    *stale_rounds += 1;
+                    if *stale_rounds >= PLATEAU_ROUNDS {
+                        self.phase = Phase::Steady { rate };
+                    }
                 }
             }
+            Phase::Steady { rate: before } if was_full && !has_queue && rate > *before * FASTER => {
+                self.phase = Phase::Startup {
+                    best: rate,
+                    stale_rounds: 0,
+                    again: true,
+                };
+            }
+            Phase::Steady { rate: before } if self.rounds.is_multiple_of(CYCLE_ROUNDS) => *before = rate,
+            Phase::Startup { .. } | Phase::Steady { .. } => {}
         }
     }
 
@@ -209,16 +239,18 @@ impl Path {
         if rate == 0.0 {
             return INITIAL_CAP_BYTES;
         }
+        let slack = (SLACK_BYTES / rate + MIN_SLACK.as_secs_f64()).min(SLACK.as_secs_f64());
         let (gain, slack) = match self.phase {
-            Phase::Startup { .. } => (3.0, SLACK),
+            Phase::Startup { again: false, .. } => (3.0, slack),
+            Phase::Startup { again: true, .. } => (2.0, slack),
             // Once in a cycle ask for more, then let the queue run empty, so that the round trip is seen without it.
-            Phase::Steady => match self.rounds % CYCLE_ROUNDS {
-                0 => (1.25, SLACK),
-                1 => (0.95, Duration::ZERO),
-                _ => (1.0, SLACK),
+            Phase::Steady { .. } => match self.rounds % CYCLE_ROUNDS {
+                0 => (1.25, slack),
+                1 => (0.95, 0.0),
+                _ => (1.0, slack),
             },
         };
-        let content = rate * (rtt.as_secs_f64() * gain + slack.as_secs_f64());
+        let content = rate * (rtt.as_secs_f64() * gain + slack);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -226,8 +258,8 @@ impl Path {
         )]
         let content = content as u64;
         match self.phase {
-            Phase::Startup { .. } => content.max(INITIAL_CAP_BYTES),
-            Phase::Steady => content.max(2 * MARK_BYTES),
+            Phase::Startup { again: false, .. } => content.max(INITIAL_CAP_BYTES),
+            _ => content.max(2 * MARK_BYTES),
         }
     }
 }

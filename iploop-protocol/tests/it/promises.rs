@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use iploop_protocol::codes::CloseCode;
+use iploop_protocol::codes::{CloseCode, ResetCode};
 use iploop_protocol::frame::{Frame, StreamId};
 use iploop_protocol::tunnel::{Closed, Initiator, Read, Side};
 
@@ -31,10 +31,19 @@ impl Bulk {
         }
     }
 
+    /// Writes and reads as much as can be at this moment.
     fn work(&mut self, world: &mut World) {
-        for (stream, read_bytes) in self.streams.iter().zip(&mut self.read_bytes) {
-            world.write(self.from, *stream, usize::MAX);
-            *read_bytes += world.read(other(self.from), *stream).unwrap() as u64;
+        let mut moved = true;
+        while moved {
+            moved = false;
+            for (stream, read_bytes) in self.streams.iter().zip(&mut self.read_bytes) {
+                moved |= world.write(self.from, *stream, usize::MAX) > 0;
+                let read = world.read(other(self.from), *stream).unwrap();
+                *read_bytes += read as u64;
+                moved |= read > 0;
+            }
+            // What can be read or written is known only after what is there has been handled.
+            world.settle();
         }
         world.end(Side::Hub).events.clear();
         world.end(Side::Node).events.clear();
@@ -45,7 +54,6 @@ impl Bulk {
         let until = world.now + time;
         self.work(world);
         while world.step(until) {
-            // What can be read is known only after what arrives now has been handled.
             world.settle();
             self.work(world);
             look(world);
@@ -360,4 +368,33 @@ fn finished_stream_that_was_let_go_still_arrives_whole() {
     world.tunnel(Side::Node).release(stream);
     world.pass(Duration::from_secs(5));
     assert_eq!(world.read(Side::Hub, stream), Some(written));
+}
+
+#[test]
+fn small_answers_before_it_do_not_slow_a_download() {
+    let line = Line {
+        jitter: Duration::from_millis(2),
+        ..Line::delay(ONE_WAY)
+    };
+    for seed in 0..20 {
+        let mut world = World::open(line.clone(), line.clone(), seed);
+        for _ in 0..10 {
+            let streams: Vec<StreamId> = (0..64).map(|_| world.stream(Side::Hub)).collect();
+            for stream in &streams {
+                world.write(Side::Node, *stream, 1024);
+            }
+            world.pass(Duration::from_millis(40));
+            for stream in streams {
+                world.read(Side::Hub, stream);
+                world.tunnel(Side::Hub).reset(stream, ResetCode::Cancelled, "");
+            }
+            world.pass(Duration::from_millis(100));
+            for side in SIDES {
+                world.end(side).events.clear();
+            }
+        }
+        let mut bulk = Bulk::start(&mut world, Side::Node, 1);
+        bulk.run(&mut world, Duration::from_millis(600), |_| {});
+        assert!(bulk.total() >= 16 << 20, "seed {seed}: {} bytes", bulk.total());
+    }
 }

@@ -8,10 +8,12 @@ use iploop_protocol::codes::{CloseCode, ResetCode};
 use iploop_protocol::control::{ToHub, ToNode, VERSION, Welcome};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::frame::StreamKind;
-use iploop_protocol::io::{Event, OpenError, OpenRequest, SUBPROTOCOL, Stream, Tunnel, WebSocket, connect};
+use iploop_protocol::io::{
+    Event, OpenError, OpenRequest, Role, SUBPROTOCOL, Stream, Tunnel, WebSocket, connect,
+};
 use iploop_protocol::tunnel::{Config, Side, StreamError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -52,11 +54,11 @@ async fn pair(allow: &[String]) -> Pair {
         response.headers_mut().insert("sec-websocket-protocol", name);
         Ok(response)
     };
-    let config = WebSocket::<TcpStream>::config();
-    let socket = tokio_tungstenite::accept_hdr_async_with_config(connection, check, Some(config))
+    let socket = tokio_tungstenite::accept_hdr_async(connection, check)
         .await
         .unwrap();
-    let (tunnel, mut events, driver) = connect(WebSocket::new(socket), Config::new(Side::Hub));
+    let socket = WebSocket::new(socket.into_inner(), Role::Server, &[]);
+    let (tunnel, mut events, driver) = connect(socket, Config::new(Side::Hub));
     tokio::spawn(driver);
     let Some(Event::Control(hello)) = events.next().await else {
         panic!("no hello");

@@ -20,7 +20,7 @@ use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::store::{Nodes, Partners, StoreError};
 use iploop_protocol::control::{ConsentStatement, DeviceFacts, Hello, ToHub, VERSION};
-use iploop_protocol::io::{self, SUBPROTOCOL, WebSocket};
+use iploop_protocol::io::{self, Role, SUBPROTOCOL, WebSocket};
 use iploop_protocol::tunnel::{Config, Side};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -196,9 +196,9 @@ where
     request
         .headers_mut()
         .insert("sec-websocket-protocol", HeaderValue::from_static(SUBPROTOCOL));
-    let config = Some(WebSocket::<S>::config());
-    let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, config).await?;
-    let (tunnel, mut events, driver) = io::connect(WebSocket::new(socket), Config::new(Side::Node));
+    let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
+    let socket = WebSocket::new(socket.into_inner(), Role::Client, &[]);
+    let (tunnel, mut events, driver) = io::connect(socket, Config::new(Side::Node));
     tokio::spawn(driver);
     tunnel.send_control(ToHub::Hello(Box::new(hello(n))).encode())?;
     events.next().await.context("no welcome")?;

@@ -8,7 +8,7 @@ use iploop_protocol::codes::ResetCode;
 use iploop_protocol::control::{PolicyUpdate, ToHub, ToNode, VERSION, Welcome};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::frame::StreamKind;
-use iploop_protocol::io::{self, Event, OpenError, OpenRequest, SUBPROTOCOL, Tunnel, WebSocket};
+use iploop_protocol::io::{self, Event, OpenError, OpenRequest, Role, SUBPROTOCOL, Tunnel, WebSocket};
 use iploop_protocol::tunnel::{Config, Side};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -53,11 +53,11 @@ async fn converse(
     policy: serde_json::Value,
 ) -> Vec<Said> {
     let (stream, _) = listener.accept().await.unwrap();
-    let config = Some(WebSocket::<tokio::net::TcpStream>::config());
-    let socket = tokio_tungstenite::accept_hdr_async_with_config(stream, name_subprotocol, config)
+    let socket = tokio_tungstenite::accept_hdr_async(stream, name_subprotocol)
         .await
         .unwrap();
-    let (tunnel, mut events, driver) = io::connect(WebSocket::new(socket), Config::new(Side::Hub));
+    let socket = WebSocket::new(socket.into_inner(), Role::Server, &[]);
+    let (tunnel, mut events, driver) = io::connect(socket, Config::new(Side::Hub));
     let driver = tokio::spawn(driver);
     loop {
         let event = events.next().await.unwrap();

@@ -303,10 +303,15 @@ impl Transport for Pipe {
         self.from.poll_recv(cx).map(|message| message.map(Ok))
     }
 
-    fn send(&mut self, message: &mut BytesMut) -> io::Result<()> {
-        self.to
-            .try_send(message.split().freeze())
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    fn send(&mut self, write: impl FnOnce(&mut BytesMut) -> bool) -> io::Result<bool> {
+        let mut message = BytesMut::new();
+        if !write(&mut message) {
+            return Ok(false);
+        }
+        match self.to.try_send(message.freeze()) {
+            Ok(()) => Ok(true),
+            Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

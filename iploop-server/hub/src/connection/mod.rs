@@ -3,7 +3,6 @@
 //! One task serves one connection, and what an earlier stage needed is freed before the next begins: an idle device costs its
 //! sockets' buffers, the tunnel's state and little else. There is one timer, the tunnel's.
 
-mod farewell;
 mod forwarded;
 mod presence;
 mod tls;
@@ -19,11 +18,9 @@ use iploop_protocol::io::{self, Event, Events, Tunnel, WebSocket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_tungstenite::WebSocketStream;
 
 use crate::registration::{Refusal, Registration};
 use crate::shared::Shared;
-use farewell::Farewell;
 use presence::Presence;
 pub(crate) use tls::Tls;
 
@@ -70,7 +67,7 @@ async fn open<S>(
     stream: S,
     peer: IpAddr,
     deadline: Instant,
-) -> Option<(WebSocketStream<S>, IpAddr)>
+) -> Option<(WebSocket<S>, IpAddr)>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -85,11 +82,11 @@ where
 }
 
 /// Runs the tunnel: the driver moves bytes, the conversation acts on what the device says.
-async fn carry<S>(shared: Arc<Shared>, socket: WebSocketStream<S>, ip: IpAddr, deadline: Instant)
+async fn carry<S>(shared: Arc<Shared>, socket: WebSocket<S>, ip: IpAddr, deadline: Instant)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (tunnel, events, driver) = io::connect(Farewell::new(WebSocket::new(socket)), shared.tunnel_config());
+    let (tunnel, events, driver) = io::connect(socket, shared.tunnel_config());
     let conversation = converse(&shared, &tunnel, events, ip, deadline);
     let (closed, presence) = futures_util::future::join(Box::pin(driver), conversation).await;
     tracing::debug!(code = %closed.code, by = ?closed.by, reason = closed.reason, "a device's tunnel ended");

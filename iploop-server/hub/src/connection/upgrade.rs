@@ -17,13 +17,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use iploop_protocol::io::{SUBPROTOCOL, WebSocket};
+use iploop_protocol::io::{Role, SUBPROTOCOL, WebSocket};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::forwarded;
 
@@ -32,12 +30,6 @@ const PATH: &str = "/ws";
 
 /// Largest request head, in bytes.
 const MAX_HEAD_BYTES: usize = 8192;
-
-/// What the WebSocket reads at a time, in bytes.
-///
-/// It is allocated for the connection's life, idle or not, and so is most of what an idle device costs in clear. Over TLS a read
-/// is a copy, not a system call, so that little is lost. Measured in `benches/idle.rs`.
-const READ_BUFFER_BYTES: usize = 4096;
 
 /// How the hub's answers are told from others'.
 const ERROR: HeaderName = HeaderName::from_static("x-iploop-error");
@@ -51,7 +43,7 @@ pub(super) async fn accept<S>(
     trusted: Arc<[IpNet]>,
     draining: bool,
     head_within: Duration,
-) -> Option<(WebSocketStream<S>, IpAddr)>
+) -> Option<(WebSocket<S>, IpAddr)>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -69,9 +61,7 @@ where
     let parts = connection.without_shutdown().await.ok()?;
     let ip = parts.service.upgraded.into_inner()?;
     // Copied, though mostly empty: as it is, it would keep the whole buffer of the HTTP server alive in the WebSocket.
-    let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
-    let config = Some(WebSocket::<S>::config().read_buffer_size(READ_BUFFER_BYTES));
-    let socket = WebSocketStream::from_partially_read(stream, early, Role::Server, config).await;
+    let socket = WebSocket::new(parts.io.into_inner(), Role::Server, &parts.read_buf);
     Some((socket, ip))
 }
 

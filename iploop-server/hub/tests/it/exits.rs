@@ -255,7 +255,7 @@ async fn one_customer_gets_64_streams_of_a_device_and_another_still_gets_one() {
             }
         )
         .await,
-        ExitError::NoExit
+        ExitError::TooMany
     );
     open.push(hub.hub.open(request("")).await.unwrap());
     let (mut node, _streams) = device.await.unwrap();

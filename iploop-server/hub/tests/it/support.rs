@@ -18,7 +18,7 @@ use iploop_platform::store::{Nodes, Partners, StoreError};
 use iploop_protocol::control::{
     ConsentStatement, DeviceFacts, Hello, SharingStatus, ToHub, ToNode, VERSION, Welcome,
 };
-use iploop_protocol::io::{self, Closed, Event, Events, Incoming, SUBPROTOCOL, Tunnel, WebSocket};
+use iploop_protocol::io::{self, Closed, Event, Events, Incoming, Role, SUBPROTOCOL, Tunnel, WebSocket};
 use iploop_protocol::tunnel::{Config, Side};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -276,11 +276,9 @@ impl TestNode {
                 .headers_mut()
                 .insert(*name, HeaderValue::from_static(value));
         }
-        let config = Some(WebSocket::<S>::config());
-        let (socket, _) = tokio_tungstenite::client_async_with_config(request, stream, config)
-            .await
-            .unwrap();
-        let (tunnel, events, driver) = io::connect(WebSocket::new(socket), Config::new(Side::Node));
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        let socket = WebSocket::new(socket.into_inner(), Role::Client, &[]);
+        let (tunnel, events, driver) = io::connect(socket, Config::new(Side::Node));
         Self {
             tunnel,
             events,
