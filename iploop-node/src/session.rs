@@ -32,6 +32,8 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE_GRACE: Duration = Duration::from_secs(10);
 /// The hub gets this long to confirm a withdrawal.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(4);
+/// Between two looks at how fast the uplink is, while streams are open.
+const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks whether everything is sent, on the way out.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 
@@ -79,6 +81,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, connection: HubConnection) -> Ende
         welcome_by: Some(Instant::now() + WELCOME_TIMEOUT),
         heartbeat_at: None,
         cut_at: None,
+        observe_at: None,
         leaving: None,
         has_moved: false,
     };
@@ -212,6 +215,7 @@ struct Session {
     welcome_by: Option<Instant>,
     heartbeat_at: Option<Instant>,
     cut_at: Option<Instant>,
+    observe_at: Option<Instant>,
     /// The way out: what is awaited, and until when.
     leaving: Option<(Leaving, Instant)>,
     has_moved: bool,
@@ -282,6 +286,10 @@ impl Session {
     }
 
     fn incoming(&mut self, incoming: Incoming) {
+        // What goes to a hub on this machine leaves by no uplink.
+        if self.observe_at.is_none() && !self.local.is_loopback() {
+            self.observe_at = Some(Instant::now() + OBSERVE_EVERY);
+        }
         // Bounded: the tunnel refuses streams beyond `max_peer_streams` itself.
         self.streams
             .spawn(serve(incoming, Arc::clone(&self.stage), self.cut.clone()));
@@ -403,10 +411,16 @@ impl Session {
             Leaving::Withdraw => Some(until),
             Leaving::Closed => None,
         });
-        [self.welcome_by, self.heartbeat_at, self.cut_at, leaving]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.welcome_by,
+            self.heartbeat_at,
+            self.cut_at,
+            self.observe_at,
+            leaving,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn deadline(&mut self, now: Instant) {
@@ -421,6 +435,13 @@ impl Session {
             if self.shared.consent.check_current(self.shared.now()).is_err() {
                 self.close(CloseCode::ConsentRequired, "the consent has lasted its time");
             }
+        }
+        if self.observe_at.is_some_and(|at| now >= at) {
+            let seen = self.tunnel.delivery();
+            self.shared
+                .traffic
+                .update_uplink(|uplink| uplink.observe(now, seen));
+            self.observe_at = (!self.streams.is_empty()).then_some(now + OBSERVE_EVERY);
         }
         if self.cut_at.is_some_and(|at| now >= at) {
             self.cut_at = None;
@@ -453,6 +474,7 @@ impl Session {
         self.leaving = Some((Leaving::Closed, Instant::now()));
         self.cut_at = None;
         self.heartbeat_at = None;
+        self.observe_at = None;
         self.tunnel.close(code, None, reason);
     }
 

@@ -18,12 +18,13 @@ use std::mem;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use iploop_protocol::tunnel::Delivery;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use tokio::time::{Instant, sleep_until};
 
-use self::measure::{Delivery, Measure};
+use self::measure::Measure;
 
 /// What may leave at once after a rest: so much time's worth, but at least the part that a relay reads.
 const BURST: Duration = Duration::from_millis(200);
@@ -164,7 +165,6 @@ impl Uplink {
     }
 
     /// Takes in what the tunnel saw; to be told about once a second while there is traffic.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tunnel does not tell yet"))]
     pub(crate) fn observe(&mut self, now: Instant, seen: Delivery) {
         self.seen.observe(now, seen);
     }
@@ -299,7 +299,7 @@ mod tests {
                 self.was_full &= self.queue > 0;
                 if self.now.duration_since(self.told_at) >= Duration::from_secs(1) {
                     let seen = Delivery {
-                        delivered: self.delivered,
+                        delivered_bytes: self.delivered,
                         was_full: self.was_full,
                     };
                     self.uplink.observe(self.now, seen);
@@ -529,8 +529,8 @@ mod tests {
             for bytes in [0, 1, u64::MAX, u64::MAX] {
                 let _ = uplink.charge(now, bytes);
             }
-            let seen = |delivered| Delivery {
-                delivered,
+            let seen = |delivered_bytes| Delivery {
+                delivered_bytes,
                 was_full: true,
             };
             for second in 0..20 {

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use iploop_protocol::tunnel::Delivery;
 use tokio::time::Instant;
 
 /// Seconds that have to be full throughout to count.
@@ -25,15 +26,6 @@ pub(super) const BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) struct Measure {
     capacity: Option<Capacity>,
     window: Option<Window>,
-}
-
-/// What the tunnel saw since it was asked last.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Delivery {
-    /// Bytes that arrived at the hub since the tunnel began.
-    pub(crate) delivered: u64,
-    /// The path was full all the time: there always was more to send than it took.
-    pub(crate) was_full: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,14 +46,14 @@ impl Measure {
     pub(super) fn observe(&mut self, now: Instant, seen: Delivery) {
         let begin = Window {
             began: now,
-            delivered: seen.delivered,
+            delivered: seen.delivered_bytes,
             last: now,
         };
         // What is told now was seen since the last time: a window begins where the one before ended.
         let goes_on = |window: &Window| {
             let is_watched = now.saturating_duration_since(window.last) <= MAX_GAP;
             // A sum that is smaller than before is that of another tunnel, and one that stands still is no link's rate.
-            seen.was_full && is_watched && seen.delivered > window.delivered
+            seen.was_full && is_watched && seen.delivered_bytes > window.delivered
         };
         let Some(window) = self.window.filter(goes_on) else {
             self.window = Some(begin);
@@ -72,7 +64,7 @@ impl Measure {
             self.window = Some(Window { last: now, ..window });
         } else {
             self.window = Some(begin);
-            self.measured(now, per_second(seen.delivered - window.delivered, lasted));
+            self.measured(now, per_second(seen.delivered_bytes - window.delivered, lasted));
         }
     }
 

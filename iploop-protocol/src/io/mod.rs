@@ -31,7 +31,7 @@ use crate::codes::{CloseCode, ResetCode};
 use crate::destination::Destination;
 use crate::frame::{Open, StreamId, StreamKind};
 use crate::tunnel::{self, Config};
-pub use crate::tunnel::{Closed, ControlQueueFull, Initiator};
+pub use crate::tunnel::{Closed, ControlQueueFull, Delivery, Initiator};
 
 /// Joins a connected transport with a new tunnel.
 ///
@@ -172,6 +172,12 @@ impl Tunnel {
     /// The round trip without queues, once it was measured.
     pub fn rtt(&self) -> Option<Duration> {
         self.shared.lock().tunnel.rtt()
+    }
+
+    /// What became of the DATA that this side sent. Each call begins a new time of which the next one tells.
+    pub fn delivery(&self) -> Delivery {
+        let now = Instant::now().into_std();
+        self.shared.lock().tunnel.delivery(now)
     }
 
     /// Streams that are open now.

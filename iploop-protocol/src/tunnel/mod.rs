@@ -22,6 +22,7 @@ pub use self::config::{
 };
 use self::guard::Guard;
 use self::outbox::Outbox;
+pub use self::path::Delivery;
 use self::path::Path;
 use self::schedule::Scheduler;
 use self::stream::{Fin, Phase as StreamPhase, StreamState};
@@ -382,6 +383,11 @@ impl Tunnel {
         self.path.min_rtt()
     }
 
+    /// What became of the DATA that this side sent, as the peer's acknowledgements tell.
+    pub fn delivery(&mut self, now: Instant) -> Delivery {
+        self.path.delivery(now)
+    }
+
     // ---- streams --------------------------------------------------------------------------------------------------
 
     /// Asks the peer for a stream; [`Event::Opened`] or [`Event::OpenFailed`] answers.
@@ -717,6 +723,9 @@ impl Tunnel {
         let message_bytes = self.path.burst_bytes(MESSAGE_BYTES);
         while out.len() - start < message_bytes {
             if self.scheduler.is_empty() {
+                if room > 0 {
+                    self.path.on_idle(now);
+                }
                 break;
             }
             if room == 0 {

@@ -38,6 +38,8 @@ const QUEUE_BYTES: u64 = 128 * 1024;
 const FASTER: f64 = 1.15;
 /// Rounds between two probes for more rate, and how long a rate sample is believed.
 const CYCLE_ROUNDS: u32 = 8;
+/// A path counts as full that had room and nothing to fill it for a part of the time that is no larger than one in so many.
+const FULL_BUT_FOR: u32 = 10;
 
 /// The estimators of one direction of one tunnel.
 #[derive(Debug)]
@@ -48,6 +50,10 @@ pub(super) struct Path {
     marks: VecDeque<Mark>,
     /// The cap held something back in this round: otherwise what was delivered is no measure of the path.
     was_full: bool,
+    /// When [`Path::delivery`] was asked last, the time since then that had room and nothing to fill it, and whether it has now.
+    asked_at: Option<Instant>,
+    idle: Duration,
+    idle_since: Option<Instant>,
     rtt: MinFilter,
     rate: MaxFilter,
     round_ends_at: u64,
@@ -56,6 +62,16 @@ pub(super) struct Path {
     /// The shortest round trip of this round.
     round_rtt: Option<Duration>,
     phase: Phase,
+}
+
+/// What became of the DATA that this side sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Bytes of DATA that the peer has received.
+    pub delivered_bytes: u64,
+    /// There was more to send than the path took, but for a tenth of the time since this was asked last: what was delivered
+    /// meanwhile is the path's rate.
+    pub was_full: bool,
 }
 
 #[derive(Debug)]
@@ -91,6 +107,9 @@ impl Path {
             acked_at: None,
             marks: VecDeque::new(),
             was_full: false,
+            asked_at: None,
+            idle: Duration::ZERO,
+            idle_since: None,
             rtt: MinFilter::default(),
             rate: MaxFilter::default(),
             round_ends_at: 0,
@@ -147,6 +166,9 @@ impl Path {
             // Nothing was in flight: the time since the last acknowledgement says nothing about the path.
             self.acked_at = Some(now);
         }
+        if let Some(since) = self.idle_since.take() {
+            self.idle += now.saturating_duration_since(since);
+        }
         self.sent += bytes;
         let last = self.marks.back().map_or(0, |mark| mark.sent);
         if self.marks.is_empty() || (self.sent >= last + MARK_BYTES && self.marks.len() < MAX_MARKS) {
@@ -162,6 +184,28 @@ impl Path {
     /// There is something to send and no room for it.
     pub(super) fn on_full(&mut self) {
         self.was_full = true;
+    }
+
+    /// There is room in flight and nothing to fill it with.
+    pub(super) fn on_idle(&mut self, now: Instant) {
+        self.idle_since.get_or_insert(now);
+    }
+
+    /// What arrived, and whether the path was full since this was asked last.
+    pub(super) fn delivery(&mut self, now: Instant) -> Delivery {
+        if let Some(since) = &mut self.idle_since {
+            self.idle += now.saturating_duration_since(*since);
+            *since = now;
+        }
+        let watched = self
+            .asked_at
+            .replace(now)
+            .map(|at| now.saturating_duration_since(at));
+        let idle = std::mem::take(&mut self.idle);
+        Delivery {
+            delivered_bytes: self.acked,
+            was_full: self.sent > self.acked && watched.is_some_and(|watched| idle * FULL_BUT_FOR <= watched),
+        }
     }
 
     /// The peer received `bytes` more.
@@ -373,5 +417,31 @@ mod tests {
     fn fills_a_fast_path() {
         let (used, _) = run(500_000_000.0, Duration::from_millis(1), Duration::from_secs(5));
         assert!(used > 0.97, "used {used}");
+    }
+
+    #[test]
+    fn a_path_is_full_only_while_there_is_more_to_send_than_it_takes() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut path = Path::new();
+        path.on_sent(start, 100_000);
+        assert!(!path.delivery(start).was_full, "nobody has watched");
+        path.on_acked(at(900), 50_000);
+        let seen = path.delivery(at(1000));
+        assert_eq!((seen.delivered_bytes, seen.was_full), (50_000, true));
+        // Room, and nothing to fill it, for a tenth of the time …
+        path.on_idle(at(1500));
+        path.on_idle(at(1550));
+        path.on_sent(at(1600), 50_000);
+        assert!(path.delivery(at(2000)).was_full);
+        // … for longer, and still at the end …
+        path.on_idle(at(2800));
+        assert!(!path.delivery(at(3000)).was_full);
+        path.on_sent(at(3101), 50_000);
+        assert!(!path.delivery(at(4000)).was_full);
+        assert!(path.delivery(at(5000)).was_full);
+        // … and when nothing is under way.
+        path.on_acked(at(5500), 150_000);
+        assert!(!path.delivery(at(6000)).was_full);
     }
 }
