@@ -17,7 +17,7 @@ const MARK_BYTES: u64 = 8 * 1024;
 const MAX_MARKS: usize = 512;
 /// How long a minimum of the round trip is believed.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
-/// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to [`super::ACK_DELAY`] late …
+/// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to `ACK_DELAY` late …
 const SLACK: Duration = Duration::from_millis(4);
 /// … and no later than so many bytes, which at a high rate take less.
 const SLACK_BYTES: f64 = 256.0 * 1024.0;

@@ -1,0 +1,168 @@
+//! What goes out: small frames first, then DATA as the scheduler, the credit and the path allow.
+
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, BytesMut};
+
+use super::schedule::Scheduler;
+use super::stream::{Fin, StreamState};
+use super::{Event, Phase, SentPing, Tunnel};
+use crate::codes::ResetCode;
+use crate::frame::{Frame, HEADER_BYTES, MAX_DATA_BYTES, StreamId, data_header};
+
+/// A message is sent when it has grown to this many bytes; a larger one would make small frames wait behind it.
+const MESSAGE_BYTES: usize = 16 * 1024;
+/// Received bytes are acknowledged at the latest after this time …
+const ACK_DELAY: Duration = Duration::from_millis(2);
+/// … earlier when they are at least this many and the last acknowledgement is [`ACK_DELAY`] old …
+const ACK_BYTES: u64 = 4 * 1024;
+/// … and at once when they are this many.
+const ACK_AT_ONCE_BYTES: u64 = 128 * 1024;
+
+impl Tunnel {
+    /// Appends the next message to `out`; false: there is nothing to send now.
+    ///
+    /// The caller sends each message whole. It calls again only when the transport can take more, so that what waits,
+    /// waits here, where a small frame still can go first.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut BytesMut) -> bool {
+        let start = out.len();
+        if self.phase == Phase::Closed {
+            return false;
+        }
+        self.transmit_ack(now, out);
+        if self.liveness.ping_due {
+            self.liveness.ping_due = false;
+            let value = self.liveness.next_value;
+            self.liveness.next_value += 1;
+            self.liveness.ping = Some(SentPing { value, at: now });
+            Frame::Ping(value).encode(out);
+        }
+        while out.len() - start < MESSAGE_BYTES {
+            let Some(frame) = self.outbox.pop() else {
+                break;
+            };
+            frame.encode(out);
+        }
+        if self.outbox.is_empty() && self.phase == Phase::Closing {
+            self.phase = Phase::Closed;
+        }
+        if self.phase == Phase::Open {
+            self.transmit_streams(now, out, start);
+        }
+        out.len() > start
+    }
+
+    fn transmit_ack(&mut self, now: Instant, out: &mut BytesMut) {
+        if self.unacked_bytes == 0 || self.phase != Phase::Open {
+            return;
+        }
+        let since = now.saturating_duration_since(self.acked_at);
+        let is_due = self.ack_due.is_some_and(|due| due <= now);
+        if self.ack_now
+            || is_due
+            || self.unacked_bytes >= ACK_AT_ONCE_BYTES
+            || (self.unacked_bytes >= ACK_BYTES && since >= ACK_DELAY)
+        {
+            let credit_bytes = u32::try_from(self.unacked_bytes).unwrap_or(u32::MAX);
+            self.receive_credit += u64::from(credit_bytes);
+            self.unacked_bytes -= u64::from(credit_bytes);
+            self.acked_at = now;
+            self.ack_due = None;
+            self.ack_now = false;
+            Frame::Window {
+                stream: StreamId::TUNNEL,
+                credit_bytes,
+            }
+            .encode(out);
+        } else if self.ack_due.is_none() {
+            self.ack_due = Some(now + ACK_DELAY);
+        }
+    }
+
+    fn transmit_streams(&mut self, now: Instant, out: &mut BytesMut, start: usize) {
+        let mut sent = 0u64;
+        let mut room = self.path.room().min(self.send_credit);
+        let message_bytes = self.path.burst_bytes(MESSAGE_BYTES);
+        while out.len() - start < message_bytes {
+            if self.scheduler.is_empty() {
+                if room > 0 {
+                    self.path.on_idle(now);
+                }
+                break;
+            }
+            if room == 0 {
+                self.path.on_full();
+                break;
+            }
+            let Some(id) = self.scheduler.next() else { break };
+            let Some(state) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            let allowance = self
+                .scheduler
+                .allowance(&mut state.turn)
+                .min(message_bytes - (out.len() - start));
+            let bytes = state.transmit(
+                id,
+                out,
+                allowance.min(usize::try_from(room).unwrap_or(usize::MAX)),
+            );
+            sent += bytes as u64;
+            room -= bytes as u64;
+            if state.can_send() {
+                self.scheduler.requeue(id, &mut state.turn, bytes);
+            } else {
+                Scheduler::rest(&mut state.turn, bytes);
+            }
+            if state.send.writer_waits && state.send.queued_bytes <= self.config.send_queue_bytes / 2 {
+                state.send.writer_waits = false;
+                self.events.push_back(Event::Writable(id));
+            }
+            if state.send.fin == Fin::Done {
+                if state.released && state.receive.fin == Fin::No {
+                    self.reset(id, ResetCode::Cancelled, "");
+                } else {
+                    self.forget_if_over(id);
+                }
+            }
+        }
+        if sent > 0 {
+            self.send_credit -= sent;
+            self.path.on_sent(now, sent);
+        }
+    }
+}
+
+impl StreamState {
+    /// Appends at most `most` bytes of DATA, and FIN or datagrams; returns the bytes of DATA.
+    fn transmit(&mut self, id: StreamId, out: &mut BytesMut, most: usize) -> usize {
+        if let Some(datagrams) = &mut self.datagrams
+            && let Some((peer, data)) = datagrams.outgoing.pop()
+        {
+            Frame::Datagram {
+                stream: id,
+                peer,
+                data,
+            }
+            .encode(out);
+            return 0;
+        }
+        let most = most.min(usize::try_from(self.send.credit).unwrap_or(usize::MAX));
+        let length = most.min(self.send.queued_bytes).min(MAX_DATA_BYTES);
+        let is_last = length == self.send.queued_bytes && self.send.fin == Fin::Queued;
+        if length == 0 && !is_last {
+            return 0;
+        }
+        out.reserve(HEADER_BYTES + length);
+        data_header(out, id, length, is_last);
+        let mut left = length;
+        while let Some(part) = if left > 0 { self.send.take(left) } else { None } {
+            left -= part.len();
+            out.put_slice(&part);
+        }
+        if is_last {
+            self.send.fin = Fin::Done;
+        }
+        length
+    }
+}
