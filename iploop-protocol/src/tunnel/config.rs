@@ -13,6 +13,9 @@ pub const CONNECTION_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 /// Smallest window a stream starts with when memory is short, in bytes: one DATA frame.
 pub const MIN_STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 
+/// Window a stream starts with where memory allows, in bytes: what a stalled stream may hold.
+pub const STREAM_WINDOW_BYTES: u32 = 112 * 1024;
+
 /// Largest window of one stream, in bytes. A peer may not be given more credit than this.
 pub const MAX_STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
@@ -66,7 +69,7 @@ impl Config {
                 Side::Hub => 1024,
                 Side::Node => 16,
             },
-            stream_window_bytes: 160 * 1024,
+            stream_window_bytes: STREAM_WINDOW_BYTES,
             send_queue_bytes: 64 * 1024,
             budget: Budget::new(match side {
                 Side::Hub => 64 << 20,

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 pub use self::config::{
-    Budget, CONNECTION_WINDOW_BYTES, Config, MAX_STREAM_WINDOW_BYTES, MIN_STREAM_WINDOW_BYTES, Side,
+    Budget, CONNECTION_WINDOW_BYTES, Config, MAX_STREAM_WINDOW_BYTES, MIN_STREAM_WINDOW_BYTES,
+    STREAM_WINDOW_BYTES, Side,
 };
 use self::guard::Guard;
 use self::outbox::Outbox;

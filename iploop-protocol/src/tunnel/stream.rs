@@ -247,7 +247,7 @@ impl Receive {
         let mut grant = self.read_since_grant;
         if let (Some(rtt), Some(granted_at)) = (rtt, self.granted_at) {
             let elapsed = now.saturating_duration_since(granted_at);
-            let factor = if elapsed <= rtt { 4 } else { 2 };
+            let factor = if elapsed <= rtt { 8 } else { 2 };
             let larger = self.window.saturating_mul(factor).min(MAX_STREAM_WINDOW_BYTES);
             let more = larger - self.window;
             if elapsed <= 2 * rtt && more > 0 && budget.reserve(u64::from(more)) {

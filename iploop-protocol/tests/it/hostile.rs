@@ -9,11 +9,14 @@ use iploop_protocol::codes::{CloseCode, ResetCode};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::frame::{Frame, MAX_DATA_BYTES, MAX_MESSAGE_BYTES, Open, StreamId, StreamKind};
 use iploop_protocol::tunnel::{
-    Budget, CONNECTION_WINDOW_BYTES, Config, Event, Initiator, MAX_STREAM_WINDOW_BYTES, Read, Side,
-    StreamError, Tunnel,
+    Budget, CONNECTION_WINDOW_BYTES, Config, Event, Initiator, MAX_STREAM_WINDOW_BYTES, Read,
+    STREAM_WINDOW_BYTES, Side, StreamError, Tunnel,
 };
 
 use crate::world::SIDES;
+
+/// The window that a stream starts with.
+const WINDOW_BYTES: usize = STREAM_WINDOW_BYTES as usize;
 
 const BUDGET_BYTES: u64 = 4 << 20;
 const MIB: usize = 1 << 20;
@@ -451,11 +454,11 @@ fn what_a_stalled_reader_leaves_is_bounded_by_its_window_whatever_the_frames_are
             victim.now += Duration::from_millis(1);
             sent += frame_bytes;
         }
-        assert!(sent <= 160 * 1024, "the window is an end");
-        assert!(sent + frame_bytes > 160 * 1024, "and the only one");
+        assert!(sent <= WINDOW_BYTES, "the window is an end");
+        assert!(sent + frame_bytes > WINDOW_BYTES, "and the only one");
         let held = victim.most_held + victim.most_pinned;
         assert!(
-            held <= 2 * 160 * 1024 + 2 * (filler_bytes + 32 * 1024),
+            held <= 2 * WINDOW_BYTES + 2 * (filler_bytes + 32 * 1024),
             "{held} bytes for frames of {frame_bytes} and {filler_bytes} of filler"
         );
         victim.closes_with(CloseCode::WindowOverflow);
@@ -536,9 +539,14 @@ fn datagrams_that_nobody_reads_are_dropped_the_oldest_first() {
         };
         victim.send(&[frame]).unwrap();
     }
-    assert!(victim.most_held < 180 * 1024, "{} bytes", victim.most_held);
+    assert!(
+        victim.most_held < WINDOW_BYTES + 20 * 1024,
+        "{} bytes",
+        victim.most_held
+    );
     let (_, first) = victim.tunnel.receive_datagram(stream).unwrap().unwrap();
-    assert_eq!(first[..2], (1000u16 - 64).to_be_bytes());
+    let kept = u16::try_from(WINDOW_BYTES / 2048).unwrap();
+    assert_eq!(first[..2], (1000 - kept).to_be_bytes());
 }
 
 #[test]
@@ -547,7 +555,7 @@ fn memory_is_shared_out_of_one_budget() {
     for n in 0..1024 {
         victim.accepted(n);
     }
-    // 4 MiB are enough for the full window of 29 streams; the others start with a single frame's.
+    // 4 MiB are enough for the full window of the first streams; the others start with a single frame's.
     let mut taken = 0;
     for n in 0..1024 {
         let stream = victim.theirs(n);
@@ -555,7 +563,7 @@ fn memory_is_shared_out_of_one_budget() {
         victim.flush();
         taken += MAX_DATA_BYTES;
     }
-    assert_eq!(taken, 16 * MIB, "more would be a breach for all but 29");
+    assert_eq!(taken, 16 * MIB, "more would be a breach for all but the first");
     let poor = victim.theirs(1023);
     victim.breaks(CloseCode::WindowOverflow, &[data(poor, 1)]);
 }
@@ -567,7 +575,7 @@ fn data_beyond_the_stream_s_credit_is_closed() {
     for side in SIDES {
         let mut victim = Victim::open(side);
         let stream = victim.accepted(0);
-        for _ in 0..10 {
+        for _ in 0..WINDOW_BYTES / MAX_DATA_BYTES {
             victim.send(&[data(stream, MAX_DATA_BYTES)]).unwrap();
         }
         victim.breaks(CloseCode::WindowOverflow, &[data(stream, 1)]);
@@ -577,15 +585,16 @@ fn data_beyond_the_stream_s_credit_is_closed() {
 #[test]
 fn data_beyond_the_tunnel_s_credit_is_closed() {
     let mut victim = Victim::open(Side::Node);
-    // 52 streams of 160 KiB are more than 8 MiB; nothing is sent, so no credit goes back.
-    for n in 0..52 {
+    // More streams than whose windows make 8 MiB; nothing is sent, so no credit goes back.
+    let streams = u32::try_from(8 * MIB / WINDOW_BYTES + 1).unwrap();
+    for n in 0..streams {
         let stream = victim.theirs(n);
         victim.send(&[open(stream)]).unwrap();
         victim.tunnel.accept(stream, Duration::ZERO).unwrap();
     }
     let mut sent = 0;
-    'all: for n in 0..52 {
-        for _ in 0..10 {
+    'all: for n in 0..streams {
+        for _ in 0..WINDOW_BYTES / MAX_DATA_BYTES {
             // The budget of this victim gives only the first ones a full window.
             let stream = victim.theirs(n);
             match victim.send(&[data(stream, MAX_DATA_BYTES)]) {
@@ -606,7 +615,7 @@ fn stray_data_of_a_reset_stream_is_bounded_by_what_was_open() {
     let mut victim = Victim::open(Side::Node);
     let stream = victim.accepted(0);
     victim.tunnel.reset(stream, ResetCode::Cancelled, "");
-    for _ in 0..10 {
+    for _ in 0..WINDOW_BYTES / MAX_DATA_BYTES {
         victim.send(&[data(stream, MAX_DATA_BYTES)]).unwrap();
     }
     assert!(victim.most_held < 8 * 1024);

@@ -191,7 +191,7 @@ fn window_does_not_grow_for_a_reader_that_is_slower_than_the_path() {
     for _ in 0..2_000 {
         world.write(Side::Node, stream, usize::MAX);
         world.pass(Duration::from_millis(10));
-        // 400 KB a second, where 160 KiB in 50 ms would be three million.
+        // 400 KB a second, where 112 KiB in 50 ms would be two million.
         let now = world.now;
         let read = world.tunnel(Side::Hub).read(now, stream, 4 * 1024);
         assert!(matches!(read, Ok(Read::Data(_) | Read::Blocked)));
