@@ -202,11 +202,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Transport for WebSocket<S> {
             match self.next_frame() {
                 Ok(Step::Message(message)) => return Poll::Ready(Some(Ok(message))),
                 Ok(Step::Again) => {}
-                Ok(Step::Read(missing)) => match ready!(self.poll_fill(cx, missing)) {
-                    Ok(Some(())) => {}
+                Ok(Step::Read(missing)) => match self.poll_fill(cx, missing) {
+                    Poll::Ready(Ok(Some(()))) => {}
                     // Without a close frame the peer vanished; that is no breach, and there is nobody to be told.
-                    Ok(None) => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
-                    Err(error) => return Poll::Ready(Some(Err(error))),
+                    Poll::Ready(Ok(None)) => {
+                        return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Poll::Pending => {
+                        // A pong goes out although nobody has anything else to send.
+                        if self.taken < self.out.len()
+                            && let Poll::Ready(Err(error)) = self.poll_flush(cx)
+                        {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                        return Poll::Pending;
+                    }
                 },
                 Err(breach) => {
                     return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, breach))));

@@ -98,6 +98,22 @@ async fn fragments_are_joined_and_pings_between_them_answered() {
 }
 
 #[tokio::test]
+async fn ping_is_answered_while_nothing_else_goes_on() {
+    let (socket, mut peer) = pair(Role::Server, 1 << 16).await;
+    let (_tunnel, _events, driver) = connect(socket, Config::new(Side::Hub));
+    let asks = async {
+        peer.send(Message::Ping(Bytes::from_static(b"there?")))
+            .await
+            .unwrap();
+        peer.next().await.unwrap().unwrap()
+    };
+    tokio::select! {
+        closed = driver => panic!("{closed:?}"),
+        pong = asks => assert_eq!(pong, Message::Pong(Bytes::from_static(b"there?"))),
+    }
+}
+
+#[tokio::test]
 async fn what_no_websocket_may_send_is_a_breach() {
     let masked = |first: u8, payload: &[u8]| {
         let length = u8::try_from(payload.len()).unwrap();
