@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use http::header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use http::{HeaderValue, Uri};
-use iploop_protocol::io::{Role, SUBPROTOCOL, WebSocket};
+use iploop_protocol::io::{ReadAhead, Role, SUBPROTOCOL, WebSocket};
 use rustls::ClientConfig;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -187,7 +187,9 @@ impl Connector {
         let wire = if url.is_tls {
             let name = ServerName::try_from(url.host.clone()).map_err(|error| error.to_string())?;
             let connector = TlsConnector::from(Arc::clone(&self.tls));
-            Wire::Tls(Box::new(connector.connect(name, connection).await?))
+            Wire::Tls(Box::new(
+                connector.connect(name, ReadAhead::new(connection)).await?,
+            ))
         } else {
             Wire::Plain(connection)
         };
@@ -237,7 +239,7 @@ impl<T: ToString> From<T> for ConnectError {
 /// The connection below the WebSocket.
 pub(crate) enum Wire {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
 impl AsyncRead for Wire {

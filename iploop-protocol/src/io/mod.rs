@@ -4,6 +4,7 @@
 //! lock that is held for the length of a copy at most and never across an `.await`.
 
 mod driver;
+mod read_ahead;
 mod relay;
 mod stream;
 mod transport;
@@ -22,6 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 pub use self::driver::Driver;
+pub use self::read_ahead::ReadAhead;
 pub use self::relay::{Counted, Depleted, Direction, Meter, RelayEnd, RelayError, Unmetered, relay};
 pub use self::stream::Stream;
 pub use self::transport::Transport;

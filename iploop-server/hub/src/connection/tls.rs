@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use iploop_platform::tls::{self, TlsMistake};
+use iploop_protocol::io::ReadAhead;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::config::HubConfig;
 
-/// Plain text that waits in a TLS connection to be sent, in bytes: one record. The queue is the tunnel's, not TLS's.
-const BUFFER_BYTES: usize = 16 * 1024;
+/// Plain text that waits in a TLS connection to be sent, in bytes: what the tunnel's driver flushes at once.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Accepts TLS connections.
 #[derive(Clone)]
@@ -32,9 +33,9 @@ impl Tls {
     }
 
     /// The handshake. The caller limits the time.
-    pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<ReadAhead<TcpStream>>> {
         self.0
-            .accept_with(stream, |connection| {
+            .accept_with(ReadAhead::new(stream), |connection| {
                 connection.set_buffer_limit(Some(BUFFER_BYTES))
             })
             .await
