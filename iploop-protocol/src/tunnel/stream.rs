@@ -230,7 +230,8 @@ impl Receive {
 
     /// `bytes` were read: the credit to give back now, with the window grown where the reader keeps up with the path.
     ///
-    /// Half a window read within two round trips means that the window, not the path or the reader, sets the pace.
+    /// Half a window read within two round trips means that the window, not the path or the reader, sets the pace: it becomes
+    /// eight times what is read in a round trip.
     pub(super) fn on_read(
         &mut self,
         now: Instant,
@@ -247,9 +248,10 @@ impl Receive {
         let mut grant = self.read_since_grant;
         if let (Some(rtt), Some(granted_at)) = (rtt, self.granted_at) {
             let elapsed = now.saturating_duration_since(granted_at);
-            let factor = if elapsed <= rtt { 8 } else { 2 };
-            let larger = self.window.saturating_mul(factor).min(MAX_STREAM_WINDOW_BYTES);
-            let more = larger - self.window;
+            let wanted = u128::from(8 * u64::from(grant)) * rtt.as_nanos() / elapsed.as_nanos().max(1);
+            let most = self.window.saturating_mul(16).min(MAX_STREAM_WINDOW_BYTES);
+            let larger = u32::try_from(wanted).unwrap_or(u32::MAX).min(most);
+            let more = larger.saturating_sub(self.window);
             if elapsed <= 2 * rtt && more > 0 && budget.reserve(u64::from(more)) {
                 self.window = larger;
                 grant += more;
