@@ -12,10 +12,11 @@ use super::{Shared, Transport, remember};
 use crate::codes::CloseCode;
 use crate::tunnel::{Closed, Initiator};
 
-/// Bytes handed to the transport before it has to flush. What lies there can't be overtaken by a small frame.
-const FLUSH_BYTES: usize = 64 * 1024;
+/// Bytes beyond which the transport is given no further message before it has flushed: four full ones go at once. What lies
+/// there can't be overtaken by a small frame.
+const FLUSH_BYTES: usize = 48 * 1024;
 /// Bytes moved before other tasks get their turn.
-const WORK_BYTES: usize = 256 * 1024;
+const WORK_BYTES: usize = 128 * 1024;
 /// Time for the last messages and the transport's own farewell.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -108,7 +109,8 @@ impl<T: Transport> Driver<T> {
     /// Fills the transport up to one flush and flushes it.
     fn transmit(&mut self, cx: &mut Context<'_>) -> io::Result<Step> {
         let mut sent = 0;
-        while self.unflushed < FLUSH_BYTES {
+        let flush_bytes = self.shared.lock().tunnel.flush_bytes(FLUSH_BYTES);
+        while self.unflushed < flush_bytes {
             let bytes = self.send_next()?;
             if bytes == 0 {
                 break;

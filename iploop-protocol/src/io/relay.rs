@@ -20,7 +20,7 @@ const MIN_READ_BYTES: usize = 4 * 1024;
 /// Buffers to one vectored write.
 const MAX_SLICES: usize = 16;
 /// Bytes moved before other tasks get their turn.
-const WORK_BYTES: usize = 256 * 1024;
+const WORK_BYTES: usize = 128 * 1024;
 
 /// Which way bytes go, seen from the customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,6 +200,10 @@ impl Inward {
             self.size += 2;
         } else if length < wanted / 4 {
             self.size = self.size.saturating_sub(2);
+        }
+        // It may wait long for the peer's credit, and shall not keep room that nothing came for.
+        if length <= wanted / 2 {
+            return Ok(Poll::Ready(Bytes::copy_from_slice(&data)));
         }
         Ok(Poll::Ready(data.freeze()))
     }

@@ -18,10 +18,10 @@ const MAX_MARKS: usize = 512;
 /// How long a minimum of the round trip is believed.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
 /// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to `ACK_DELAY` late …
-const SLACK: Duration = Duration::from_millis(4);
+const SLACK: Duration = Duration::from_millis(3);
 /// … and no later than so many bytes, which at a high rate take less.
-const SLACK_BYTES: f64 = 256.0 * 1024.0;
-const MIN_SLACK: Duration = Duration::from_micros(500);
+const SLACK_BYTES: f64 = 96.0 * 1024.0;
+const MIN_SLACK: Duration = Duration::from_micros(200);
 /// Less than this is not worth a frame while more is in flight, in bytes.
 const CRUMB_BYTES: u64 = 1024;
 /// The time that one message of bulk may take.
@@ -37,7 +37,7 @@ const QUEUE_BYTES: u64 = 128 * 1024;
 /// A rate that has grown by this much within a cycle says that the path has become faster.
 const FASTER: f64 = 1.15;
 /// Rounds between two probes for more rate, and how long a rate sample is believed.
-const CYCLE_ROUNDS: u32 = 8;
+const CYCLE_ROUNDS: u32 = 12;
 /// A path counts as full that had room and nothing to fill it for a part of the time that is no larger than one in so many.
 const FULL_BUT_FOR: u32 = 10;
 
@@ -289,7 +289,7 @@ impl Path {
             Phase::Startup { again: true, .. } => (2.0, slack),
             // Once in a cycle ask for more, then let the queue run empty, so that the round trip is seen without it.
             Phase::Steady { .. } => match self.rounds % CYCLE_ROUNDS {
-                0 => (1.25, slack),
+                0 => (1.12, slack),
                 1 => (0.95, 0.0),
                 _ => (1.0, slack),
             },

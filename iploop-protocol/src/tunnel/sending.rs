@@ -10,14 +10,15 @@ use super::{Event, Phase, SentPing, Tunnel};
 use crate::codes::ResetCode;
 use crate::frame::{Frame, HEADER_BYTES, MAX_DATA_BYTES, StreamId, data_header};
 
-/// A message is sent when it has grown to this many bytes; a larger one would make small frames wait behind it.
-const MESSAGE_BYTES: usize = 16 * 1024;
-/// Received bytes are acknowledged at the latest after this time …
-const ACK_DELAY: Duration = Duration::from_millis(2);
-/// … earlier when they are at least this many and the last acknowledgement is [`ACK_DELAY`] old …
+/// A message is sent when it has grown to this many bytes; a larger one would make small frames wait behind it. With the
+/// header of a WebSocket client it fills a TLS record, and four of them fill four.
+const MESSAGE_BYTES: usize = 16 * 1024 - 8;
+/// So many received bytes are acknowledged; fewer than that take no room that the peer would miss, and no timer …
 const ACK_BYTES: u64 = 4 * 1024;
-/// … and at once when they are this many.
-const ACK_AT_ONCE_BYTES: u64 = 128 * 1024;
+/// … not more often than this …
+const ACK_DELAY: Duration = Duration::from_millis(1);
+/// … but at once when they are so many.
+const ACK_AT_ONCE_BYTES: u64 = 48 * 1024;
 
 impl Tunnel {
     /// Appends the next message to `out`; false: there is nothing to send now.
@@ -52,6 +53,14 @@ impl Tunnel {
         out.len() > start
     }
 
+    /// Bytes after which the transport is to be flushed, at most `most`.
+    ///
+    /// What is handed to a TLS library at once becomes one record, and the peer reads nothing of it before it is whole: on a
+    /// slow path that would make a clump of everything on its way, and another one of its acknowledgements.
+    pub fn flush_bytes(&self, most: usize) -> usize {
+        self.path.burst_bytes(most)
+    }
+
     fn transmit_ack(&mut self, now: Instant, out: &mut BytesMut) {
         if self.unacked_bytes == 0 || self.phase != Phase::Open {
             return;
@@ -74,8 +83,8 @@ impl Tunnel {
                 credit_bytes,
             }
             .encode(out);
-        } else if self.ack_due.is_none() {
-            self.ack_due = Some(now + ACK_DELAY);
+        } else if self.ack_due.is_none() && self.unacked_bytes >= ACK_BYTES {
+            self.ack_due = Some(self.acked_at + ACK_DELAY);
         }
     }
 
@@ -83,7 +92,7 @@ impl Tunnel {
         let mut sent = 0u64;
         let mut room = self.path.room().min(self.send_credit);
         let message_bytes = self.path.burst_bytes(MESSAGE_BYTES);
-        while out.len() - start < message_bytes {
+        while out.len() - start + HEADER_BYTES < message_bytes {
             if self.scheduler.is_empty() {
                 if room > 0 {
                     self.path.on_idle(now);
@@ -101,7 +110,7 @@ impl Tunnel {
             let allowance = self
                 .scheduler
                 .allowance(&mut state.turn)
-                .min(message_bytes - (out.len() - start));
+                .min(message_bytes - HEADER_BYTES - (out.len() - start));
             let bytes = state.transmit(
                 id,
                 out,
