@@ -61,7 +61,7 @@ impl End {
 }
 
 /// Relays until both directions are finished or something breaks. What is left of the stream is reset, and where the exit
-/// failed so is the customer's connection: nobody shall take a break for an end.
+/// failed or the time was up so is the customer's connection: nobody shall take a break for an end.
 pub(crate) async fn relay(
     customer: &mut Connection,
     mut stream: Stream,
@@ -85,7 +85,8 @@ pub(crate) async fn relay(
         End::Idle | End::TooOld => stream.reset(ResetCode::Expired),
         End::CustomerLeft | End::ExitFailed(_) | End::Incomplete => stream.reset(ResetCode::Cancelled),
     }
-    if matches!(end, End::ExitFailed(_)) {
+    // Not where the balance ended: a reset would take away what the customer has paid for and not yet received.
+    if matches!(end, End::ExitFailed(_) | End::Idle | End::TooOld) {
         customer.abort();
     }
     end
