@@ -227,7 +227,6 @@ fn operators_see_health_readiness_and_metrics() {
     );
     let metrics = world.metrics().get("/metrics");
     assert_eq!(metrics.status, 200);
-    let text = metrics.text();
     for (name, labels) in [
         ("iploop_gateway_requests_total", ["type=\"http\"", "code=\"ok\""]),
         (
@@ -242,10 +241,13 @@ fn operators_see_health_readiness_and_metrics() {
         ("iploop_gateway_connections", ["", ""]),
         ("iploop_metering_requests", ["", ""]),
     ] {
-        let found = text
-            .lines()
-            .any(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)));
-        assert!(found, "{name} {labels:?} is missing in\n{text}");
+        // A request is counted when it is settled, which is after its answer.
+        eventually(&format!("{name} {labels:?}"), || {
+            let text = world.metrics().get("/metrics").text();
+            text.lines()
+                .any(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)))
+                .then_some(())
+        });
     }
     assert_eq!(
         world.api().get("/metrics").status,
