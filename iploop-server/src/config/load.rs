@@ -1,6 +1,7 @@
 //! From a TOML file and the environment to types, with every mistake at once, each with its key and the way out.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use iploop_store::check_url;
@@ -194,6 +195,7 @@ impl Loader {
         self.mistakes.extend(config.accounts.mistakes());
         self.mistakes
             .extend(config.mail.mistakes().iter().map(ToString::to_string));
+        self.mistakes.extend(shared_addresses(config));
         if let Err(error) = config.exit.parse_test_allow() {
             self.mistakes.push(format!("exit.test_allow: {error}"));
         }
@@ -202,6 +204,36 @@ impl Loader {
         }
         self.mistakes
     }
+}
+
+/// Listeners that ask for an address that another one has.
+fn shared_addresses(config: &Config) -> Vec<String> {
+    let mut listeners: Vec<(&str, SocketAddr)> = config
+        .gateway
+        .listen
+        .iter()
+        .map(|address| ("gateway.listen", *address))
+        .collect();
+    listeners.extend([
+        ("hub.listen", config.hub.listen),
+        ("api.listen", config.api.listen),
+        ("metrics.listen", config.metrics.listen),
+    ]);
+    let mut mistakes = Vec::new();
+    for (at, (key, address)) in listeners.iter().enumerate() {
+        // Port 0 takes a free one each time; an unspecified address takes the port on all of them.
+        let taken = listeners[..at].iter().find(|(_, other)| {
+            let meets =
+                address.ip() == other.ip() || address.ip().is_unspecified() || other.ip().is_unspecified();
+            address.port() != 0 && address.port() == other.port() && meets
+        });
+        if let Some((other, _)) = taken {
+            mistakes.push(format!(
+                "{key}: {other} listens on {address} already; take another port"
+            ));
+        }
+    }
+    mistakes
 }
 
 /// Sets a key of a section, or of a table in one; the name of what is in the way if that is something else.
@@ -282,6 +314,22 @@ mod tests {
             assert!(mistakes.contains(key), "{key} is missing in:\n{mistakes}");
         }
         assert!(mistakes.contains("15s"), "{mistakes}");
+    }
+
+    #[test]
+    fn two_listeners_on_one_address_are_a_mistake() {
+        let text = r#"
+            gateway = { listen = ["0.0.0.0:7777", "0.0.0.0:0", "0.0.0.0:0"] }
+            hub = { listen = "127.0.0.1:7777" }
+            api = { listen = "127.0.0.2:8001" }
+            metrics = { listen = "127.0.0.1:8001" }
+        "#;
+        let mistakes = load(text, &[]).unwrap_err().to_string();
+        assert!(
+            mistakes.contains("hub.listen: gateway.listen listens"),
+            "{mistakes}"
+        );
+        assert!(!mistakes.contains("8001"), "{mistakes}");
     }
 
     #[test]
