@@ -3,6 +3,7 @@
 mod crowd;
 mod drain;
 mod hostile_nodes;
+mod neighbours;
 mod outage;
 mod overload;
 mod path;

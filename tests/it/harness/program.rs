@@ -145,7 +145,7 @@ impl Program {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
-    /// Stops it where it is, as a phone that falls asleep; only its end is possible after that.
+    /// Stops it where it is, as a phone that falls asleep; only [`Program::thaw`] or its end is possible after that.
     pub(crate) fn freeze(&self) {
         kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
         // Its threads stop one after another.
@@ -157,6 +157,11 @@ impl Program {
                 .all(|thread| std::fs::read_to_string(thread.path().join("status")).is_ok_and(is_stopped))
                 .then_some(())
         });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
     /// Ends it like a crash.
