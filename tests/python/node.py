@@ -445,6 +445,8 @@ class Refusal(Exception):
 
 
 class Node:
+    stream_type = Stream
+
     def __init__(self, options):
         self.options, self.allow = options, set(options.allow)
         self.streams = {}
@@ -644,7 +646,7 @@ class Node:
             self.control({"type": "reset", "stream": number, "code": RESET["busy"], "detail": b""})
             return
         self.count += 1
-        self.streams[number] = Stream(self, frame)
+        self.streams[number] = self.stream_type(self, frame)
 
     def handle_data(self, frame):
         length = len(frame["data"])

@@ -2,6 +2,7 @@
 
 mod crowd;
 mod drain;
+mod fleet;
 mod hostile_nodes;
 mod neighbours;
 mod outage;
