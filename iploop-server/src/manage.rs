@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use iploop_platform::accounts::password::Passwords;
 use iploop_platform::accounts::{CommandLineAccount, create_from_command_line};
 use iploop_platform::clock::{Clock, SystemClock};
-use iploop_platform::keys::{KeyService, NobodyToTell};
+use iploop_platform::keys::{KeyService, NobodyToTell, WantedLimits};
 use iploop_platform::partners;
 use iploop_platform::secret::Secret;
 use serde_json::{Value, json};
@@ -52,7 +52,9 @@ pub async fn account(config: &Config, act: AccountAct) -> Result<Value> {
     if let Some(name) = key {
         // A server that runs on the same data learns of the new key at its first use.
         let keys = KeyService::new(store, clock, Arc::new(NobodyToTell));
-        let created = keys.create(made.account.id, &name, None).await?;
+        let created = keys
+            .create(made.account.id, &name, None, &WantedLimits::default())
+            .await?;
         answer["keyId"] = serde_json::to_value(created.api_key.id)?;
         answer["key"] = created.secret.expose().into();
     }

@@ -13,8 +13,9 @@ use iploop_hub::{Hub, HubDeps};
 use iploop_platform::accounts::password::Passwords;
 use iploop_platform::accounts::{AccountParts, AccountService, PublicUrl};
 use iploop_platform::admission::Admission;
+use iploop_platform::archive;
 use iploop_platform::clock::{Clock, SystemClock};
-use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId};
+use iploop_platform::ids::GatewayId;
 use iploop_platform::keys::{KeyChanges, KeyService};
 use iploop_platform::login::{Logins, SigningSecret};
 use iploop_platform::mail;
@@ -111,6 +112,13 @@ impl Server {
             let (admission, stop) = (Arc::clone(&admission), stop.clone());
             async move { admission.run(stop).await }
         });
+
+        tasks.spawn(archive::run(
+            Arc::clone(&store) as _,
+            Arc::clone(&clock),
+            config.usage.clone(),
+            stop.clone(),
+        ));
 
         let policy = exit_policy(&config)?;
         let deps = HubDeps {
@@ -331,7 +339,7 @@ impl ApiPieces<'_> {
         tasks.spawn(login_task.run(stop.clone()));
         let (mail, mail_task) = mail::open(&config.mail, &config.data, Arc::clone(&clock))?;
         tasks.spawn(mail_task.run(stop.clone()));
-        let changes: Arc<dyn KeyChanges> = Arc::new(Forget(admission));
+        let changes: Arc<dyn KeyChanges> = admission;
         let public_url = match config.accounts.public_url.clone() {
             Some(url) => url,
             None => default_url(api)?,
@@ -390,18 +398,5 @@ fn host_of(url: &PublicUrl) -> String {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host.to_owned(),
         _ => authority.to_owned(),
-    }
-}
-
-/// Has the gateway forget what it remembers of a key that the API changed.
-struct Forget(Arc<Admission>);
-
-impl KeyChanges for Forget {
-    fn key_changed(&self, key: ApiKeyId) {
-        self.0.invalidate_key(key);
-    }
-
-    fn account_changed(&self, account: AccountId) {
-        self.0.invalidate_account(account);
     }
 }

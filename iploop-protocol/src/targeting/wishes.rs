@@ -91,6 +91,28 @@ impl Targeting {
         }
     }
 
+    /// The same wishes where only these countries may serve.
+    ///
+    /// # Errors
+    /// The countries asked for that are not among them; all of them where nothing but excluded ones is left.
+    pub fn within(&self, allowed: CountrySet) -> Result<Self, CountrySet> {
+        let wished = match self.countries.is_empty() {
+            true => allowed,
+            false => self.countries,
+        };
+        let outside = wished.without(allowed);
+        if !outside.is_empty() {
+            Err(outside)
+        } else if wished.without(self.excluded).is_empty() {
+            Err(self.excluded)
+        } else {
+            Ok(Self {
+                countries: wished,
+                ..self.clone()
+            })
+        }
+    }
+
     /// Region or state: its name or its code.
     pub fn region(&self) -> Option<&FoldedName> {
         self.region.as_ref()
@@ -409,6 +431,25 @@ mod tests {
         assert!(!union.allows_country(None));
         assert!(!Targeting::parse("exclude-DE").unwrap().allows_country(None));
         assert!(Targeting::default().allows_country(None));
+    }
+
+    #[test]
+    fn wishes_stay_within_the_countries_that_are_allowed() {
+        let allowed = CountrySet::parse("de+fr").unwrap();
+        let within = |text: &str| {
+            let result = Targeting::parse(text).unwrap().within(allowed);
+            result
+                .map(|targeting| targeting.to_string())
+                .map_err(|outside| outside.to_string())
+        };
+        assert_eq!(within(""), Ok("country-DE+FR".to_owned()));
+        assert_eq!(
+            within("country-de-session-a"),
+            Ok("country-DE-session-a".to_owned())
+        );
+        assert_eq!(within("exclude-de"), Ok("country-DE+FR-exclude-DE".to_owned()));
+        assert_eq!(within("country-de+us"), Err("US".to_owned()));
+        assert_eq!(within("exclude-de+fr"), Err("DE+FR".to_owned()));
     }
 
     #[test]

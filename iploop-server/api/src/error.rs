@@ -34,6 +34,7 @@ pub(crate) enum ApiError {
     AdminOnly,
     NotFound,
     KeyNotFound,
+    RequestNotFound,
     MethodNotAllowed,
     BodyTimeout,
     EmailTaken,
@@ -151,6 +152,12 @@ impl ApiError {
             Self::AdminOnly => row(S::FORBIDDEN, "admin_only", "Only admins may do this", None),
             Self::NotFound => row(S::NOT_FOUND, "not_found", "There is nothing here", None),
             Self::KeyNotFound => row(S::NOT_FOUND, "key_not_found", "API key not found", None),
+            Self::RequestNotFound => row(
+                S::NOT_FOUND,
+                "request_not_found",
+                "There is no such request, or it is too old to be kept",
+                Some("A request appears within 10 seconds of its begin."),
+            ),
             Self::MethodNotAllowed => row(
                 S::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -300,7 +307,7 @@ impl From<SessionError> for ApiError {
 impl From<KeyError> for ApiError {
     fn from(error: KeyError) -> Self {
         match error {
-            KeyError::Invalid(problem) => Self::InvalidFields(vec![problem]),
+            KeyError::Invalid(problems) => Self::InvalidFields(problems),
             KeyError::LimitReached => Self::KeyLimitReached,
             KeyError::NotFound => Self::KeyNotFound,
             KeyError::Store(error) => error.into(),

@@ -7,7 +7,9 @@ use http::request::Parts;
 use iploop_platform::api_key::{ApiKey, MAX_KEYS_PER_ACCOUNT};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::ApiKeyId;
-use serde::{Deserialize, Serialize};
+use iploop_platform::keys::{WantedChange, WantedLimits};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,7 +23,7 @@ use crate::state::ApiState;
 pub(crate) fn router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list_keys, create_key))
-        .routes(routes!(get_key, set_key_active, delete_key))
+        .routes(routes!(get_key, change_key, delete_key))
         .routes(routes!(set_key_whitelist))
 }
 
@@ -54,6 +56,8 @@ pub(crate) struct KeyInfo {
     is_active: bool,
     /// Addresses and CIDRs it may be used from; empty: any.
     ip_whitelist: Vec<String>,
+    /// What it may do of what the plan allows.
+    limits: Limits,
     /// When it was last used, to the minute.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
@@ -86,6 +90,81 @@ pub(crate) struct CreateKeyBody {
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default)]
     expires_at: Option<Timestamp>,
+    /// What it may do of what the plan allows; absent: all of it.
+    #[schema(value_type = Limits, required = false)]
+    #[serde(default, deserialize_with = "object")]
+    limits: Option<Limits>,
+}
+
+/// Limits of one key. What is absent, null or empty limits nothing.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct Limits {
+    /// Requests a second. Faster ones get 429 `rate_limited`.
+    #[schema(minimum = 1, maximum = 100000)]
+    requests_per_second: Option<u32>,
+    /// Requests at once after a rest; default: as many as a second has.
+    #[schema(minimum = 1, maximum = 100000)]
+    burst: Option<u32>,
+    /// Tunnels and requests at the same time. Further ones get 429 `too_many_connections`.
+    #[schema(minimum = 1)]
+    max_connections: Option<u32>,
+    /// Paid bytes each UTC day (1 GB is 10^9 bytes). Then 402 `key_quota_exceeded`, and running requests end.
+    #[schema(minimum = 1)]
+    bytes_per_day: Option<u64>,
+    /// Paid bytes each UTC month.
+    #[schema(minimum = 1)]
+    bytes_per_month: Option<u64>,
+    /// Paid bytes since the key was made.
+    #[schema(minimum = 1)]
+    bytes_total: Option<u64>,
+    /// Two-letter codes or `eu`: exits in these countries only. Others get 403 `key_country_forbidden`.
+    countries: Vec<String>,
+    /// Hosts with everything below them, addresses, CIDRs: these destinations only. Others get 403
+    /// `key_destination_forbidden`.
+    #[schema(max_items = 200, example = json!(["example.com", "198.51.100.0/24"]))]
+    allow_destinations: Vec<String>,
+    /// The same form: not these, whatever the other list says. Addresses are compared where the destination is one, and where
+    /// `dns-gateway` finds one.
+    #[schema(max_items = 200)]
+    deny_destinations: Vec<String>,
+    /// Ports: these only. Others get 403 `key_port_forbidden`.
+    #[schema(max_items = 64)]
+    ports: Vec<u16>,
+}
+
+impl From<Limits> for WantedLimits {
+    fn from(limits: Limits) -> Self {
+        Self {
+            requests_per_second: limits.requests_per_second,
+            burst: limits.burst,
+            max_connections: limits.max_connections,
+            bytes_per_day: limits.bytes_per_day,
+            bytes_per_month: limits.bytes_per_month,
+            bytes_total: limits.bytes_total,
+            countries: limits.countries,
+            allow_destinations: limits.allow_destinations,
+            deny_destinations: limits.deny_destinations,
+            ports: limits.ports,
+        }
+    }
+}
+
+impl From<WantedLimits> for Limits {
+    fn from(limits: WantedLimits) -> Self {
+        Self {
+            requests_per_second: limits.requests_per_second,
+            burst: limits.burst,
+            max_connections: limits.max_connections,
+            bytes_per_day: limits.bytes_per_day,
+            bytes_per_month: limits.bytes_per_month,
+            bytes_total: limits.bytes_total,
+            countries: limits.countries,
+            allow_destinations: limits.allow_destinations,
+            deny_destinations: limits.deny_destinations,
+            ports: limits.ports,
+        }
+    }
 }
 
 /// A new key with its secret.
@@ -99,11 +178,40 @@ pub(crate) struct NewKey {
     info: KeyInfo,
 }
 
-/// Switches a key.
+/// Changes of a key, at least one: what is absent stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct SetActiveBody {
-    is_active: bool,
+pub(crate) struct ChangeKeyBody {
+    /// Switched on or off.
+    #[serde(default)]
+    is_active: Option<bool>,
+    /// Another name for it.
+    #[schema(min_length = 1, max_length = 100)]
+    #[serde(default)]
+    name: Option<String>,
+    /// When it stops working; null: never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "present")]
+    expires_at: Option<Option<Timestamp>>,
+    /// All of its limits, in place of those that were; an empty object lifts them.
+    #[schema(value_type = Limits, required = false)]
+    #[serde(default, deserialize_with = "object")]
+    limits: Option<Limits>,
+}
+
+/// An object only: the parser would take an array for the fields in their order, and an empty one for no limits.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let fields = serde_json::Map::deserialize(deserializer)?;
+    serde_json::from_value(fields.into())
+        .map(Some)
+        .map_err(D::Error::custom)
+}
+
+/// Tells null from absent: absent does not come here.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// The addresses a key may be used from.
@@ -122,6 +230,7 @@ impl From<ApiKey> for KeyInfo {
             key_prefix: key.key_prefix,
             is_active: key.is_active,
             ip_whitelist: key.ip_whitelist.iter().map(written).collect(),
+            limits: Limits::from(WantedLimits::from(key.limits)),
             last_used_at: key.last_used_at,
             expires_at: key.expires_at,
             created_at: key.created_at,
@@ -158,7 +267,12 @@ pub(crate) async fn create_key(
     let created = state
         .parts()
         .keys
-        .create(session.account().id, &body.name, body.expires_at)
+        .create(
+            session.account().id,
+            &body.name,
+            body.expires_at,
+            &body.limits.unwrap_or_default().into(),
+        )
         .await?;
     let answer = NewKey {
         key: created.secret.expose().to_owned(),
@@ -181,20 +295,31 @@ pub(crate) async fn get_key(
     Ok(Json(key.into()))
 }
 
-/// Switches a key on or off: for new logins at once.
+/// Switches, renames or limits a key: for new requests at once, for the bytes of running ones within seconds.
 #[utoipa::path(
-    patch, path = "/{keyId}", tag = "keys", params(("keyId" = String, Path, format = Uuid)), request_body = SetActiveBody,
+    patch, path = "/{keyId}", tag = "keys", params(("keyId" = String, Path, format = Uuid)), request_body = ChangeKeyBody,
     security(("bearer" = []), ("cookie" = [])),
     responses((status = 200, body = KeyInfo, description = "The key"))
 )]
-pub(crate) async fn set_key_active(
+pub(crate) async fn change_key(
     State(state): State<ApiState>,
     session: SignedIn,
     KeyId(key): KeyId,
-    Json(body): Json<SetActiveBody>,
+    Json(body): Json<ChangeKeyBody>,
 ) -> Result<Json<KeyInfo>, ApiError> {
+    let wanted = WantedChange {
+        is_active: body.is_active,
+        name: body.name,
+        limits: body.limits.map(WantedLimits::from),
+        expires_at: body.expires_at,
+    };
+    if wanted.is_empty() {
+        return Err(ApiError::MalformedBody(
+            "Nothing to change: give isActive, name, expiresAt or limits".to_owned(),
+        ));
+    }
     let keys = &state.parts().keys;
-    let key = keys.set_active(session.account().id, key, body.is_active).await?;
+    let key = keys.change(session.account().id, key, wanted).await?;
     Ok(Json(key.into()))
 }
 

@@ -10,9 +10,13 @@ use iploop_platform::login::Logins;
 use iploop_platform::network::Network;
 use iploop_platform::store::Store;
 use ipnet::IpNet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::network_view::NetworkView;
+
+/// Exports at the same time: each reads page after page from the database.
+const MAX_EXPORTS: usize = 4;
 
 /// What the API is made of.
 pub struct ApiParts {
@@ -68,13 +72,23 @@ pub struct ApiState(Arc<Inner>);
 struct Inner {
     parts: ApiParts,
     network: NetworkView,
+    exports: Arc<Semaphore>,
 }
 
 impl ApiState {
     /// From its parts.
     pub fn new(parts: ApiParts) -> Self {
         let network = NetworkView::new(Arc::clone(&parts.network));
-        Self(Arc::new(Inner { parts, network }))
+        Self(Arc::new(Inner {
+            parts,
+            network,
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+        }))
+    }
+
+    /// Permission to run an export, unless enough run.
+    pub(crate) fn export_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.exports).try_acquire_owned().ok()
     }
 
     pub(crate) fn parts(&self) -> &ApiParts {

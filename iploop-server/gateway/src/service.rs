@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use iploop_platform::admission::{Admission, Admitted};
+use iploop_platform::admission::{Admission, AdmissionError, Admitted, LimitState};
 use iploop_platform::exits::Exits;
 use iploop_platform::ids::RequestId;
 use iploop_platform::metering::{Outcome, ProxyType, StreamMeter};
@@ -86,8 +86,8 @@ impl Service {
                     visit: None,
                 };
                 Ok(Authorized {
+                    targeting: Arc::clone(account.admitted.targeting()),
                     account,
-                    targeting: Arc::new(login.targeting),
                     client,
                 })
             }
@@ -116,10 +116,24 @@ impl Service {
         account.meter().set_destination(account.proxy_type, &destination);
         // A copy of a few pointers, so that no lock is held while names are resolved.
         let policy = self.policy.read().clone();
-        let checked = match policy.check_destination(&destination, &Context::at_gateway()) {
-            Err(refusal) => Err(ProxyError::from(refusal)),
+        let allowed = account
+            .admitted
+            .check_destination(&destination)
+            .map_err(ProxyError::from)
+            .and_then(|()| {
+                policy
+                    .check_destination(&destination, &Context::at_gateway())
+                    .map_err(ProxyError::from)
+            });
+        let checked = match allowed {
+            Err(error) => Err(error),
             Ok(()) if targeting.dns() == Dns::Gateway => {
-                Box::pin(self.resolver.resolve(&destination, &policy)).await
+                let resolved = Box::pin(self.resolver.resolve(&destination, &policy)).await;
+                // Where the name may be reached by an allow-list, its address need not be on it.
+                resolved.and_then(|resolved| match account.admitted.is_denied(&resolved) {
+                    true => Err(AdmissionError::KeyDestination.into()),
+                    false => Ok(resolved),
+                })
             }
             Ok(()) => Ok(destination),
         };
@@ -181,6 +195,11 @@ impl Account {
         self.admitted.meter()
     }
 
+    /// The limits that hold for the request, with what is left of each.
+    pub(crate) fn limits(&self) -> Vec<LimitState> {
+        self.admitted.limits()
+    }
+
     /// Since the request was understood.
     pub(crate) fn began(&self) -> Instant {
         self.began
@@ -203,10 +222,12 @@ impl Account {
         self.settle("ok", Outcome::Served);
     }
 
-    /// Settles a request that ended like this after its answer had begun: what was delivered is paid.
+    /// Settles a request that ended like this after its answer had begun: what was delivered is paid, unless our side broke
+    /// it.
     pub(crate) fn ended(self, end: &End) {
         match end.code() {
             None => self.served(),
+            Some(code) if end.is_ours() => self.settle(code, Outcome::OurFailure(code)),
             Some(code) => self.settle(code, Outcome::Failed(code)),
         }
     }

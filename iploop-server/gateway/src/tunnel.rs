@@ -1,6 +1,7 @@
 //! A tunnel for CONNECT and SOCKS5: found, announced, relayed, settled.
 
 use bytes::Bytes;
+use iploop_platform::admission::LimitState;
 use iploop_platform::exits::OpenedExit;
 use iploop_protocol::io::Stream;
 use tokio::time::Instant;
@@ -29,6 +30,7 @@ pub(crate) struct Established {
     pub(crate) opened: OpenedExit,
     pub(crate) account: Account,
     session: Option<String>,
+    limits: Vec<LimitState>,
     debug: Option<Timings>,
 }
 
@@ -79,6 +81,9 @@ pub(crate) async fn establish(
         Some(Ok(found)) => found,
     };
     account.meter().set_exit(&found.opened.exit);
+    account
+        .meter()
+        .set_connect_times(search.select_time(), found.opened.dial);
     telemetry::connected(search.attempts(), account.began().elapsed());
     if !early.is_empty()
         && let Err(reason) = account.meter().charge_up(early.len()).await
@@ -92,6 +97,7 @@ pub(crate) async fn establish(
     });
     Ok(Established {
         opened: found.opened,
+        limits: account.limits(),
         account,
         session: found.session,
         debug,
@@ -105,6 +111,7 @@ impl Established {
             request: self.account.id(),
             exit: &self.opened.exit,
             session: self.session.as_deref(),
+            limits: &self.limits,
             debug: self.debug.as_ref().map(|timings| Debug {
                 select: timings.select,
                 dial: self.opened.dial,

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::account::AccountStatus;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ApiKeyId};
+use crate::keys::KeyLimits;
 use crate::plan::Plan;
 
 /// Most keys an account may have.
@@ -52,6 +53,8 @@ pub struct ApiKey {
     pub name: String,
     /// Client addresses it may be used from; empty: any.
     pub ip_whitelist: Vec<IpNet>,
+    /// What it may do of what its account may.
+    pub limits: KeyLimits,
     /// Switched on.
     pub is_active: bool,
     /// When a login last used it, to the minute.
@@ -75,10 +78,40 @@ pub struct NewApiKey {
     pub key_prefix: String,
     /// The customer's name for it.
     pub name: String,
+    /// What it may do of what its account may.
+    pub limits: KeyLimits,
     /// When it stops working.
     pub expires_at: Option<Timestamp>,
     /// When.
     pub now: Timestamp,
+}
+
+/// A change of a key: what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChange {
+    /// Switched on or off.
+    pub is_active: Option<bool>,
+    /// Another name.
+    pub name: Option<String>,
+    /// Other limits, in place of all that were.
+    pub limits: Option<KeyLimits>,
+    /// Another end, or none.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
+/// What a key has used so far, as it was booked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUsage {
+    /// The key.
+    pub key: ApiKeyId,
+    /// Its limits, as they stand now.
+    pub limits: KeyLimits,
+    /// Paid bytes of the UTC day asked for.
+    pub day_bytes: i64,
+    /// Paid bytes of that day's month.
+    pub month_bytes: i64,
+    /// Paid bytes since the key was made.
+    pub total_bytes: i64,
 }
 
 /// Everything a proxy login needs to know, in one read: the key, its account and the account's plan.

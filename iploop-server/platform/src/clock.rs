@@ -7,6 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// One UTC day.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
+const HOUR_MILLIS: i64 = 3600 * 1000;
+
 /// A moment in UTC, to the millisecond: the unit of every time in the database.
 ///
 /// RFC 3339 in JSON.
@@ -45,6 +50,47 @@ impl Timestamp {
     /// How long ago `earlier` was, zero if it is in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The UTC day, in days since 1970.
+    pub fn utc_day(self) -> u32 {
+        u32::try_from(self.0.div_euclid(DAY_MILLIS)).unwrap_or(0)
+    }
+
+    /// The UTC month, in months since the year 0.
+    pub fn utc_month(self) -> u32 {
+        let utc = self.to_utc();
+        u32::try_from(utc.year()).unwrap_or(0) * 12 + u32::from(u8::from(utc.month())) - 1
+    }
+
+    /// When this UTC day began.
+    #[must_use]
+    pub fn day_start(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(DAY_MILLIS))
+    }
+
+    /// When the next UTC day begins.
+    #[must_use]
+    pub fn next_day(self) -> Self {
+        self.day_start().plus(DAY)
+    }
+
+    /// When the next UTC month begins.
+    #[must_use]
+    pub fn next_month(self) -> Self {
+        let month = self.utc_month();
+        let mut day = self.next_day();
+        // At most 31 steps, and only where somebody is told how long to wait.
+        while day.utc_month() == month {
+            day = day.next_day();
+        }
+        day
+    }
+
+    /// When this hour began.
+    #[must_use]
+    pub fn hour_start(self) -> Self {
+        Self(self.0 - self.0.rem_euclid(HOUR_MILLIS))
     }
 
     /// The same moment as the `time` crate has it.
@@ -112,5 +158,19 @@ mod tests {
         let json = serde_json::to_string(&moment).unwrap();
         assert_eq!(json, "\"2025-11-24T16:00:00.123Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), moment);
+    }
+
+    #[test]
+    fn days_and_months_begin_at_midnight_utc() {
+        let leap: Timestamp = serde_json::from_str("\"2028-02-29T23:59:59.999Z\"").unwrap();
+        assert_eq!(leap.day_start().to_string(), "2028-02-29T00:00:00Z");
+        assert_eq!(leap.next_day().to_string(), "2028-03-01T00:00:00Z");
+        assert_eq!(leap.next_month(), leap.next_day());
+        assert_eq!(leap.hour_start().to_string(), "2028-02-29T23:00:00Z");
+        assert_eq!(leap.next_day().utc_month(), leap.utc_month() + 1);
+        assert_eq!(leap.next_day().utc_day(), leap.utc_day() + 1);
+        let december: Timestamp = serde_json::from_str("\"2027-12-01T00:00:00Z\"").unwrap();
+        assert_eq!(december.next_month().to_string(), "2028-01-01T00:00:00Z");
+        assert_eq!(december.next_month().utc_month(), december.utc_month() + 1);
     }
 }

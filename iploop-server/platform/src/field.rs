@@ -53,6 +53,15 @@ pub(crate) fn line(
     }
 }
 
+/// Problems as one line, for a log.
+pub(crate) fn listed(problems: &[FieldProblem]) -> String {
+    let texts: Vec<_> = problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.field, problem.message))
+        .collect();
+    texts.join("; ")
+}
+
 /// Keeps the value, or notes the problem and goes on with the other fields.
 pub(crate) fn keep<T>(result: Result<T, FieldProblem>, problems: &mut Vec<FieldProblem>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()

@@ -7,6 +7,7 @@ pub mod account;
 pub mod accounts;
 pub mod admission;
 pub mod api_key;
+pub mod archive;
 pub mod clock;
 pub mod duration;
 pub mod exits;

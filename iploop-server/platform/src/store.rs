@@ -5,13 +5,13 @@
 use async_trait::async_trait;
 
 use crate::account::{Account, MailTokenPurpose, NewAccount};
-use crate::api_key::{ApiKey, ApiKeyHash, KeyGrant, NewApiKey};
+use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use crate::clock::Timestamp;
-use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId};
+use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, RequestId};
 use crate::node::{NodeActivity, NodeRegistration, Registered};
 use crate::partner::{NewPartner, Partner};
 use crate::plan::Plan;
-use crate::usage::{Balance, UsageRecord, UsageSummary};
+use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 
 /// Everything the platform keeps.
 pub trait Store: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + Health {}
@@ -98,13 +98,15 @@ pub trait ApiKeys: Send + Sync + 'static {
     async fn api_keys(&self, account: AccountId) -> Result<Vec<ApiKey>, StoreError>;
     /// One key of an account; none if it is another's.
     async fn api_key(&self, account: AccountId, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError>;
-    /// Switches a key on or off; none if it is another's.
-    async fn set_api_key_active(
+    /// Changes a key; none if it is another's.
+    async fn change_api_key(
         &self,
         account: AccountId,
         id: ApiKeyId,
-        is_active: bool,
+        change: KeyChange,
     ) -> Result<Option<ApiKey>, StoreError>;
+    /// What these keys have used, as of the UTC day of `now`, with the limits that stand; keys that don't exist are left out.
+    async fn key_usage(&self, keys: &[ApiKeyId], now: Timestamp) -> Result<Vec<KeyUsage>, StoreError>;
     /// Sets the addresses a key may be used from; none if it is another's.
     async fn set_api_key_whitelist(
         &self,
@@ -183,13 +185,27 @@ pub trait Usage: Send + Sync + 'static {
     ) -> Result<UsageSummary, StoreError>;
     /// The newest requests, at most `limit`.
     async fn recent_usage(&self, account: AccountId, limit: u32) -> Result<Vec<UsageRecord>, StoreError>;
-    /// Requests that began in `[from, to)`: for the daily limit after a restart.
-    async fn request_count(
+    /// Requests that began in `[from, to)`: for the limits by the day, after a restart.
+    async fn day_use(&self, account: AccountId, from: Timestamp, to: Timestamp)
+    -> Result<DayUse, StoreError>;
+    /// One request of an account; none if it is another's, or too old to be kept.
+    async fn usage_record(
         &self,
         account: AccountId,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<u64, StoreError>;
+        id: RequestId,
+    ) -> Result<Option<UsageRecord>, StoreError>;
+    /// The account's requests that `search` describes, newest first, at most `limit`.
+    async fn search_usage(
+        &self,
+        account: AccountId,
+        search: &UsageSearch,
+        limit: u32,
+    ) -> Result<Vec<UsageRecord>, StoreError>;
+    /// Turns at most `limit` ended requests that began before `before`, a whole hour, into sums by key and hour; how many.
+    ///
+    /// Sums over periods stay what they were. A request that is booked for the first time after that costs nothing: it may
+    /// have been booked before and be gone.
+    async fn archive_usage(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }
 
 /// Devices and consent.

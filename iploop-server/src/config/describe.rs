@@ -36,7 +36,7 @@ struct Section {
 }
 
 /// Every section, in the order of [`Config`].
-fn sections() -> [Section; 12] {
+fn sections() -> [Section; 13] {
     // The list can't fall behind: a field that is new to `Config` has no value here.
     let _: fn(Config) = |config| {
         let Config {
@@ -53,6 +53,7 @@ fn sections() -> [Section; 12] {
             accounts: _,
             admission: _,
             metering: _,
+            usage: _,
         } = config;
     };
     [
@@ -68,6 +69,7 @@ fn sections() -> [Section; 12] {
         section::<super::AccountsConfig>("accounts"),
         section::<super::AdmissionConfig>("admission"),
         section::<super::MeteringConfig>("metering"),
+        section::<super::UsageConfig>("usage"),
     ]
 }
 

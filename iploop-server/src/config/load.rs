@@ -96,6 +96,7 @@ impl Config {
             accounts: loader.section("accounts"),
             admission: loader.section("admission"),
             metering: loader.section("metering"),
+            usage: loader.section("usage"),
         };
         let mistakes = loader.finish(&config);
         (config, mistakes)
@@ -182,7 +183,7 @@ impl Loader {
         for unknown in self.table.keys() {
             self.mistakes.push(format!(
                 "{unknown}: no such section; there are data, [database], [hub], [gateway], [api], [metrics], [geo], [exit], \
-                 [mail], [login], [accounts], [admission] and [metering]"
+                 [mail], [login], [accounts], [admission], [metering] and [usage]"
             ));
         }
         self.mistakes.extend(config.gateway.mistakes());
@@ -190,6 +191,7 @@ impl Loader {
             .extend(config.hub.problems().iter().map(ToString::to_string));
         self.mistakes.extend(config.admission.mistakes());
         self.mistakes.extend(config.metering.mistakes());
+        self.mistakes.extend(config.usage.mistakes());
         self.mistakes.extend(config.api.mistakes());
         self.mistakes.extend(config.login.mistakes());
         self.mistakes.extend(config.accounts.mistakes());

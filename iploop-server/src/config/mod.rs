@@ -12,6 +12,7 @@ use iploop_hub::HubConfig;
 use iploop_hub::geo::GeoConfig;
 use iploop_platform::accounts::AccountsConfig;
 use iploop_platform::admission::AdmissionConfig;
+use iploop_platform::archive::UsageConfig;
 use iploop_platform::login::LoginConfig;
 use iploop_platform::mail::MailConfig;
 use iploop_platform::metering::MeteringConfig;
@@ -60,6 +61,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// `[metering]`
     pub metering: MeteringConfig,
+    /// `[usage]`
+    pub usage: UsageConfig,
 }
 
 impl Config {

@@ -6,11 +6,7 @@ use iploop_platform::usage::UsageRecord;
 
 /// Bytes that a record takes from the balance: both directions, or none where the failure is ours.
 pub(crate) fn cost_bytes(record: &UsageRecord) -> i64 {
-    if record.billable {
-        signed(record.bytes_up).saturating_add(signed(record.bytes_down))
-    } else {
-        0
-    }
+    signed(record.billed_bytes())
 }
 
 /// One version out of two of the same record. It is commutative, associative and idempotent, so the order in which versions
@@ -57,6 +53,8 @@ fn facts(record: &UsageRecord) -> impl Ord + use<'_> {
             record.node,
             &record.exit_country,
             &record.exit_city,
+            record.exit_asn,
+            record.exit_ip,
             &record.session,
         ),
         (
@@ -65,6 +63,7 @@ fn facts(record: &UsageRecord) -> impl Ord + use<'_> {
             record.started_at,
             record.api_key,
             record.gateway,
+            record.timings,
         ),
     )
 }
@@ -73,6 +72,7 @@ fn facts(record: &UsageRecord) -> impl Ord + use<'_> {
 mod tests {
     use iploop_platform::clock::Timestamp;
     use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, RequestId};
+    use iploop_platform::usage::Timings;
     use proptest::prelude::*;
 
     use super::*;
@@ -92,6 +92,9 @@ mod tests {
             destination: "example.com:443".into(),
             exit_country: None,
             exit_city: None,
+            exit_asn: None,
+            exit_ip: None,
+            timings: Timings::default(),
             status: None,
             error: None,
             attempts: 1,

@@ -22,6 +22,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "plans",
         sql: include_str!("../migrations/0002_plans.sql"),
     },
+    Migration {
+        version: 3,
+        name: "limits",
+        sql: include_str!("../migrations/0003_limits.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

@@ -41,7 +41,7 @@ pub(crate) fn check(method: &Method, path: &str, answer: &Answer) {
     let content = contents
         .get(media)
         .unwrap_or_else(|| panic!("{what}: {media} is not documented"));
-    if media.ends_with("json") {
+    if media == "application/json" || media.ends_with("+json") {
         conforms(&content["schema"], &answer.json(), &what);
     }
 }
@@ -206,9 +206,18 @@ async fn every_documented_operation_answers_with_its_success() {
         "/api/nodes/stats",
         "/api/usage/summary",
         "/api/usage/recent",
+        "/api/usage/requests",
+        "/api/usage/requests/export",
+        "/api/usage/requests/export?format=ndjson",
     ] {
         api.get(path).bearer(token).send().await;
     }
+    let account = login["user"]["id"].as_str().unwrap().parse().unwrap();
+    let request = crate::requests::some_request(&api, account).await;
+    api.get(&format!("/api/usage/requests/{request}"))
+        .bearer(token)
+        .send()
+        .await;
     api.post("/api/auth/forgot-password")
         .json(&json!({"email": "ada@example.com"}))
         .send()

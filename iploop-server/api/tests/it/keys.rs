@@ -217,3 +217,97 @@ async fn wrong_fields_of_a_key_are_named() {
         assert_eq!(answer.json()["errors"][0]["field"], "ips");
     }
 }
+
+#[tokio::test]
+async fn limits_are_set_read_and_lifted() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let limits = json!({
+        "requestsPerSecond": 5, "burst": 20, "maxConnections": 3,
+        "bytesPerDay": 1_000_000_000, "bytesPerMonth": 5_000_000_000_u64, "bytesTotal": 9_000_000_000_u64,
+        "countries": ["DE", "FR"],
+        "allowDestinations": ["example.com", "198.51.100.0/24"],
+        "denyDestinations": ["private.example.com"],
+        "ports": [80, 443],
+    });
+    let created = api
+        .post(NAMES[0])
+        .bearer(&token)
+        .json(&json!({"name": "narrow", "limits": limits}))
+        .send()
+        .await;
+    assert_eq!(created.status, StatusCode::CREATED, "{}", created.text);
+    assert_eq!(created.json()["limits"], limits);
+    let path = format!("{}/{}", NAMES[0], created.json()["id"].as_str().unwrap());
+    let patch = |body: Value| api.call(Method::PATCH, &path).bearer(&token).json(&body).send();
+
+    let renamed = patch(json!({"name": "wide", "expiresAt": "2099-01-01T00:00:00Z"}))
+        .await
+        .json();
+    assert_eq!(
+        (&renamed["name"], &renamed["expiresAt"], &renamed["limits"]),
+        (&json!("wide"), &json!("2099-01-01T00:00:00Z"), &limits)
+    );
+    let lifted = patch(
+        json!({"limits": {"bytesPerDay": null, "burst": 7, "requestsPerSecond": 7}, "expiresAt": null}),
+    )
+    .await
+    .json();
+    assert_eq!(lifted["expiresAt"], Value::Null);
+    assert_eq!(lifted["limits"]["requestsPerSecond"], 7);
+    assert_eq!(lifted["limits"]["bytesPerDay"], Value::Null);
+    assert_eq!(lifted["limits"]["countries"], json!([]));
+    assert_eq!(lifted["isActive"], true);
+    assert_eq!(api.get(&path).bearer(&token).send().await.json(), lifted);
+    assert_eq!(
+        api.changes.keys.lock().len(),
+        2,
+        "the gateway hears of each change"
+    );
+}
+
+#[tokio::test]
+async fn every_wrong_limit_is_named_and_changes_nothing() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let key = create(&api, &token, "one").await;
+    let path = format!("{}/{}", NAMES[0], key["id"].as_str().unwrap());
+    let wrong = json!({"name": "two", "limits": {
+        "requestsPerSecond": 0, "maxConnections": 0, "bytesPerDay": 0, "countries": ["UK"],
+        "allowDestinations": ["*.example.com"], "denyDestinations": ["https://example.com"], "ports": [0],
+    }});
+    let answer = api
+        .call(Method::PATCH, &path)
+        .bearer(&token)
+        .json(&wrong)
+        .send()
+        .await;
+    assert_eq!(answer.problem(), (400, "invalid_fields".to_owned()));
+    let errors = answer.json()["errors"].clone();
+    let fields: Vec<&str> = errors
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["field"].as_str().unwrap())
+        .collect();
+    assert_eq!(fields.len(), 7, "{fields:?}");
+    assert!(
+        fields.iter().all(|field| field.starts_with("limits.")),
+        "{fields:?}"
+    );
+    assert_eq!(api.get(&path).bearer(&token).send().await.json()["name"], "one");
+    for body in [
+        json!({"limits": {"bytesPerYear": 5}}),
+        json!({"limits": {"ports": [70_000]}}),
+        json!({"limits": {"bytesPerDay": -1}}),
+        json!({"limits": []}),
+    ] {
+        let answer = api
+            .call(Method::PATCH, &path)
+            .bearer(&token)
+            .json(&body)
+            .send()
+            .await;
+        assert_eq!(answer.problem(), (400, "malformed_body".to_owned()), "{body}");
+    }
+}

@@ -15,5 +15,6 @@ mod harness;
 mod keys;
 mod pages;
 mod reading;
+mod requests;
 mod serving;
 mod sessions;

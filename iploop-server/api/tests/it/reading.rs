@@ -7,7 +7,7 @@ use iploop_platform::exits::Place;
 use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, NodeId, RequestId};
 use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
 use iploop_platform::partners;
-use iploop_platform::usage::UsageRecord;
+use iploop_platform::usage::{Timings, UsageRecord};
 use serde_json::{Value, json};
 
 use crate::harness::Api;
@@ -71,7 +71,12 @@ async fn node_stats_are_counts_and_need_a_login() {
 }
 
 /// One ended request of an account.
-fn record(account: AccountId, key: ApiKeyId, started_at: Timestamp, error: Option<&str>) -> UsageRecord {
+pub(crate) fn record(
+    account: AccountId,
+    key: ApiKeyId,
+    started_at: Timestamp,
+    error: Option<&str>,
+) -> UsageRecord {
     UsageRecord {
         id: RequestId::new(),
         account,
@@ -86,6 +91,9 @@ fn record(account: AccountId, key: ApiKeyId, started_at: Timestamp, error: Optio
         destination: "example.com:443".to_owned(),
         exit_country: Some("DE".to_owned()),
         exit_city: None,
+        exit_asn: None,
+        exit_ip: None,
+        timings: Timings::default(),
         status: Some(if error.is_none() { 200 } else { 503 }),
         error: error.map(str::to_owned),
         attempts: 1,
@@ -94,7 +102,7 @@ fn record(account: AccountId, key: ApiKeyId, started_at: Timestamp, error: Optio
     }
 }
 
-async fn account_with_key(api: &Api, email: &str) -> (AccountId, ApiKeyId, String) {
+pub(crate) async fn account_with_key(api: &Api, email: &str) -> (AccountId, ApiKeyId, String) {
     let login = api.register(email).await;
     let token = login["token"].as_str().unwrap().to_owned();
     let key = api

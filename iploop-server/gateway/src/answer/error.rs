@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iploop_platform::admission::AdmissionError;
+use iploop_platform::admission::{AdmissionError, LimitState};
 use iploop_platform::metering::NoCredit;
 use iploop_protocol::policy::{Refusal, RefusalKind, RuleClass};
 use iploop_protocol::targeting::{CredentialsError, TargetingError};
@@ -186,6 +186,7 @@ impl ProxyError {
                 row(error.status(), error.code(), proxy_error, GeneralFailure, No, fault)
             }
             Self::NoCredit(NoCredit::BalanceDepleted) => row(402, "balance_depleted", None,                      GeneralFailure,          No,   Customer),
+            Self::NoCredit(NoCredit::KeyQuotaExceeded) => row(402, "key_quota_exceeded", None,                   GeneralFailure,          No,   Customer),
             Self::NoCredit(NoCredit::Unavailable)     => row(503, "unavailable", Some("proxy_internal_error"),   GeneralFailure,          No,   Ours),
             Self::Forbidden(refusal)   => {
                 let code = if refusal.kind() == RefusalKind::Malformed { "invalid_target" } else { refusal.code() };
@@ -236,6 +237,7 @@ impl ProxyError {
             Self::Login(_) => {
                 "send Proxy-Authorization: Basic with iploop as the user and the API key as the password"
             }
+            Self::NoCredit(NoCredit::KeyQuotaExceeded) => "raise the key's limit, or use another key",
             Self::NoCredit(_) => "add balance in the dashboard, then try again",
             Self::Forbidden(_) | Self::ForbiddenByExit(_) => {
                 "exits reach public addresses on the ports that the account has open; see the destination policy"
@@ -266,6 +268,14 @@ impl ProxyError {
         match self {
             Self::Admission(error) => error.retry_after(),
             Self::ExitBusy | Self::Draining | Self::Overloaded => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// The limit that is reached, if one is.
+    pub(crate) fn limit(&self) -> Option<LimitState> {
+        match self {
+            Self::Admission(error) => error.limit(),
             _ => None,
         }
     }
@@ -326,9 +336,17 @@ mod tests {
             AdmissionError::UnknownKey.into(),
             AdmissionError::EmailUnverified.into(),
             AdmissionError::TooManyConnections { limit: 10 }.into(),
+            AdmissionError::KeyQuotaExceeded {
+                period: iploop_platform::metering::Period::Day,
+                limit: 1_000_000_000,
+                retry_after: Some(Duration::from_secs(60)),
+            }
+            .into(),
+            AdmissionError::KeyDestination.into(),
             AdmissionError::BalanceDepleted.into(),
             AdmissionError::Unavailable { source: None }.into(),
             NoCredit::BalanceDepleted.into(),
+            NoCredit::KeyQuotaExceeded.into(),
             NoCredit::Unavailable.into(),
             Refusal::from(RuleClass::Loopback).into(),
             Refusal::from(RuleClass::LocalName).into(),
@@ -389,11 +407,11 @@ mod tests {
                     .bytes()
                     .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
             );
-            assert_eq!(
-                row.status == 429,
-                error.retry_after().is_some() && row.status < 500,
-                "{error:?}"
-            );
+            // A key's bytes come back with the next day or month, unless they are all it ever had.
+            let comes_back = row.status == 429 || row.code == "key_quota_exceeded";
+            let is_told = error.retry_after().is_some() && row.status < 500;
+            assert!(comes_back || !is_told, "{error:?}");
+            assert!(row.status != 429 || is_told, "{error:?}");
         }
     }
 

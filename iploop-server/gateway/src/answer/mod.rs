@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use iploop_platform::admission::{LimitField, LimitState, PolicyField};
 use iploop_platform::exits::Exit;
 use iploop_platform::ids::RequestId;
 use serde::Serialize;
@@ -52,6 +53,8 @@ pub(crate) struct Success<'a> {
     pub(crate) exit: &'a Exit,
     /// The sticky session: its name, or `rotated`.
     pub(crate) session: Option<&'a str>,
+    /// The limits that hold, where the answer is ours alone.
+    pub(crate) limits: &'a [LimitState],
     /// For `debug-1`.
     pub(crate) debug: Option<Debug<'a>>,
 }
@@ -114,6 +117,9 @@ pub(crate) fn error_response(error: &ProxyError, request: RequestId, manner: Man
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         put(&mut out, format_args!("Retry-After: {}\r\n", seconds.max(1)));
     }
+    if let Some(limit) = error.limit() {
+        put_limits(&mut out, &[limit]);
+    }
     put(
         &mut out,
         format_args!(
@@ -137,8 +143,23 @@ pub(crate) fn connect_response(success: &Success<'_>) -> Bytes {
     let mut out = BytesMut::with_capacity(512);
     out.put_slice(b"HTTP/1.1 200 Connection established\r\n");
     put_success(&mut out, success);
+    put_limits(&mut out, success.limits);
     out.put_slice(b"\r\n");
     out.freeze()
+}
+
+/// The rate-limit fields. In answers of ours only: beside a destination's they would be read as the destination's.
+fn put_limits(out: &mut BytesMut, limits: &[LimitState]) {
+    if !limits.is_empty() {
+        put(
+            out,
+            format_args!(
+                "RateLimit-Policy: {}\r\nRateLimit: {}\r\n",
+                PolicyField(limits),
+                LimitField(limits)
+            ),
+        );
+    }
 }
 
 /// The `X-IPLoop-…` fields of a success.
@@ -226,6 +247,7 @@ fn put_text(out: &mut BytesMut, name: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use iploop_platform::admission::AdmissionError;
     use iploop_platform::exits::Place;
     use iploop_platform::ids::NodeId;
     use std::net::Ipv4Addr;
@@ -319,6 +341,7 @@ mod tests {
             request,
             exit: &exit,
             session: Some("a"),
+            limits: &[],
             debug: Some(debug),
         };
         assert_eq!(
@@ -329,6 +352,42 @@ mod tests {
                  X-IPLoop-Session: a\r\nX-IPLoop-Debug: select_ms=1.5; dial_ms=20.0; first_byte_ms=30.0; attempts=2\r\n\
                  X-IPLoop-Debug-Parameters: country-BR-debug-1\r\n\r\n"
             )
+        );
+    }
+
+    #[test]
+    fn limits_are_told_by_our_own_answers() {
+        let limit = AdmissionError::DailyRequests {
+            limit: 10_000,
+            retry_after: Duration::from_millis(59_001),
+        };
+        let manner = Manner {
+            is_head: false,
+            close: false,
+        };
+        let answer = text(&error_response(&limit.into(), RequestId::new(), manner));
+        for line in [
+            "Retry-After: 60",
+            "RateLimit-Policy: \"plan-day\";q=10000;w=86400",
+            "RateLimit: \"plan-day\";r=0;t=60",
+        ] {
+            assert!(
+                answer.lines().any(|there| there == line),
+                "{line} not in {answer}"
+            );
+        }
+        let exit = exit("");
+        let success = Success {
+            request: RequestId::new(),
+            exit: &exit,
+            session: None,
+            limits: &[AdmissionError::KeyConnections { limit: 5 }.limit().unwrap()],
+            debug: None,
+        };
+        let answer = text(&connect_response(&success));
+        assert!(
+            answer.contains("RateLimit-Policy: \"key-connections\";q=5;qu=\"concurrent-requests\"\r\n"),
+            "{answer}"
         );
     }
 

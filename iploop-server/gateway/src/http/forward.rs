@@ -136,6 +136,7 @@ async fn run(
             ..
         } = opened;
         account.meter().set_exit(&exit);
+        account.meter().set_connect_times(search.select_time(), dial);
         telemetry::connected(search.attempts(), account.began().elapsed());
         let meter = RelayMeter::new(account.meter().clone());
         let unsent = if early.is_empty() {
@@ -167,6 +168,7 @@ async fn run(
                     request: account.id(),
                     exit: &exit,
                     session,
+                    limits: &[],
                     debug,
                 },
             );

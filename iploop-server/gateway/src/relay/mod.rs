@@ -47,16 +47,49 @@ impl End {
         match self {
             // A customer that hangs up is served: browsers do it all the time.
             Self::Finished | Self::CustomerLeft => None,
-            Self::ExitFailed(StreamError::Reset {
-                code: ResetCode::ConnectionReset,
-                ..
-            }) => Some("connection_reset"),
-            Self::ExitFailed(_) => Some("exit_lost"),
+            Self::ExitFailed(error) => Some(destinations_doing(error).unwrap_or("exit_lost")),
             Self::Incomplete => Some("incomplete_answer"),
             Self::NoCredit(reason) => Some(reason.code()),
             Self::Idle => Some("idle_timeout"),
             Self::TooOld => Some("max_duration"),
         }
+    }
+
+    /// Whether our side broke it: the device, the tunnel to it, or the books.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::ExitFailed(error) => destinations_doing(error).is_none(),
+            Self::NoCredit(NoCredit::Unavailable) => true,
+            Self::Finished
+            | Self::CustomerLeft
+            | Self::Incomplete
+            | Self::NoCredit(NoCredit::BalanceDepleted | NoCredit::KeyQuotaExceeded)
+            | Self::Idle
+            | Self::TooOld => false,
+        }
+    }
+}
+
+/// The code, where the device says that the destination or the way to it broke the stream. A customer can have its own
+/// destination do so: such a break is not ours to pay.
+fn destinations_doing(error: &StreamError) -> Option<&'static str> {
+    match error {
+        StreamError::Closed => None,
+        StreamError::Reset { code, .. } => match code {
+            ResetCode::ConnectionReset | ResetCode::Refused => Some("connection_reset"),
+            ResetCode::Unreachable | ResetCode::DnsFailed => Some("destination_unreachable"),
+            ResetCode::Expired | ResetCode::DialTimeout => Some("response_timeout"),
+            ResetCode::Forbidden => Some("destination_forbidden"),
+            ResetCode::Cancelled
+            | ResetCode::Busy
+            | ResetCode::Draining
+            | ResetCode::Paused
+            | ResetCode::Unsupported
+            | ResetCode::Limited
+            | ResetCode::Internal
+            | ResetCode::Depleted
+            | ResetCode::Other(_) => None,
+        },
     }
 }
 
@@ -106,6 +139,45 @@ async fn watch(meter: &StreamMeter, lifetimes: Lifetimes) -> End {
         sleep_until(look.min(end)).await;
         if Instant::now() >= end {
             return End::TooOld;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_destination_can_not_bring_about_is_ours() {
+        let end = |code: ResetCode| {
+            End::ExitFailed(StreamError::Reset {
+                code,
+                detail: String::new(),
+            })
+        };
+        for code in ResetCode::ALL.iter().copied() {
+            let end = end(code);
+            assert_eq!(end.is_ours(), end.code() == Some("exit_lost"), "{code}");
+        }
+        assert!(end(ResetCode::Paused).is_ours() && End::ExitFailed(StreamError::Closed).is_ours());
+        for code in [
+            ResetCode::ConnectionReset,
+            ResetCode::Expired,
+            ResetCode::Unreachable,
+        ] {
+            assert!(!end(code).is_ours(), "{code}");
+        }
+        assert!(End::NoCredit(NoCredit::Unavailable).is_ours());
+        for end in [
+            End::Finished,
+            End::CustomerLeft,
+            End::Incomplete,
+            End::NoCredit(NoCredit::BalanceDepleted),
+            End::NoCredit(NoCredit::KeyQuotaExceeded),
+            End::Idle,
+            End::TooOld,
+        ] {
+            assert!(!end.is_ours(), "{end:?}");
         }
     }
 }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use iploop_platform::account::{Account, AccountStatus, MailTokenPurpose, NewAccount};
-use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyGrant, NewApiKey};
+use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use iploop_platform::clock::Timestamp;
-use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, PlanId};
+use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, PlanId, RequestId};
+use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::plan::{Gates, Plan};
 use iploop_platform::store::{
     Accounts, ApiKeys, Health, Lease, Ledger, Nodes, Partners, Plans, StoreError, Usage,
 };
-use iploop_platform::usage::{Balance, UsageRecord, UsageSummary};
+use iploop_platform::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 use parking_lot::Mutex;
 
 /// The one key.
@@ -59,6 +60,7 @@ impl TestStore {
             key_prefix: KEY[..14].to_owned(),
             name: String::new(),
             ip_whitelist: vec![],
+            limits: KeyLimits::default(),
             is_active: true,
             last_used_at: None,
             expires_at: None,
@@ -78,6 +80,11 @@ impl TestStore {
             grant,
             books: Arc::new(Mutex::new(books)),
         }
+    }
+
+    /// Limits the key, before the gateway starts.
+    pub(crate) fn limit_key(&mut self, limits: &WantedLimits) {
+        self.grant.key.limits = limits.check().expect("sound limits");
     }
 
     pub(crate) fn account(&self) -> AccountId {
@@ -113,13 +120,24 @@ impl ApiKeys for TestStore {
     async fn api_key(&self, _: AccountId, _: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
         not_here()
     }
-    async fn set_api_key_active(
+    async fn change_api_key(
         &self,
         _: AccountId,
         _: ApiKeyId,
-        _: bool,
+        _: KeyChange,
     ) -> Result<Option<ApiKey>, StoreError> {
         not_here()
+    }
+    async fn key_usage(&self, keys: &[ApiKeyId], _: Timestamp) -> Result<Vec<KeyUsage>, StoreError> {
+        let key = &self.grant.key;
+        let used = KeyUsage {
+            key: key.id,
+            limits: key.limits.clone(),
+            day_bytes: 0,
+            month_bytes: 0,
+            total_bytes: 0,
+        };
+        Ok(keys.contains(&key.id).then_some(used).into_iter().collect())
     }
     async fn set_api_key_whitelist(
         &self,
@@ -182,8 +200,22 @@ impl Ledger for TestStore {
 
 #[async_trait]
 impl Usage for TestStore {
-    async fn request_count(&self, _: AccountId, _: Timestamp, _: Timestamp) -> Result<u64, StoreError> {
-        Ok(0)
+    async fn day_use(&self, _: AccountId, _: Timestamp, _: Timestamp) -> Result<DayUse, StoreError> {
+        Ok(DayUse::default())
+    }
+    async fn usage_record(&self, _: AccountId, _: RequestId) -> Result<Option<UsageRecord>, StoreError> {
+        not_here()
+    }
+    async fn search_usage(
+        &self,
+        _: AccountId,
+        _: &UsageSearch,
+        _: u32,
+    ) -> Result<Vec<UsageRecord>, StoreError> {
+        not_here()
+    }
+    async fn archive_usage(&self, _: Timestamp, _: u32) -> Result<u64, StoreError> {
+        not_here()
     }
     async fn usage_summary(
         &self,

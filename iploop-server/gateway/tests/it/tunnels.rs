@@ -280,7 +280,11 @@ async fn an_exit_that_is_lost_breaks_the_tunnel_rather_than_ending_it() {
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     let records = world.books().await;
     assert_eq!(records[0].error.as_deref(), Some("exit_lost"));
-    assert!(records[0].billable, "what was delivered is paid");
+    assert!(!records[0].billable, "a failure of ours costs nothing");
+    assert_eq!(
+        records[0].bytes_down, 4,
+        "what was delivered is on record all the same"
+    );
 }
 
 fn socks_request(to: std::net::SocketAddr) -> Vec<u8> {

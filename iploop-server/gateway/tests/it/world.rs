@@ -9,6 +9,7 @@ use iploop_gateway::{Dependencies, Gateway, GatewayConfig};
 use iploop_platform::admission::{Admission, AdmissionConfig};
 use iploop_platform::clock::SystemClock;
 use iploop_platform::ids::GatewayId;
+use iploop_platform::keys::WantedLimits;
 use iploop_platform::metering::{MeterTask, MeteringConfig, Meters};
 use iploop_platform::store::Store;
 use iploop_platform::usage::UsageRecord;
@@ -44,6 +45,7 @@ pub(crate) struct Setup {
     pub(crate) exits: u8,
     pub(crate) balance_bytes: u64,
     pub(crate) max_concurrent: u32,
+    pub(crate) limits: WantedLimits,
 }
 
 impl Default for Setup {
@@ -60,6 +62,7 @@ impl Default for Setup {
             exits: 2,
             balance_bytes: 1 << 30,
             max_concurrent: 10_000,
+            limits: WantedLimits::default(),
         }
     }
 }
@@ -72,7 +75,8 @@ impl World {
 
     pub(crate) async fn start_with(setup: Setup, origins: &[SocketAddr]) -> Self {
         let journal = tempfile::tempdir().expect("a temporary folder");
-        let store = TestStore::new(setup.balance_bytes, setup.max_concurrent);
+        let mut store = TestStore::new(setup.balance_bytes, setup.max_concurrent);
+        store.limit_key(&setup.limits);
         let (meters, task) = start_meters(store.clone(), journal.path()).await;
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         let clock = Arc::new(SystemClock);

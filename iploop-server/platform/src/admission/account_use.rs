@@ -13,19 +13,31 @@ use crate::ids::AccountId;
 use crate::store::{StoreError, Usage};
 
 const SHARDS: usize = 64;
-const DAY: Duration = Duration::from_secs(24 * 3600);
-const DAY_MILLIS: i64 = 24 * 3600 * 1000;
 
 /// One account's use.
 pub(super) struct AccountUse {
     connections: AtomicU32,
     /// The UTC day in the upper half, requests of that day in the lower: they change together.
     today: AtomicU64,
+    forgiven: Mutex<Forgiven>,
     loaded: OnceCell<()>,
+}
+
+/// What was delivered in requests that our side broke, and not charged.
+#[derive(Default)]
+struct Forgiven {
+    day: u32,
+    bytes: u64,
 }
 
 /// A tunnel or request that runs; dropping it makes room for the next.
 pub(super) struct Connection(Arc<AccountUse>);
+
+impl Connection {
+    pub(super) fn account(&self) -> &AccountUse {
+        &self.0
+    }
+}
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -69,7 +81,7 @@ impl AccountUse {
 
     /// Counts a request of today, or says how long until tomorrow.
     pub(super) fn count_request(&self, now: Timestamp, limit: u64) -> Result<CountedRequest<'_>, Duration> {
-        let day = utc_day(now);
+        let day = now.utc_day();
         let counted = |today| {
             let count = match unpack(today) {
                 (known, count) if known == day => count,
@@ -83,11 +95,35 @@ impl AccountUse {
                 day,
                 kept: false,
             }),
-            Err(_) => Err(day_start(now).plus(DAY).since(now)),
+            Err(_) => Err(now.next_day().since(now)),
         }
     }
 
-    /// Reads today's count from the store, the first time only.
+    /// Requests of today, and connections now.
+    pub(super) fn counts(&self, now: Timestamp) -> (u64, u32) {
+        let today = match unpack(self.today.load(Acquire)) {
+            (day, count) if day == now.utc_day() => u64::from(count),
+            _ => 0,
+        };
+        (today, self.connections.load(Acquire))
+    }
+
+    /// Whether these bytes of a request that our side broke go uncharged: until `most` have today. The last request may
+    /// reach past that.
+    pub(super) fn forgive(&self, bytes: u64, most: u64, now: Timestamp) -> bool {
+        let mut forgiven = self.forgiven.lock();
+        let day = now.utc_day();
+        if forgiven.day < day {
+            *forgiven = Forgiven { day, bytes: 0 };
+        }
+        let may = bytes == 0 || forgiven.bytes < most;
+        if may {
+            forgiven.bytes = forgiven.bytes.saturating_add(bytes);
+        }
+        may
+    }
+
+    /// Reads what counts for today from the store, the first time only.
     pub(super) async fn load(
         &self,
         account: AccountId,
@@ -95,12 +131,15 @@ impl AccountUse {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let load = async || {
-            let count = usage
-                .request_count(account, day_start(now), day_start(now).plus(DAY))
-                .await?;
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            let used = usage.day_use(account, now.day_start(), now.next_day()).await?;
+            let day = now.utc_day();
+            let count = u32::try_from(used.requests).unwrap_or(u32::MAX);
             self.today
-                .store(pack(utc_day(now), count), std::sync::atomic::Ordering::Release);
+                .store(pack(day, count), std::sync::atomic::Ordering::Release);
+            *self.forgiven.lock() = Forgiven {
+                day,
+                bytes: used.forgiven_bytes,
+            };
             Ok(())
         };
         self.loaded.get_or_try_init(load).await.copied()
@@ -138,20 +177,12 @@ impl AccountUses {
         let fresh = Arc::new(AccountUse {
             connections: AtomicU32::new(0),
             today: AtomicU64::new(0),
+            forgiven: Mutex::default(),
             loaded: OnceCell::new(),
         });
         shard.insert(account, Arc::clone(&fresh));
         Some(fresh)
     }
-}
-
-/// Days since 1970 in UTC.
-fn utc_day(now: Timestamp) -> u32 {
-    u32::try_from(now.as_millis().div_euclid(DAY_MILLIS)).unwrap_or(0)
-}
-
-fn day_start(now: Timestamp) -> Timestamp {
-    Timestamp::from_millis(now.as_millis() - now.as_millis().rem_euclid(DAY_MILLIS))
 }
 
 fn pack(day: u32, count: u32) -> u64 {
@@ -169,6 +200,9 @@ fn unpack(today: u64) -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::DAY;
+
+    const DAY_MILLIS: i64 = 24 * 3600 * 1000;
 
     fn fresh() -> Arc<AccountUse> {
         AccountUses::new(64).of(AccountId::new()).unwrap()
@@ -223,5 +257,20 @@ mod tests {
         assert_eq!(table.of(ids[0]).unwrap().connections.load(Acquire), 1);
         drop(connection);
         assert!(table.shards.iter().all(|shard| shard.lock().len() <= 1));
+    }
+
+    #[test]
+    fn forgiveness_has_an_end_each_day_and_the_last_request_may_reach_past_it() {
+        let account = fresh();
+        let noon = Timestamp::from_millis(20_000 * DAY_MILLIS + DAY_MILLIS / 2);
+        assert!(account.forgive(60, 100, noon));
+        assert!(account.forgive(60, 100, noon));
+        assert!(!account.forgive(1, 100, noon));
+        assert!(
+            account.forgive(0, 100, noon),
+            "a request without bytes never costs"
+        );
+        assert!(account.forgive(60, 100, noon.plus(DAY)));
+        assert!(!account.forgive(60, 0, noon.plus(DAY)));
     }
 }

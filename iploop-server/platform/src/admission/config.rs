@@ -37,6 +37,14 @@ pub struct AdmissionConfig {
     #[serde(with = "crate::duration")]
     #[schemars(with = "crate::duration::DurationText")]
     pub last_used_interval: Duration,
+    /// How often limits and use of keys with limits on bytes are read anew while such a key is used: a change made by another
+    /// process, or bytes relayed by one, count after this.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "crate::duration::DurationText")]
+    pub key_refresh_interval: Duration,
+    /// Bytes that an account does not pay each UTC day where a request broke by our doing in the middle of its answer; the last
+    /// such request counts whole.
+    pub forgiven_bytes_per_day: u64,
 }
 
 impl Default for AdmissionConfig {
@@ -52,6 +60,8 @@ impl Default for AdmissionConfig {
             failed_logins_burst: 50,
             failed_logins_per_second: 10,
             last_used_interval: Duration::from_secs(5),
+            key_refresh_interval: Duration::from_secs(2),
+            forgiven_bytes_per_day: 1_000_000_000,
         }
     }
 }
@@ -76,6 +86,7 @@ impl AdmissionConfig {
         for (key, value) in [
             ("lookup_timeout", self.lookup_timeout),
             ("last_used_interval", self.last_used_interval),
+            ("key_refresh_interval", self.key_refresh_interval),
         ] {
             if value < Duration::from_millis(10) {
                 mistakes.push(format!("admission.{key}: must be at least 10ms"));

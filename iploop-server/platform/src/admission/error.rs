@@ -1,8 +1,12 @@
 use std::time::Duration;
 
-use iploop_protocol::targeting::Parameter;
+use iploop_protocol::targeting::{CountrySet, Parameter};
 
-use crate::metering::BeginError;
+use super::limit_state::{LimitState, Unit};
+use super::{period_name, rate_window};
+use crate::clock::DAY;
+use crate::keys::Rate;
+use crate::metering::{BeginError, Period};
 use crate::store::StoreError;
 
 /// Why a login may not use the proxy now. The `Display` text is the customer's.
@@ -55,6 +59,49 @@ pub enum AdmissionError {
         /// Until midnight UTC.
         retry_after: Duration,
     },
+    /// As many tunnels and requests run as the key allows.
+    #[error("the API key allows {limit} connections at the same time")]
+    KeyConnections {
+        /// The key's limit.
+        limit: u32,
+    },
+    /// Requests come faster than the key allows.
+    #[error("the API key allows {} requests a second, {} at once", rate.per_second, rate.burst)]
+    KeyRate {
+        /// The key's limit.
+        rate: Rate,
+        /// Until the next one is heard.
+        retry_after: Duration,
+    },
+    /// The key has used the bytes that it may.
+    #[error("the API key may use {limit} bytes {}", match period {
+        Period::Day => "a day",
+        Period::Month => "a month",
+        Period::Total => "in all",
+    })]
+    KeyQuotaExceeded {
+        /// Counted over what.
+        period: Period,
+        /// The key's limit.
+        limit: u64,
+        /// Until it begins anew; none where it never does.
+        retry_after: Option<Duration>,
+    },
+    /// The key is for other countries.
+    #[error("the API key is not for exits in {countries}")]
+    KeyCountry {
+        /// Those asked for that it is not for.
+        countries: CountrySet,
+    },
+    /// The key may not go to this host.
+    #[error("the API key may not go to this host")]
+    KeyDestination,
+    /// The key may not go to this port.
+    #[error("the API key may not go to port {port}")]
+    KeyPort {
+        /// Which.
+        port: u16,
+    },
     /// The account has nothing left.
     #[error("the balance is used up")]
     BalanceDepleted,
@@ -102,8 +149,11 @@ impl AdmissionError {
     /// When another try makes sense: for `Retry-After`, rounded up to whole seconds by the caller.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::DailyRequests { retry_after, .. } | Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::TooManyConnections { .. } => Some(Duration::from_secs(1)),
+            Self::DailyRequests { retry_after, .. }
+            | Self::RateLimited { retry_after }
+            | Self::KeyRate { retry_after, .. } => Some(*retry_after),
+            Self::KeyQuotaExceeded { retry_after, .. } => *retry_after,
+            Self::TooManyConnections { .. } | Self::KeyConnections { .. } => Some(Duration::from_secs(1)),
             Self::Overloaded | Self::Unavailable { .. } => Some(Duration::from_secs(2)),
             Self::UnknownKey
             | Self::UserMismatch
@@ -114,7 +164,64 @@ impl AdmissionError {
             | Self::EmailUnverified
             | Self::IpNotAllowed
             | Self::PlanFeature { .. }
+            | Self::KeyCountry { .. }
+            | Self::KeyDestination
+            | Self::KeyPort { .. }
             | Self::BalanceDepleted => None,
+        }
+    }
+
+    /// The limit that is reached, for the rate-limit fields of the answer.
+    pub fn limit(&self) -> Option<LimitState> {
+        let state = |name, unit, quota, window, reset| LimitState {
+            name,
+            unit,
+            quota,
+            window,
+            remaining: 0,
+            reset,
+        };
+        match *self {
+            Self::TooManyConnections { limit } => Some(state(
+                "plan-connections",
+                Unit::ConcurrentRequests,
+                limit.into(),
+                None,
+                None,
+            )),
+            Self::KeyConnections { limit } => Some(state(
+                "key-connections",
+                Unit::ConcurrentRequests,
+                limit.into(),
+                None,
+                None,
+            )),
+            Self::DailyRequests { limit, retry_after } => Some(state(
+                "plan-day",
+                Unit::Requests,
+                limit,
+                Some(DAY),
+                Some(retry_after),
+            )),
+            Self::KeyRate { rate, retry_after } => Some(state(
+                "key-rate",
+                Unit::Requests,
+                rate.burst.into(),
+                Some(rate_window(rate)),
+                Some(retry_after),
+            )),
+            Self::KeyQuotaExceeded {
+                period,
+                limit,
+                retry_after,
+            } => Some(state(
+                period_name(period),
+                Unit::ContentBytes,
+                limit,
+                (period == Period::Day).then_some(DAY),
+                retry_after,
+            )),
+            _ => None,
         }
     }
 
@@ -169,6 +276,32 @@ impl AdmissionError {
             Self::DailyRequests { .. } => {
                 (429, "daily_requests", "wait for midnight UTC, or change the plan")
             }
+            Self::KeyConnections { .. } => (
+                429,
+                "too_many_connections",
+                "close connections that are not needed, or raise the key's limit",
+            ),
+            Self::KeyRate { .. } => (429, "rate_limited", "send fewer, or raise the key's limit"),
+            Self::KeyQuotaExceeded { .. } => (
+                402,
+                "key_quota_exceeded",
+                "raise the key's limit, or use another key",
+            ),
+            Self::KeyCountry { .. } => (
+                403,
+                "key_country_forbidden",
+                "ask for a country of the key, or for none, or change the key's list",
+            ),
+            Self::KeyDestination => (
+                403,
+                "key_destination_forbidden",
+                "change the key's lists of destinations, or use another key",
+            ),
+            Self::KeyPort { .. } => (
+                403,
+                "key_port_forbidden",
+                "change the key's list of ports, or use another key",
+            ),
             Self::BalanceDepleted => (402, "balance_depleted", "add traffic to the account"),
             Self::RateLimited { .. } => (429, "rate_limited", "check the key before trying again"),
             Self::Overloaded => (503, "overloaded", "try again shortly"),
@@ -231,6 +364,64 @@ mod tests {
                 429,
                 "daily_requests",
                 true,
+            ),
+            (
+                AdmissionError::KeyConnections { limit: 3 },
+                429,
+                "too_many_connections",
+                true,
+            ),
+            (
+                AdmissionError::KeyRate {
+                    rate: Rate {
+                        per_second: 5,
+                        burst: 10,
+                    },
+                    retry_after: wait,
+                },
+                429,
+                "rate_limited",
+                true,
+            ),
+            (
+                AdmissionError::KeyQuotaExceeded {
+                    period: Period::Month,
+                    limit: 1_000_000_000,
+                    retry_after: Some(wait),
+                },
+                402,
+                "key_quota_exceeded",
+                true,
+            ),
+            (
+                AdmissionError::KeyQuotaExceeded {
+                    period: Period::Total,
+                    limit: 1_000_000_000,
+                    retry_after: None,
+                },
+                402,
+                "key_quota_exceeded",
+                false,
+            ),
+            (
+                AdmissionError::KeyCountry {
+                    countries: CountrySet::parse("de+us").unwrap(),
+                },
+                403,
+                "key_country_forbidden",
+                false,
+            ),
+            (
+                AdmissionError::KeyDestination,
+                403,
+                "key_destination_forbidden",
+                false,
+            ),
+            (
+                AdmissionError::KeyPort { port: 22 },
+                403,
+                "key_port_forbidden",
+                false,
             ),
             (AdmissionError::BalanceDepleted, 402, "balance_depleted", false),
             (

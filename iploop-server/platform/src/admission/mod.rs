@@ -11,21 +11,32 @@
 //! | the account may use the proxy, its address is verified | `account_suspended`, `account_deleted`, `email_unverified` |
 //! | the client's address is on the key's list | `ip_not_allowed` |
 //! | the plan has what the parameters ask for | `plan_feature` |
-//! | connections at the same time, requests of this UTC day | `too_many_connections`, `daily_requests` |
+//! | the key is for the countries asked for | `key_country_forbidden` |
+//! | the key's rate | `rate_limited` |
+//! | connections at the same time, of the key and of the plan | `too_many_connections` |
+//! | the key's bytes | `key_quota_exceeded` |
+//! | requests of this UTC day | `daily_requests` |
 //! | the balance | `balance_depleted` |
+//!
+//! Where the request goes is asked later, by [`Admitted::check_destination`]: `key_destination_forbidden`,
+//! `key_port_forbidden`.
 //!
 //! Nothing is remembered by client address but failures: a wrong login after a right one is refused.
 //!
 //! Metrics: `iploop_admitted_total` and `iploop_refused_total{code}`, both counters.
 //!
-//! Connections and requests are counted in this process; further gateways count their own, and requests of other
-//! processes up to the moment when an account is first seen here.
+//! Connections, rates and requests are counted in this process; further gateways count their own, and requests of other
+//! processes up to the moment when an account is first seen here. After a kill the day's count lacks what the journal had not
+//! taken yet: the requests of its last tick. A key's bytes of other gateways count once they are booked and read, within
+//! [`key_refresh_interval`](AdmissionConfig::key_refresh_interval) of that.
 
 mod account_use;
 mod config;
 mod error;
 mod key_cache;
+mod key_use;
 mod last_used;
+mod limit_state;
 #[cfg(test)]
 mod tests;
 
@@ -33,30 +44,36 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use iploop_protocol::destination::Destination;
 use iploop_protocol::targeting::{ClaimedUser, Credentials, Gate, Targeting};
 use metrics::counter;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::config::AdmissionConfig;
 pub use self::error::AdmissionError;
+pub use self::limit_state::{LimitField, LimitState, PolicyField, Unit};
 
 use self::account_use::{AccountUse, AccountUses, Connection};
 use self::error::unavailable;
 use self::key_cache::{KeyCache, KnownKey, Memory};
+use self::key_use::{KeyConnection, KeyUse, KeyUses};
 use self::last_used::LastUsed;
 use crate::account::AccountStatus;
 use crate::api_key::{ApiKeyHash, KeyGrant};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, DAY, Timestamp};
 use crate::ids::{AccountId, ApiKeyId, RequestId};
-use crate::keys::KeyChanges;
+use crate::keys::{KeyChanges, KeyLimits, NotAllowed, Rate};
 use crate::login::throttle::{Allowance, Throttle, client_network};
-use crate::metering::{Meters, Outcome, StreamMeter};
+use crate::metering::{Meters, Outcome, Period, StreamMeter};
 use crate::plan::{Gates, Plan};
 use crate::store::{ApiKeys, Store, StoreError, Usage};
 
 /// Client addresses whose failed logins are remembered.
 const MAX_FAILING_CLIENTS: usize = 65_536;
+/// Keys whose use is read in one call of the store.
+const REFRESH_BATCH: usize = 1000;
 /// How many digits of an account's id are its short id.
 const SHORT_ID_DIGITS: usize = 12;
 
@@ -73,6 +90,9 @@ struct Inner {
     meters: Meters,
     cache: KeyCache,
     accounts: AccountUses,
+    key_uses: KeyUses,
+    /// Told when a key was changed here: its running requests shall hear of it.
+    key_changed: Notify,
     failures: Throttle<IpAddr>,
     last_used: LastUsed,
     config: AdmissionConfig,
@@ -83,8 +103,11 @@ struct Inner {
 /// Dropping it releases the connection and books what was counted; [`finish`](Self::finish) says besides how it ended.
 pub struct Admitted {
     key: Arc<KnownKey>,
+    targeting: Arc<Targeting>,
     meter: StreamMeter,
-    _connection: Connection,
+    key_connection: KeyConnection,
+    connection: Connection,
+    admission: Arc<Inner>,
 }
 
 impl Admission {
@@ -104,7 +127,8 @@ impl Admission {
         )
     }
 
-    fn over(
+    /// As [`new`](Self::new), from the two parts of a store that it asks.
+    pub fn over(
         keys: Arc<dyn ApiKeys>,
         usage: Arc<dyn Usage>,
         clock: Arc<dyn Clock>,
@@ -118,6 +142,8 @@ impl Admission {
         let inner = Inner {
             cache: KeyCache::new(Arc::clone(&keys), config.clone()),
             accounts: AccountUses::new(config.max_accounts),
+            key_uses: KeyUses::new(usize::try_from(config.max_keys).unwrap_or(usize::MAX)),
+            key_changed: Notify::new(),
             failures: Throttle::new(failures, MAX_FAILING_CLIENTS),
             last_used: LastUsed::default(),
             keys,
@@ -146,7 +172,7 @@ impl Admission {
         login: &Credentials,
         client: IpAddr,
     ) -> Result<Admitted, AdmissionError> {
-        let result = self.inner.admit(request, login, client).await;
+        let result = Arc::clone(&self.inner).admit(request, login, client).await;
         match &result {
             Ok(_) => counter!("iploop_admitted_total").increment(1),
             Err(error) => counter!("iploop_refused_total", "code" => error.code()).increment(1),
@@ -154,16 +180,25 @@ impl Admission {
         result
     }
 
-    /// Writes down when keys were last used, every few seconds until `shutdown`. Without it nothing else suffers.
+    /// Writes down when keys were last used, and reads anew the limits and the use of keys that are used, until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
-        while shutdown
-            .run_until_cancelled(sleep(self.inner.config.last_used_interval))
-            .await
-            .is_some()
-        {
-            self.inner.write_last_used().await;
-        }
-        self.inner.write_last_used().await;
+        let inner = &self.inner;
+        let write = async {
+            loop {
+                sleep(inner.config.last_used_interval).await;
+                inner.write_last_used().await;
+            }
+        };
+        let refresh = async {
+            loop {
+                // A change made here is not waited for; what it sets off is bounded by the requests of the API.
+                let _ = timeout(inner.config.key_refresh_interval, inner.key_changed.notified()).await;
+                inner.refresh_keys().await;
+            }
+        };
+        let work = async { tokio::join!(write, refresh) };
+        let _: Option<((), ())> = shutdown.run_until_cancelled(work).await;
+        inner.write_last_used().await;
     }
 
     /// Forgets a key at once: its next login asks the database.
@@ -180,6 +215,10 @@ impl Admission {
 impl KeyChanges for Admission {
     fn key_changed(&self, key: ApiKeyId) {
         self.invalidate_key(key);
+        if let Some(used) = self.inner.key_uses.get(key) {
+            used.changed();
+            self.inner.key_changed.notify_one();
+        }
     }
 
     fn account_changed(&self, account: AccountId) {
@@ -210,14 +249,117 @@ impl Admitted {
         &self.key.grant.plan
     }
 
+    /// What the customer wishes of the exit, within what the key is for.
+    pub fn targeting(&self) -> &Arc<Targeting> {
+        &self.targeting
+    }
+
+    /// Whether the key may go there.
+    ///
+    /// # Errors
+    /// [`AdmissionError::KeyDestination`], [`AdmissionError::KeyPort`].
+    pub fn check_destination(&self, destination: &Destination) -> Result<(), AdmissionError> {
+        self.limits_of_key()
+            .check(destination)
+            .map_err(|not_allowed| match not_allowed {
+                NotAllowed::Host => AdmissionError::KeyDestination,
+                NotAllowed::Port => AdmissionError::KeyPort {
+                    port: destination.port,
+                },
+            })
+    }
+
+    /// Whether this is on the list of destinations that the key must not reach: for the address behind a name.
+    pub fn is_denied(&self, destination: &Destination) -> bool {
+        self.limits_of_key().deny.contains(&destination.host)
+    }
+
+    /// The limits that hold for the request, with what is left of each after it: the key's, then the plan's.
+    pub fn limits(&self) -> Vec<LimitState> {
+        let now = self.admission.clock.now();
+        let (key, account) = (self.key_connection.key(), self.connection.account());
+        let limits = self.limits_of_key();
+        let mut states = Vec::with_capacity(7);
+        if let Some(rate) = limits.rate {
+            let (remaining, reset) = key.requests_left(rate);
+            states.push(LimitState {
+                name: "key-rate",
+                unit: Unit::Requests,
+                quota: rate.burst.into(),
+                window: Some(rate_window(rate)),
+                remaining,
+                reset: Some(reset),
+            });
+        }
+        let connections = |name, limit: u32, open: u32| LimitState {
+            name,
+            unit: Unit::ConcurrentRequests,
+            quota: limit.into(),
+            window: None,
+            remaining: limit.saturating_sub(open).into(),
+            reset: None,
+        };
+        if let Some(limit) = limits.max_connections {
+            states.push(connections("key-connections", limit, key.connections()));
+        }
+        let bytes = key.quota().remaining(now);
+        states.extend(
+            bytes
+                .into_iter()
+                .map(|(period, quota, remaining, reset)| LimitState {
+                    name: period_name(period),
+                    unit: Unit::ContentBytes,
+                    quota,
+                    window: (period == Period::Day).then_some(DAY),
+                    remaining,
+                    reset,
+                }),
+        );
+        let (requests, open) = account.counts(now);
+        let plan = self.plan();
+        let daily = requests_per_day(plan);
+        states.push(LimitState {
+            name: "plan-day",
+            unit: Unit::Requests,
+            quota: daily,
+            window: Some(DAY),
+            remaining: daily.saturating_sub(requests),
+            reset: Some(now.next_day().since(now)),
+        });
+        states.push(connections(
+            "plan-connections",
+            plan.max_concurrent_connections,
+            open,
+        ));
+        states
+    }
+
     /// Counts the request's bytes; clones count into the same request.
     pub fn meter(&self) -> &StreamMeter {
         &self.meter
     }
 
     /// Ends the request: its bytes are paid or not by its outcome, and the connection is released.
+    ///
+    /// A failure of ours costs nothing, up to [`forgiven_bytes_per_day`](AdmissionConfig::forgiven_bytes_per_day) of what was
+    /// delivered (docs/decisions/0004-forgiven-bytes.md).
     pub fn finish(self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::OurFailure(code) if !self.is_forgiven() => Outcome::Failed(code),
+            other => other,
+        };
         self.meter.finish(outcome);
+    }
+
+    fn is_forgiven(&self) -> bool {
+        let delivered = self.meter.bytes_up().saturating_add(self.meter.bytes_down());
+        let most = self.admission.config.forgiven_bytes_per_day;
+        let now = self.admission.clock.now();
+        self.connection.account().forgive(delivered, most, now)
+    }
+
+    fn limits_of_key(&self) -> &KeyLimits {
+        &self.key.grant.key.limits
     }
 }
 
@@ -243,7 +385,7 @@ pub fn short_id(account: AccountId) -> String {
 
 impl Inner {
     async fn admit(
-        &self,
+        self: Arc<Self>,
         request: RequestId,
         login: &Credentials,
         client: IpAddr,
@@ -254,6 +396,44 @@ impl Inner {
         check_account(grant)?;
         check_client(grant, client)?;
         check_plan(&grant.plan, &login.targeting)?;
+        let targeting = within_countries(&grant.key.limits, &login.targeting)?;
+        let (key_connection, connection) = self.connect(grant)?;
+        self.load_today(connection.account(), grant.key.account, now)
+            .await?;
+        self.check_bytes(grant, key_connection.key(), now).await?;
+        let limit = requests_per_day(&grant.plan);
+        let counted = connection
+            .account()
+            .count_request(now, limit)
+            .map_err(|retry_after| AdmissionError::DailyRequests { limit, retry_after })?;
+        let quota = Arc::clone(key_connection.key().quota());
+        let meter = self.meters.begin(grant.key.account, quota, request).await?;
+        counted.keep();
+        if key.note_use(now) {
+            self.last_used.note(grant.key.id, now);
+        }
+        Ok(Admitted {
+            key,
+            targeting: Arc::new(targeting),
+            meter,
+            key_connection,
+            connection,
+            admission: self,
+        })
+    }
+
+    /// Takes a request of the key's rate, and a connection of the key and of the plan.
+    fn connect(&self, grant: &KeyGrant) -> Result<(KeyConnection, Connection), AdmissionError> {
+        let limits = &grant.key.limits;
+        let key = self.key_uses.of(grant.key.id).ok_or(AdmissionError::Overloaded)?;
+        if let Some(rate) = limits.rate {
+            key.take_request(rate)
+                .map_err(|retry_after| AdmissionError::KeyRate { rate, retry_after })?;
+        }
+        let key = key.connect(limits.max_connections).ok_or_else(|| {
+            let limit = limits.max_connections.unwrap_or(u32::MAX);
+            AdmissionError::KeyConnections { limit }
+        })?;
         let account = self
             .accounts
             .of(grant.key.account)
@@ -262,24 +442,78 @@ impl Inner {
         let connection = account
             .connect(limit)
             .ok_or(AdmissionError::TooManyConnections { limit })?;
-        self.load_today(&account, grant.key.account, now).await?;
-        let limit = u64::try_from(grant.plan.requests_per_day).unwrap_or(0);
-        let counted = account
-            .count_request(now, limit)
-            .map_err(|retry_after| AdmissionError::DailyRequests { limit, retry_after })?;
-        let meter = self
-            .meters
-            .begin(grant.key.account, grant.key.id, request)
-            .await?;
-        counted.keep();
-        if key.note_use(now) {
-            self.last_used.note(grant.key.id, now);
+        Ok((key, connection))
+    }
+
+    /// The key has bytes left. What was used before is read from the store the first time only.
+    async fn check_bytes(
+        &self,
+        grant: &KeyGrant,
+        used: &KeyUse,
+        now: Timestamp,
+    ) -> Result<(), AdmissionError> {
+        let quota = used.quota();
+        quota.limit(grant.key.limits.bytes);
+        if quota.needs_usage() {
+            let load = async {
+                let _one_at_a_time = used.loading.lock().await;
+                if quota.needs_usage() {
+                    let settled = quota.settled();
+                    let known = self.keys.key_usage(&[grant.key.id], now).await?;
+                    // A key that was deleted this moment has used nothing that matters.
+                    if let Some(usage) = known.first() {
+                        quota.know(usage, settled, now);
+                    }
+                }
+                Ok(())
+            };
+            match timeout(self.config.lookup_timeout, load).await {
+                Ok(loaded) => loaded.map_err(unavailable)?,
+                Err(elapsed) => return Err(unavailable(StoreError::Unavailable(Box::new(elapsed)))),
+            }
         }
-        Ok(Admitted {
-            key,
-            meter,
-            _connection: connection,
-        })
+        match quota.exhausted(now) {
+            None => Ok(()),
+            Some(exhausted) => Err(AdmissionError::KeyQuotaExceeded {
+                period: exhausted.period,
+                limit: exhausted.limit,
+                retry_after: exhausted.retry_after,
+            }),
+        }
+    }
+
+    /// Reads anew what limits the keys in use and what they have used. What fails is tried again the next time.
+    async fn refresh_keys(&self) {
+        let keys = self.key_uses.to_refresh();
+        for part in keys.chunks(REFRESH_BATCH) {
+            let now = self.clock.now();
+            let settled: Vec<i64> = part.iter().map(|key| key.quota().settled()).collect();
+            let ids: Vec<ApiKeyId> = part.iter().map(|key| key.quota().key()).collect();
+            let mut known = match timeout(self.config.lookup_timeout, self.keys.key_usage(&ids, now)).await {
+                Ok(Ok(known)) => known,
+                Ok(Err(error)) => {
+                    part.iter().for_each(|key| key.changed());
+                    tracing::debug!(%error, "the use of keys was not read");
+                    continue;
+                }
+                Err(_) => {
+                    part.iter().for_each(|key| key.changed());
+                    tracing::debug!("the use of keys was not read in time");
+                    continue;
+                }
+            };
+            known.sort_unstable_by_key(|usage| usage.key);
+            for (key, settled) in part.iter().zip(settled) {
+                let quota = key.quota();
+                let Ok(at) = known.binary_search_by_key(&quota.key(), |usage| usage.key) else {
+                    continue;
+                };
+                quota.limit(known[at].limits.bytes);
+                if quota.is_limited() {
+                    quota.know(&known[at], settled, now);
+                }
+            }
+        }
     }
 
     /// The key of a login that proves it. Failures count against the client's address, and cost the database nothing.
@@ -398,6 +632,33 @@ fn check_plan(plan: &Plan, targeting: &Targeting) -> Result<(), AdmissionError> 
             parameter: targeting.parameter_for(gate),
             plan: plan.name.clone(),
         }),
+    }
+}
+
+/// The wishes within the countries that the key is for; what asks for another one is refused.
+fn within_countries(limits: &KeyLimits, wished: &Targeting) -> Result<Targeting, AdmissionError> {
+    if limits.countries.is_empty() {
+        return Ok(wished.clone());
+    }
+    wished
+        .within(limits.countries)
+        .map_err(|countries| AdmissionError::KeyCountry { countries })
+}
+
+fn requests_per_day(plan: &Plan) -> u64 {
+    u64::try_from(plan.requests_per_day).unwrap_or(0)
+}
+
+/// The time in which a whole burst comes back.
+fn rate_window(rate: Rate) -> Duration {
+    Duration::from_secs(u64::from(rate.burst.div_ceil(rate.per_second.max(1))))
+}
+
+fn period_name(period: Period) -> &'static str {
+    match period {
+        Period::Day => "key-bytes-day",
+        Period::Month => "key-bytes-month",
+        Period::Total => "key-bytes-total",
     }
 }
 

@@ -1,11 +1,16 @@
 //! Customer keys: making, listing, switching, restricting and deleting them.
 
+mod limits;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::api_key::{ApiKey, ApiKeyHash, MAX_KEYS_PER_ACCOUNT, MAX_WHITELIST, NewApiKey};
+pub use self::limits::{
+    ByteLimits, DestinationList, KeyLimits, MAX_DESTINATIONS, MAX_PORTS, NotAllowed, Rate, WantedLimits,
+};
+use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, MAX_KEYS_PER_ACCOUNT, MAX_WHITELIST, NewApiKey};
 use crate::clock::{Clock, Timestamp};
 use crate::field::{self, FieldProblem};
 use crate::ids::{AccountId, ApiKeyId};
@@ -48,13 +53,26 @@ pub struct CreatedKey {
     pub secret: Secret,
 }
 
+/// A change that a customer wants of a key: what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct WantedChange {
+    /// Switched on or off.
+    pub is_active: Option<bool>,
+    /// Another name.
+    pub name: Option<String>,
+    /// Other limits, in place of all that were.
+    pub limits: Option<WantedLimits>,
+    /// Another end, or none.
+    pub expires_at: Option<Option<Timestamp>>,
+}
+
 /// Why a key could not be made or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// A field can't be accepted.
-    #[error("{}: {}", .0.field, .0.message)]
-    Invalid(FieldProblem),
+    /// Fields that can't be accepted.
+    #[error("{}", field::listed(.0))]
+    Invalid(Vec<FieldProblem>),
     /// The account has as many as it may.
     #[error("at most {MAX_KEYS_PER_ACCOUNT} keys")]
     LimitReached,
@@ -82,13 +100,16 @@ impl KeyService {
         account: AccountId,
         name: &str,
         expires_at: Option<Timestamp>,
+        limits: &WantedLimits,
     ) -> Result<CreatedKey, KeyError> {
         let now = self.clock.now();
-        let name = field::line("name", "Name", name, 1, 100).map_err(KeyError::Invalid)?;
-        if expires_at.is_some_and(|at| at <= now) {
-            let problem = FieldProblem::new("expiresAt", "Expiry must be in the future");
-            return Err(KeyError::Invalid(problem));
-        }
+        let wanted = WantedChange {
+            name: Some(name.to_owned()),
+            limits: Some(limits.clone()),
+            expires_at: Some(expires_at),
+            is_active: None,
+        };
+        let checked = wanted.check(now)?;
         let secret = Secret::random::<24>("iploop_");
         let api_key = self
             .store
@@ -97,7 +118,8 @@ impl KeyService {
                 account,
                 hash: ApiKeyHash::of(secret.expose()),
                 key_prefix: key_prefix(&secret),
-                name,
+                name: checked.name.unwrap_or_default(),
+                limits: checked.limits.unwrap_or_default(),
                 expires_at,
                 now,
             })
@@ -115,14 +137,15 @@ impl KeyService {
         self.store.api_key(account, key).await?.ok_or(KeyError::NotFound)
     }
 
-    /// Switches a key on or off.
-    pub async fn set_active(
+    /// Changes a key: for new requests at once, for the bytes of running ones within seconds.
+    pub async fn change(
         &self,
         account: AccountId,
         key: ApiKeyId,
-        is_active: bool,
+        wanted: WantedChange,
     ) -> Result<ApiKey, KeyError> {
-        let changed = self.store.set_api_key_active(account, key, is_active).await;
+        let change = wanted.check(self.clock.now())?;
+        let changed = self.store.change_api_key(account, key, change).await;
         self.changes.key_changed(key);
         changed?.ok_or(KeyError::NotFound)
     }
@@ -134,7 +157,7 @@ impl KeyService {
         key: ApiKeyId,
         entries: &[String],
     ) -> Result<ApiKey, KeyError> {
-        let whitelist = parse_whitelist(entries).map_err(KeyError::Invalid)?;
+        let whitelist = parse_whitelist(entries).map_err(|problem| KeyError::Invalid(vec![problem]))?;
         let changed = self.store.set_api_key_whitelist(account, key, &whitelist).await;
         self.changes.key_changed(key);
         changed?.ok_or(KeyError::NotFound)
@@ -145,6 +168,46 @@ impl KeyService {
         let deleted = self.store.delete_api_key(account, key).await;
         self.changes.key_changed(key);
         if deleted? { Ok(()) } else { Err(KeyError::NotFound) }
+    }
+}
+
+impl WantedChange {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            is_active,
+            name,
+            limits,
+            expires_at,
+        } = self;
+        is_active.is_none() && name.is_none() && limits.is_none() && expires_at.is_none()
+    }
+
+    fn check(self, now: Timestamp) -> Result<KeyChange, KeyError> {
+        let mut problems = Vec::new();
+        let name = self.name.map(|name| field::line("name", "Name", &name, 1, 100));
+        let name = name.and_then(|name| field::keep(name, &mut problems));
+        if self.expires_at.flatten().is_some_and(|at| at <= now) {
+            problems.push(FieldProblem::new("expiresAt", "Expiry must be in the future"));
+        }
+        let limits = match self.limits.as_ref().map(WantedLimits::check) {
+            Some(Ok(limits)) => Some(limits),
+            Some(Err(more)) => {
+                problems.extend(more);
+                None
+            }
+            None => None,
+        };
+        if problems.is_empty() {
+            Ok(KeyChange {
+                is_active: self.is_active,
+                name,
+                limits,
+                expires_at: self.expires_at,
+            })
+        } else {
+            Err(KeyError::Invalid(problems))
+        }
     }
 }
 

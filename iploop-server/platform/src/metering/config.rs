@@ -22,7 +22,7 @@ pub struct MeteringConfig {
     #[serde(with = "crate::duration")]
     #[schemars(with = "crate::duration::DurationText")]
     pub settle_interval: Duration,
-    /// How often running requests are booked too.
+    /// How often running requests are booked too: with `settle_interval`, what their counters in the API lag behind.
     #[serde(with = "crate::duration")]
     #[schemars(with = "crate::duration::DurationText")]
     pub running_interval: Duration,
@@ -74,7 +74,7 @@ impl Default for MeteringConfig {
             journal_interval: Duration::from_millis(400),
             sync_interval: Duration::from_secs(5),
             settle_interval: Duration::from_secs(1),
-            running_interval: Duration::from_secs(10),
+            running_interval: Duration::from_secs(8),
             checkpoint_bytes: 4 * MIB,
             max_journal_bytes: 256 * MIB,
             max_requests: 200_000,

@@ -8,13 +8,14 @@ use tokio::sync::mpsc;
 use super::config::MeteringConfig;
 use super::journal::{Journal, JournalError};
 use super::pool::{Pool, Shared};
+use super::quota::KeyQuota;
 use super::replay;
 use super::stream::{NoCredit, StreamMeter, StreamState};
 use super::tables::{Pools, Streams};
 use super::task::MeterTask;
 use super::telemetry;
 use crate::clock::Clock;
-use crate::ids::{AccountId, ApiKeyId, GatewayId, RequestId};
+use crate::ids::{AccountId, GatewayId, RequestId};
 use crate::store::{Ledger, StoreError};
 use crate::usage::Balance;
 
@@ -76,7 +77,8 @@ pub enum BeginError {
 impl From<NoCredit> for BeginError {
     fn from(reason: NoCredit) -> Self {
         match reason {
-            NoCredit::BalanceDepleted => Self::BalanceDepleted,
+            // A pool knows no keys: this is for the sake of the match.
+            NoCredit::BalanceDepleted | NoCredit::KeyQuotaExceeded => Self::BalanceDepleted,
             NoCredit::Unavailable => Self::Unavailable,
         }
     }
@@ -122,7 +124,7 @@ impl Meters {
         ))
     }
 
-    /// Begins to meter a request that `api_key` of `account` made.
+    /// Begins to meter a request of `account`, made with the key that `quota` is of.
     ///
     /// At once if the account has a lease with something left; else after the database granted one. Without this no byte
     /// of a request may be relayed.
@@ -132,16 +134,16 @@ impl Meters {
     ///
     /// # Cancel safety
     /// Safe: dropping the future begins nothing.
-    pub async fn begin(
+    pub(crate) async fn begin(
         &self,
         account: AccountId,
-        api_key: ApiKeyId,
+        quota: Arc<KeyQuota>,
         request: RequestId,
     ) -> Result<StreamMeter, BeginError> {
         let pool = self.pool(account)?;
         pool.credit().await?;
         let now = pool.now();
-        let make = || StreamState::new(request, api_key, self.inner.gateway, pool, now);
+        let make = || StreamState::new(request, self.inner.gateway, pool, quota, now);
         let state = self
             .inner
             .streams

@@ -14,6 +14,7 @@
 //! * **A killed process loses at most one [`journal_interval`](MeteringConfig::journal_interval)** of each live stream, and
 //!   the write under way. A power cut loses at most [`sync_interval`](MeteringConfig::sync_interval) on top.
 //! * **An exhausted balance over-serves one chunk per account and process**: the last chunk counted may reach past the end.
+//!   The limits of a key likewise, one chunk per key and process.
 //! * **While the database is away** running streams go on up to [`trust_bytes`](MeteringConfig::trust_bytes) of what their
 //!   account was known to have. What can't be booked stays in journal and memory; when either is full, new requests are
 //!   refused rather than served unbilled.
@@ -24,6 +25,7 @@ mod journal;
 mod journaling;
 mod meters;
 mod pool;
+mod quota;
 mod replay;
 mod settling;
 mod stream;
@@ -36,6 +38,8 @@ pub(crate) mod tests;
 pub use config::MeteringConfig;
 pub use journal::JournalError;
 pub use meters::{BeginError, Meters, StartError};
+pub(crate) use quota::KeyQuota;
+pub use quota::Period;
 pub use stream::{Counted, NoCredit, Outcome, ProxyType, StreamMeter};
 pub use task::{Closed, MeterTask};
 

@@ -1,13 +1,16 @@
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::pool::Pool;
+use super::pool::{Pool, signed};
+use super::quota::KeyQuota;
 use crate::clock::Timestamp;
 use crate::exits::Exit;
-use crate::ids::{AccountId, ApiKeyId, GatewayId, NodeId, RequestId};
-use crate::usage::UsageRecord;
+use crate::ids::{AccountId, GatewayId, NodeId, RequestId};
+use crate::usage::{Timings, UsageRecord};
 
 /// Longest text kept of a destination or a place: what a host name and a port can need, and some.
 const MAX_TEXT: usize = 300;
@@ -38,6 +41,9 @@ pub enum NoCredit {
     /// The account has nothing left.
     #[error("the balance is used up")]
     BalanceDepleted,
+    /// The key has used what it may.
+    #[error("the API key has used the bytes that it may")]
+    KeyQuotaExceeded,
     /// The database did not answer for too long, and what may be used without it is used up; or the gateway is closing.
     #[error("no lease can be taken now")]
     Unavailable,
@@ -48,6 +54,7 @@ impl NoCredit {
     pub fn code(self) -> &'static str {
         match self {
             Self::BalanceDepleted => "balance_depleted",
+            Self::KeyQuotaExceeded => "key_quota_exceeded",
             Self::Unavailable => "unavailable",
         }
     }
@@ -108,18 +115,25 @@ impl StreamMeter {
     ///
     /// As [`count_up`](Self::count_up).
     pub fn count_down(&self, bytes: usize) -> Counted {
-        self.state.count(&self.state.down, bytes)
+        let counted = self.state.count(&self.state.down, bytes);
+        if counted == Counted::Go {
+            self.state.note_first_byte();
+        }
+        counted
     }
 
     /// Waits until the account's pool has credit again, after [`Counted::Hold`].
     ///
     /// # Errors
-    /// The balance is used up, or no lease could be had within [`refill_wait`](super::MeteringConfig::refill_wait): end
+    /// The balance or the key's limit is used up, or no lease could be had within [`refill_wait`](super::MeteringConfig::refill_wait): end
     /// the stream without writing the chunk.
     ///
     /// # Cancel safety
     /// Safe: dropping the future forgets the wait and nothing else.
     pub async fn refilled(&self) -> Result<(), NoCredit> {
+        if self.state.quota.exhausted(self.state.pool.now()).is_some() {
+            return Err(NoCredit::KeyQuotaExceeded);
+        }
         self.state.pool.refilled().await
     }
 
@@ -170,6 +184,16 @@ impl StreamMeter {
             facts.node = Some(exit.node);
             facts.exit_country = exit.place.country.clone().map(bounded);
             facts.exit_city = exit.place.city.clone().map(bounded);
+            facts.exit_asn = exit.place.asn;
+            facts.exit_ip = Some(exit.ip);
+        });
+    }
+
+    /// Notes how long the choices of an exit took, all attempts together, and the dial of the last one.
+    pub fn set_connect_times(&self, select: Duration, dial: Duration) {
+        self.state.note(|facts| {
+            facts.timings.select_ms = Some(millis(select));
+            facts.timings.dial_ms = Some(millis(dial));
         });
     }
 
@@ -208,15 +232,18 @@ impl std::fmt::Debug for StreamMeter {
 /// One request, from its admission until its last totals are booked.
 pub(super) struct StreamState {
     pub(super) id: RequestId,
-    api_key: ApiKeyId,
     gateway: GatewayId,
     started_at: Timestamp,
     pub(super) pool: Arc<Pool>,
+    /// Of the key.
+    quota: Arc<KeyQuota>,
     up: AtomicU64,
     down: AtomicU64,
     /// Locked after `marks` where both are.
     facts: Mutex<Facts>,
     marks: Mutex<Marks>,
+    /// When the answer's first byte was counted, in milliseconds after the request began; 0: none was.
+    first_byte: AtomicU32,
 }
 
 /// What is learnt on the way.
@@ -229,6 +256,9 @@ struct Facts {
     destination: String,
     exit_country: Option<String>,
     exit_city: Option<String>,
+    exit_asn: Option<u32>,
+    exit_ip: Option<IpAddr>,
+    timings: Timings,
     status: Option<u16>,
     error: Option<&'static str>,
     attempts: u32,
@@ -264,6 +294,10 @@ pub(super) struct Marks {
     accounted: u64,
     /// Bytes that went back to the pool, because the request failed by our doing before they were sent.
     given_back: u64,
+    /// Bytes that the key's quota was told are not paid.
+    unpaid: u64,
+    /// Bytes that the key's quota was told are booked.
+    key_booked: u64,
     /// Rounds in which the ledger refused this record while it took others.
     pub(super) strikes: u8,
 }
@@ -271,18 +305,18 @@ pub(super) struct Marks {
 impl StreamState {
     pub(super) fn new(
         id: RequestId,
-        api_key: ApiKeyId,
         gateway: GatewayId,
         pool: Arc<Pool>,
+        quota: Arc<KeyQuota>,
         now: Timestamp,
     ) -> Self {
         pool.stream_began();
         Self {
             id,
-            api_key,
             gateway,
             started_at: now,
             pool,
+            quota,
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             facts: Mutex::new(Facts {
@@ -294,22 +328,39 @@ impl StreamState {
                 destination: String::new(),
                 exit_country: None,
                 exit_city: None,
+                exit_asn: None,
+                exit_ip: None,
+                timings: Timings::default(),
                 status: None,
                 error: None,
                 attempts: 0,
                 ended_at: None,
             }),
             marks: Mutex::default(),
+            first_byte: AtomicU32::new(0),
         }
     }
 
     fn count(&self, total: &AtomicU64, bytes: usize) -> Counted {
+        if !self.quota.take(bytes, || self.pool.now()) {
+            return Counted::Hold;
+        }
         if !self.pool.take(bytes) {
+            self.quota.give_back(bytes as u64);
             return Counted::Hold;
         }
         // After the pool's count, so that what is settled never exceeds what the pool has counted.
         total.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
         Counted::Go
+    }
+
+    /// Once: one read of the clock for each request.
+    fn note_first_byte(&self) {
+        if self.first_byte.load(Relaxed) == 0 {
+            let took = millis(self.pool.now().since(self.started_at)).max(1);
+            // Whoever comes second finds it set.
+            let _ = self.first_byte.compare_exchange(0, took, Relaxed, Relaxed);
+        }
     }
 
     fn note(&self, change: impl FnOnce(&mut Facts)) {
@@ -333,8 +384,11 @@ impl StreamState {
                 facts.error = Some(code);
                 facts.billable = false;
                 // Bytes already sent to the ledger come back through it, as a refund.
-                marks.given_back = self.bytes().saturating_sub(marks.sent);
+                let bytes = self.bytes();
+                marks.given_back = bytes.saturating_sub(marks.sent);
                 self.pool.give_back(marks.given_back);
+                marks.unpaid = bytes;
+                self.quota.give_back(bytes);
             }
         }
         self.pool.stream_ended();
@@ -380,7 +434,7 @@ impl StreamState {
         let record = UsageRecord {
             id: self.id,
             account: self.pool.account(),
-            api_key: self.api_key,
+            api_key: self.quota.key(),
             gateway: self.gateway,
             node: facts.node,
             session: facts.session.clone(),
@@ -391,6 +445,12 @@ impl StreamState {
             destination: facts.destination.clone(),
             exit_country: facts.exit_country.clone(),
             exit_city: facts.exit_city.clone(),
+            exit_asn: facts.exit_asn,
+            exit_ip: facts.exit_ip,
+            timings: Timings {
+                first_byte_ms: Some(self.first_byte.load(Relaxed)).filter(|&millis| millis > 0),
+                ..facts.timings
+            },
             status: facts.status,
             error: facts.error.map(str::to_owned),
             attempts: facts.attempts,
@@ -429,11 +489,24 @@ impl StreamState {
         };
         self.pool.settle(settled.saturating_sub(marks.accounted));
         marks.accounted = marks.accounted.max(settled);
+        let paid = if record.billable { version.total() } else { 0 };
+        self.quota
+            .settle(signed(paid).saturating_sub(signed(marks.key_booked)));
+        marks.key_booked = paid;
+        if !record.billable {
+            // What was counted after the end.
+            self.quota.give_back(version.total().saturating_sub(marks.unpaid));
+            marks.unpaid = marks.unpaid.max(version.total());
+        }
     }
 
     fn bytes(&self) -> u64 {
         self.up.load(Relaxed).saturating_add(self.down.load(Relaxed))
     }
+}
+
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// At most [`MAX_TEXT`] bytes of it, cut between characters.

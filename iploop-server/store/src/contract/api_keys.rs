@@ -1,7 +1,10 @@
 use iploop_platform::account::{AccountStatus, MailTokenPurpose};
-use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
+use iploop_platform::api_key::{ApiKeyHash, KeyChange, KeyUsage, NewApiKey};
+use iploop_platform::clock::{DAY, Timestamp};
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId};
+use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::store::StoreError;
+use iploop_platform::usage::UsageRecord;
 use tokio::task::JoinSet;
 
 use super::{Database, at, new_account, usage};
@@ -14,9 +17,168 @@ fn key_request(account: AccountId) -> NewApiKey {
         hash: ApiKeyHash::of(&id.to_string()),
         key_prefix: "iploop_0123456".into(),
         name: "scraper".into(),
+        limits: KeyLimits::default(),
         expires_at: None,
         now: at(0),
     }
+}
+
+fn switched_off() -> KeyChange {
+    KeyChange {
+        is_active: Some(false),
+        ..KeyChange::default()
+    }
+}
+
+fn some_limits() -> KeyLimits {
+    let wanted = WantedLimits {
+        requests_per_second: Some(5),
+        burst: Some(50),
+        max_connections: Some(3),
+        bytes_per_day: Some(1_000),
+        bytes_per_month: Some(2_000),
+        bytes_total: Some(i64::MAX.unsigned_abs()),
+        countries: vec!["de".into(), "US".into()],
+        allow_destinations: vec!["example.com".into(), "2001:db8::/32".into()],
+        deny_destinations: vec!["192.0.2.7".into()],
+        ports: vec![443, 8443],
+    };
+    wanted.check().unwrap()
+}
+
+pub(super) async fn limits_are_stored_and_changed_apart_from_the_rest(db: &Database) {
+    let account = new_account(&*db.store).await;
+    let request = NewApiKey {
+        limits: some_limits(),
+        expires_at: Some(at(90)),
+        ..key_request(account)
+    };
+    let hash = request.hash;
+    let key = db.store.create_api_key(request).await.unwrap();
+    assert_eq!(key.limits, some_limits());
+    let change = async |change: KeyChange| {
+        let changed = db.store.change_api_key(account, key.id, change).await;
+        let changed = changed.unwrap().unwrap();
+        assert_eq!(
+            db.store.api_key(account, key.id).await.unwrap(),
+            Some(changed.clone())
+        );
+        changed
+    };
+    assert_eq!(
+        change(KeyChange::default()).await,
+        key,
+        "nothing asked for, nothing changed"
+    );
+    let off = change(switched_off()).await;
+    assert!(!off.is_active && off.limits == key.limits && off.expires_at == key.expires_at);
+    let renamed = KeyChange {
+        name: Some("two".into()),
+        expires_at: Some(None),
+        is_active: Some(true),
+        limits: None,
+    };
+    let renamed = change(renamed).await;
+    assert_eq!((renamed.name.as_str(), renamed.expires_at), ("two", None));
+    assert_eq!(
+        db.store.key_grant(hash).await.unwrap().unwrap().key.limits,
+        some_limits()
+    );
+    let unlimited = KeyChange {
+        limits: Some(KeyLimits::default()),
+        expires_at: Some(Some(at(99))),
+        ..KeyChange::default()
+    };
+    let unlimited = change(unlimited).await;
+    assert_eq!(
+        (unlimited.limits, unlimited.expires_at),
+        (KeyLimits::default(), Some(at(99)))
+    );
+    assert!(unlimited.is_active);
+}
+
+pub(super) async fn the_bytes_of_a_key_are_counted_by_day_by_month_and_in_all(db: &Database) {
+    let account = new_account(&*db.store).await;
+    let request = NewApiKey {
+        limits: some_limits(),
+        ..key_request(account)
+    };
+    let key = db.store.create_api_key(request).await.unwrap();
+    let (other, unknown) = (
+        db.store.create_api_key(key_request(account)).await.unwrap(),
+        ApiKeyId::new(),
+    );
+    let gateway = GatewayId::new();
+    let record = |bytes_down: u64| UsageRecord {
+        api_key: key.id,
+        bytes_down,
+        bytes_up: 1,
+        ..usage(account, gateway)
+    };
+    let used = async |now: Timestamp| {
+        let mut known = db.store.key_usage(&[key.id, unknown], now).await.unwrap();
+        let known = known.pop().filter(|_| known.is_empty()).unwrap();
+        assert_eq!((known.key, &known.limits), (key.id, &key.limits));
+        (known.day_bytes, known.month_bytes, known.total_bytes)
+    };
+    // 24 November 2025.
+    let day = at(0).day_start();
+    assert_eq!(used(day).await, (0, 0, 0));
+    let growing = record(99);
+    db.store
+        .settle(&[growing.clone(), record(199)], day)
+        .await
+        .unwrap();
+    db.store
+        .settle(std::slice::from_ref(&growing), day)
+        .await
+        .unwrap();
+    assert_eq!(used(day).await, (300, 300, 300), "a repetition counts once");
+    let grown = UsageRecord {
+        bytes_down: 149,
+        ..growing
+    };
+    let free = UsageRecord {
+        billable: false,
+        ..record(7_777)
+    };
+    db.store
+        .settle(&[grown.clone(), free], day.plus(DAY))
+        .await
+        .unwrap();
+    assert_eq!(used(day.plus(DAY)).await, (50, 350, 350));
+    // A gateway whose clock is behind.
+    db.store.settle(&[record(9)], day).await.unwrap();
+    assert_eq!(used(day.plus(DAY)).await, (60, 360, 360));
+    let december = day.next_month();
+    assert_eq!(
+        used(december).await,
+        (0, 0, 360),
+        "before anything is booked in it"
+    );
+    db.store.settle(&[record(4)], december).await.unwrap();
+    assert_eq!(used(december).await, (5, 5, 365));
+    let given_back = UsageRecord {
+        billable: false,
+        ended_at: Some(at(50)),
+        ..grown
+    };
+    db.store.settle(&[given_back], december).await.unwrap();
+    assert_eq!(used(december).await.2, 215);
+    let absurd = record(u64::MAX);
+    db.store.settle(&[absurd], december).await.unwrap();
+    assert_eq!(used(december).await.2, i64::MAX);
+    assert_eq!(
+        db.store.key_usage(&[other.id], december).await.unwrap(),
+        [KeyUsage {
+            key: other.id,
+            limits: KeyLimits::default(),
+            day_bytes: 0,
+            month_bytes: 0,
+            total_bytes: 0,
+        }]
+    );
+    assert_eq!(db.store.key_usage(&[], december).await.unwrap(), []);
 }
 
 pub(super) async fn a_new_key_is_active_and_listed_oldest_first(db: &Database) {
@@ -81,7 +243,7 @@ pub(super) async fn a_key_of_another_account_is_out_of_reach(db: &Database) {
     assert_eq!(db.store.api_key(stranger, key.id).await.unwrap(), None);
     assert_eq!(
         db.store
-            .set_api_key_active(stranger, key.id, false)
+            .change_api_key(stranger, key.id, switched_off())
             .await
             .unwrap(),
         None
@@ -115,7 +277,7 @@ pub(super) async fn a_whitelist_is_stored_and_read_back(db: &Database) {
     assert_eq!(db.store.api_key(account, key.id).await.unwrap(), Some(changed));
     let off = db
         .store
-        .set_api_key_active(account, key.id, false)
+        .change_api_key(account, key.id, switched_off())
         .await
         .unwrap()
         .unwrap();

@@ -505,7 +505,7 @@ pub(super) async fn a_large_batch_is_one_settlement(db: &Database) {
     settle(db, &records[1_000..2_200]).await;
     assert_eq!(balance_of(db, account).await, balance(BONUS - 7_500, 0, 7_500));
     assert_eq!(
-        db.store.request_count(account, at(0), at(100)).await.unwrap(),
+        db.store.day_use(account, at(0), at(100)).await.unwrap().requests,
         2_500
     );
 }

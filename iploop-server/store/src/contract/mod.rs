@@ -17,7 +17,7 @@ use iploop_platform::account::{NewAccount, Role};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, RequestId};
 use iploop_platform::store::Store;
-use iploop_platform::usage::UsageRecord;
+use iploop_platform::usage::{Timings, UsageRecord};
 use uuid::Uuid;
 
 use database::Database;
@@ -66,6 +66,8 @@ on_every_database! {
         a_hash_belongs_to_one_key
         a_key_of_another_account_is_out_of_reach
         a_whitelist_is_stored_and_read_back
+        limits_are_stored_and_changed_apart_from_the_rest
+        the_bytes_of_a_key_are_counted_by_day_by_month_and_in_all
         a_deleted_key_makes_room_and_its_usage_stays
         a_grant_has_key_account_and_plan
         the_latest_use_of_a_key_stands
@@ -108,6 +110,13 @@ on_every_database! {
         the_newest_requests_come_first
         a_summary_counts_the_period_of_its_account
         an_empty_period_sums_to_nothing
+        a_day_counts_requests_and_what_was_not_charged
+        a_request_is_found_by_its_id_and_account
+        a_search_finds_what_was_asked_for_and_nothing_else
+        pages_are_whole_while_new_requests_come
+        archived_requests_stay_in_the_sums
+        an_archived_request_that_is_booked_again_costs_nothing
+        parallel_archives_and_settlements_lose_nothing
     }
     nodes {
         a_new_device_is_accepted_and_keeps_its_id
@@ -190,6 +199,9 @@ pub(crate) fn usage(account: AccountId, gateway: GatewayId) -> UsageRecord {
         destination: "example.com:443".into(),
         exit_country: None,
         exit_city: None,
+        exit_asn: None,
+        exit_ip: None,
+        timings: Timings::default(),
         status: None,
         error: None,
         attempts: 1,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyGrant, MAX_KEYS_PER_ACCOUNT, NewApiKey};
+use iploop_platform::api_key::{
+    ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, MAX_KEYS_PER_ACCOUNT, NewApiKey,
+};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::store::{ApiKeys, StoreError};
@@ -14,13 +16,14 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::columns::{id, json, text, time, time_or_none};
+use super::ledger::ids;
 use super::plans::{plan_columns, plan_from};
 use super::{Row, SqlStore, accounts};
 use crate::error::act;
 
 macro_rules! columns {
     () => {
-        "id, user_id, key_prefix, name, ip_whitelist, is_active, last_used_at, expires_at, created_at"
+        "id, user_id, key_prefix, name, ip_whitelist, limits, is_active, last_used_at, expires_at, created_at"
     };
 }
 
@@ -43,9 +46,9 @@ impl ApiKeys for SqlStore {
                 return Err(StoreError::LimitReached { what: "API keys", limit: MAX_KEYS_PER_ACCOUNT }.into());
             }
             let row = sqlx::query(concat!(
-                "INSERT INTO api_keys (id, user_id, key_hash, key_prefix, name, ip_whitelist, is_active, expires_at,
-                     created_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, TRUE, $7, $8)
+                "INSERT INTO api_keys (id, user_id, key_hash, key_prefix, name, ip_whitelist, limits, is_active,
+                     expires_at, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, TRUE, $8, $9)
                  RETURNING ",
                 columns!()
             ))
@@ -55,6 +58,7 @@ impl ApiKeys for SqlStore {
             .bind(text(&key.key_prefix))
             .bind(text(&key.name))
             .bind(Json(<[IpNet; 0]>::default()))
+            .bind(Json(&key.limits))
             .bind(key.expires_at.map(Timestamp::as_millis))
             .bind(key.now.as_millis())
             .fetch_one(&mut *tx)
@@ -96,23 +100,64 @@ impl ApiKeys for SqlStore {
         .await
     }
 
-    async fn set_api_key_active(
+    async fn change_api_key(
         &self,
         account: AccountId,
         id: ApiKeyId,
-        is_active: bool,
+        change: KeyChange,
     ) -> Result<Option<ApiKey>, StoreError> {
         act(async {
             let row = sqlx::query(concat!(
-                "UPDATE api_keys SET is_active = $3 WHERE user_id = $1 AND id = $2 RETURNING ",
+                "UPDATE api_keys SET
+                     is_active = COALESCE($3, is_active),
+                     name = COALESCE($4, name),
+                     limits = COALESCE($5, limits),
+                     expires_at = CASE WHEN $6 THEN $7 ELSE expires_at END
+                 WHERE user_id = $1 AND id = $2 RETURNING ",
                 columns!()
             ))
             .bind(account.uuid())
             .bind(id.uuid())
-            .bind(is_active)
+            .bind(change.is_active)
+            .bind(change.name.as_deref().map(text))
+            .bind(change.limits.as_ref().map(Json))
+            .bind(change.expires_at.is_some())
+            .bind(change.expires_at.flatten().map(Timestamp::as_millis))
             .fetch_optional(&self.write)
             .await?;
             Ok(row.as_ref().map(key_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn key_usage(&self, keys: &[ApiKeyId], now: Timestamp) -> Result<Vec<KeyUsage>, StoreError> {
+        let keys: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
+        act(async {
+            let rows = sqlx::query(concat!(
+                "SELECT k.id, k.limits,
+                     CASE WHEN u.day = $2 THEN u.day_bytes ELSE 0 END AS day_bytes,
+                     CASE WHEN u.month = $3 THEN u.month_bytes ELSE 0 END AS month_bytes,
+                     COALESCE(u.total_bytes, 0) AS total_bytes
+                 FROM api_keys k LEFT JOIN key_usage u ON u.api_key_id = k.id
+                 WHERE k.id IN (",
+                given!(id uuid),
+                ")"
+            ))
+            .bind(Json(ids(&keys)))
+            .bind(i64::from(now.utc_day()))
+            .bind(i64::from(now.utc_month()))
+            .fetch_all(&self.read)
+            .await?;
+            let usage = rows.iter().map(|row| {
+                Ok(KeyUsage {
+                    key: id(row, "id")?,
+                    limits: json(row, "limits")?,
+                    day_bytes: row.try_get("day_bytes")?,
+                    month_bytes: row.try_get("month_bytes")?,
+                    total_bytes: row.try_get("total_bytes")?,
+                })
+            });
+            Ok(usage.collect::<Result<_, sqlx::Error>>()?)
         })
         .await
     }
@@ -140,12 +185,21 @@ impl ApiKeys for SqlStore {
 
     async fn delete_api_key(&self, account: AccountId, id: ApiKeyId) -> Result<bool, StoreError> {
         act(async {
+            let mut tx = self.begin().await?;
             let done = sqlx::query("DELETE FROM api_keys WHERE user_id = $1 AND id = $2")
                 .bind(account.uuid())
                 .bind(id.uuid())
-                .execute(&self.write)
+                .execute(&mut *tx)
                 .await?;
-            Ok(done.rows_affected() > 0)
+            let is_deleted = done.rows_affected() > 0;
+            if is_deleted {
+                sqlx::query("DELETE FROM key_usage WHERE api_key_id = $1")
+                    .bind(id.uuid())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            tx.commit().await?;
+            Ok(is_deleted)
         })
         .await
     }
@@ -153,7 +207,7 @@ impl ApiKeys for SqlStore {
     async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {
         act(async {
             let row = sqlx::query(concat!(
-                "SELECT k.id, k.user_id, k.key_prefix, k.name, k.ip_whitelist, k.is_active, k.last_used_at,
+                "SELECT k.id, k.user_id, k.key_prefix, k.name, k.ip_whitelist, k.limits, k.is_active, k.last_used_at,
                      k.expires_at, k.created_at, u.status AS account_status, u.email_verified, ",
                 plan_columns!(),
                 " FROM api_keys k
@@ -230,6 +284,7 @@ fn key_from(row: &Row) -> Result<ApiKey, sqlx::Error> {
         key_prefix: row.try_get("key_prefix")?,
         name: row.try_get("name")?,
         ip_whitelist: json(row, "ip_whitelist")?,
+        limits: json(row, "limits")?,
         is_active: row.try_get("is_active")?,
         last_used_at: time_or_none(row, "last_used_at")?,
         expires_at: time_or_none(row, "expires_at")?,

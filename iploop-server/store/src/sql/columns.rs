@@ -1,6 +1,7 @@
 //! Between columns and the platform's types.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use iploop_platform::clock::Timestamp;
 use serde::de::DeserializeOwned;
@@ -36,6 +37,12 @@ pub(super) fn number<T: TryFrom<i64>>(row: &Row, column: &str) -> Result<T, sqlx
 pub(super) fn number_or_none<T: TryFrom<i64>>(row: &Row, column: &str) -> Result<Option<T>, sqlx::Error> {
     row.try_get::<Option<i64>, _>(column)?
         .map(|value| narrow(value, column))
+        .transpose()
+}
+
+pub(super) fn address_or_none(row: &Row, column: &str) -> Result<Option<IpAddr>, sqlx::Error> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| text.parse().map_err(|_| unreadable(column, &text)))
         .transpose()
 }
 

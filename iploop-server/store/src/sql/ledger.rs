@@ -85,13 +85,13 @@ impl Ledger for SqlStore {
         .await
     }
 
-    async fn settle(&self, records: &[UsageRecord], _now: Timestamp) -> Result<(), StoreError> {
+    async fn settle(&self, records: &[UsageRecord], now: Timestamp) -> Result<(), StoreError> {
         if records.is_empty() {
             return Ok(());
         }
         act(async {
             let mut tx = self.begin().await?;
-            settle::settle(&mut tx, records).await?;
+            settle::settle(&mut tx, records, now).await?;
             tx.commit().await?;
             Ok(())
         })

@@ -8,6 +8,7 @@ use super::{Db, Pool, Row, dialect};
 
 mod accounts;
 mod api_keys;
+mod archive;
 mod columns;
 mod health;
 mod ledger;

@@ -3,16 +3,17 @@
 //! A handful of statements for a batch of any size, each with its rows as one JSON array.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use iploop_platform::clock::Timestamp;
-use iploop_platform::ids::{AccountId, GatewayId, RequestId};
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, RequestId};
 use iploop_platform::usage::UsageRecord;
 use serde::Serialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::Tx;
-use super::columns::text;
+use super::columns::{text, time};
 use super::ledger::{Purse, ids, internal, lock_purses};
 use super::usage::{record_columns, record_from};
 use crate::booking::{cost_bytes, merge, signed};
@@ -28,14 +29,17 @@ const ROWS_PER_STATEMENT: usize = 1_000;
 /// # Errors
 /// A record of an account that does not exist, or under the id of another account's request, is `Internal` and nothing of
 /// the batch is booked: dropped in silence, it would hide that this is the wrong database or an old one.
-pub(super) async fn settle(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failure> {
+pub(super) async fn settle(tx: &mut Tx, records: &[UsageRecord], now: Timestamp) -> Result<(), Failure> {
     let given = one_version_each(records)?;
     let accounts: Vec<Uuid> = sorted(given.values().map(|record| record.account.uuid()));
     let purses = lock_purses(tx, &accounts).await?;
     if purses.len() < accounts.len() {
         return Err(internal("usage of an account that does not exist"));
     }
-    let mut changes = Changes::default();
+    let mut changes = Changes {
+        archived_before: archived_before(tx).await?,
+        ..Changes::default()
+    };
     let given: Vec<UsageRecord> = given.into_values().collect();
     for records in given.chunks(ROWS_PER_STATEMENT) {
         let known = booked_records(tx, records).await?;
@@ -47,7 +51,16 @@ pub(super) async fn settle(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), F
     }
     write_purses(tx, &purses, &changes.cost_bytes).await?;
     draw_on_leases(tx, &changes.drawn_bytes).await?;
+    note_keys(tx, &changes.key_bytes, now).await?;
     Ok(())
+}
+
+/// Requests that began before this may be in the archive. Read under the locks of the accounts, which the archive takes too.
+async fn archived_before(tx: &mut Tx) -> Result<Timestamp, sqlx::Error> {
+    let row = sqlx::query("SELECT archived_before FROM usage_retention WHERE id = 1")
+        .fetch_one(&mut **tx)
+        .await?;
+    time(&row, "archived_before")
 }
 
 /// What a batch does to balances and leases.
@@ -57,6 +70,9 @@ struct Changes {
     cost_bytes: BTreeMap<AccountId, i64>,
     /// New bytes by the lease they were served under. What goes back is free again, not leased.
     drawn_bytes: BTreeMap<(AccountId, GatewayId), i64>,
+    /// New bytes by key; less than nothing where booked bytes go back.
+    key_bytes: BTreeMap<ApiKeyId, i64>,
+    archived_before: Timestamp,
 }
 
 impl Changes {
@@ -71,6 +87,11 @@ impl Changes {
                 return Err(another_accounts());
             }
             Some(known) => merge(known.clone(), given),
+            // It may have been booked, and be in the archive since.
+            None if given.started_at < self.archived_before => UsageRecord {
+                billable: false,
+                ..given.clone()
+            },
             None => given.clone(),
         };
         if known == Some(&stored) {
@@ -80,6 +101,8 @@ impl Changes {
         if new_bytes != 0 {
             let cost = self.cost_bytes.entry(stored.account).or_default();
             *cost = cost.saturating_add(new_bytes);
+            let used = self.key_bytes.entry(stored.api_key).or_default();
+            *used = used.saturating_add(new_bytes);
         }
         if new_bytes > 0 {
             let drawn = self
@@ -156,7 +179,8 @@ async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failu
         given!(
             id uuid, user_id uuid, api_key_id uuid, gateway_id uuid, node_id uuid, session_id text,
             bytes_uploaded bigint, bytes_downloaded bigint, billable boolean, proxy_type text, destination text,
-            exit_country text, exit_city text, status_code bigint, error_code text, attempts bigint,
+            exit_country text, exit_city text, exit_asn bigint, exit_ip text, select_ms bigint, dial_ms bigint,
+            first_byte_ms bigint, destination_host text, status_code bigint, error_code text, attempts bigint,
             started_at bigint, ended_at bigint
         ),
         ") AS new WHERE TRUE
@@ -172,6 +196,12 @@ async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failu
              destination = excluded.destination,
              exit_country = excluded.exit_country,
              exit_city = excluded.exit_city,
+             exit_asn = excluded.exit_asn,
+             exit_ip = excluded.exit_ip,
+             select_ms = excluded.select_ms,
+             dial_ms = excluded.dial_ms,
+             first_byte_ms = excluded.first_byte_ms,
+             destination_host = excluded.destination_host,
              status_code = excluded.status_code,
              error_code = excluded.error_code,
              attempts = excluded.attempts,
@@ -249,6 +279,54 @@ async fn draw_on_leases(
     Ok(())
 }
 
+/// Adds to what the keys have used, on the day and in the month of the booking.
+async fn note_keys(
+    tx: &mut Tx,
+    key_bytes: &BTreeMap<ApiKeyId, i64>,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    if key_bytes.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<KeyRow> = key_bytes
+        .iter()
+        .map(|(key, &bytes)| KeyRow {
+            api_key_id: key.uuid(),
+            day: now.utc_day(),
+            month: now.utc_month(),
+            bytes,
+        })
+        .collect();
+    // Sums of absurd counts stop at the column's end instead of failing. A clock that is behind adds to the newer day.
+    sqlx::query(concat!(
+        "INSERT INTO key_usage (api_key_id, day, month, day_bytes, month_bytes, total_bytes)
+         SELECT api_key_id, day, month, bytes, bytes, bytes FROM (",
+        given!(api_key_id uuid, day bigint, month bigint, bytes bigint),
+        ") AS new WHERE TRUE
+         ON CONFLICT (api_key_id) DO UPDATE SET
+             day_bytes = CASE
+                 WHEN key_usage.day < excluded.day THEN excluded.day_bytes
+                 WHEN key_usage.day_bytes > 9223372036854775807 - ABS(excluded.day_bytes) THEN 9223372036854775807
+                 ELSE key_usage.day_bytes + excluded.day_bytes
+             END,
+             month_bytes = CASE
+                 WHEN key_usage.month < excluded.month THEN excluded.month_bytes
+                 WHEN key_usage.month_bytes > 9223372036854775807 - ABS(excluded.month_bytes) THEN 9223372036854775807
+                 ELSE key_usage.month_bytes + excluded.month_bytes
+             END,
+             total_bytes = CASE
+                 WHEN key_usage.total_bytes > 9223372036854775807 - ABS(excluded.total_bytes) THEN 9223372036854775807
+                 ELSE key_usage.total_bytes + excluded.total_bytes
+             END,
+             day = CASE WHEN key_usage.day < excluded.day THEN excluded.day ELSE key_usage.day END,
+             month = CASE WHEN key_usage.month < excluded.month THEN excluded.month ELSE key_usage.month END"
+    ))
+    .bind(Json(rows))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 fn another_accounts() -> Failure {
     internal("usage under the id of another account's request")
 }
@@ -265,6 +343,14 @@ struct PurseRow {
     user_id: Uuid,
     balance_bytes: i64,
     used_bytes: i64,
+}
+
+#[derive(Serialize)]
+struct KeyRow {
+    api_key_id: Uuid,
+    day: u32,
+    month: u32,
+    bytes: i64,
 }
 
 #[derive(Serialize)]
@@ -290,6 +376,12 @@ struct RecordRow<'a> {
     destination: &'a str,
     exit_country: Option<&'a str>,
     exit_city: Option<&'a str>,
+    exit_asn: Option<u32>,
+    exit_ip: Option<IpAddr>,
+    select_ms: Option<u32>,
+    dial_ms: Option<u32>,
+    first_byte_ms: Option<u32>,
+    destination_host: &'a str,
     status_code: Option<u16>,
     error_code: Option<&'a str>,
     attempts: u32,
@@ -313,6 +405,12 @@ impl<'a> From<&'a UsageRecord> for RecordRow<'a> {
             destination: &record.destination,
             exit_country: record.exit_country.as_deref(),
             exit_city: record.exit_city.as_deref(),
+            exit_asn: record.exit_asn,
+            exit_ip: record.exit_ip,
+            select_ms: record.timings.select_ms,
+            dial_ms: record.timings.dial_ms,
+            first_byte_ms: record.timings.first_byte_ms,
+            destination_host: record.destination_host(),
             status_code: record.status,
             error_code: record.error.as_deref(),
             attempts: record.attempts,

@@ -2,20 +2,21 @@
 
 use async_trait::async_trait;
 use iploop_platform::clock::Timestamp;
-use iploop_platform::ids::AccountId;
+use iploop_platform::ids::{AccountId, RequestId};
 use iploop_platform::store::{StoreError, Usage};
-use iploop_platform::usage::{UsageRecord, UsageSummary};
-use sqlx::Row as _;
+use iploop_platform::usage::{DayUse, Timings, UsageRecord, UsageSearch, UsageSummary};
+use sqlx::{QueryBuilder, Row as _};
 
-use super::columns::{id, id_or_none, number, number_or_none, time, time_or_none};
-use super::{Row, SqlStore};
+use super::archive::archive;
+use super::columns::{address_or_none, id, id_or_none, number, number_or_none, text, time, time_or_none};
+use super::{Db, Row, SqlStore};
 use crate::error::act;
 
 /// The columns of [`record_from`].
 macro_rules! record_columns {
     () => {
         "id, user_id, api_key_id, gateway_id, node_id, session_id, bytes_uploaded, bytes_downloaded, billable, proxy_type,
-         destination, exit_country, exit_city, status_code, error_code, attempts, started_at, ended_at"
+         destination, exit_country, exit_city, exit_asn, exit_ip, select_ms, dial_ms, first_byte_ms, destination_host, status_code, error_code, attempts, started_at, ended_at"
     };
 }
 pub(super) use record_columns;
@@ -29,20 +30,43 @@ impl Usage for SqlStore {
         to: Timestamp,
     ) -> Result<UsageSummary, StoreError> {
         act(async {
+            // Each request is in one of the two; what is archived counts with its whole hour.
             let row = sqlx::query(
-                "SELECT COUNT(*) AS requests,
-                     COUNT(*) FILTER (WHERE error_code IS NULL) AS successful,
-                     CAST(COALESCE(SUM(bytes_uploaded), 0) AS BIGINT) AS bytes_up,
-                     CAST(COALESCE(SUM(bytes_downloaded), 0) AS BIGINT) AS bytes_down,
-                     CAST(COALESCE(SUM(CASE WHEN ended_at > started_at THEN ended_at - started_at END), 0) AS BIGINT)
-                         AS duration_ms,
-                     COUNT(ended_at) AS ended
-                 FROM usage_records
-                 WHERE user_id = $1 AND started_at >= $2 AND started_at < $3",
+                "SELECT CAST(SUM(requests) AS BIGINT) AS requests,
+                     CAST(SUM(successful) AS BIGINT) AS successful,
+                     CAST(SUM(bytes_up) AS BIGINT) AS bytes_up,
+                     CAST(SUM(bytes_down) AS BIGINT) AS bytes_down,
+                     CAST(SUM(billed_bytes) AS BIGINT) AS billed_bytes,
+                     CAST(SUM(duration_ms) AS BIGINT) AS duration_ms,
+                     CAST(SUM(ended) AS BIGINT) AS ended
+                 FROM (
+                     SELECT COUNT(*) AS requests,
+                         COUNT(*) FILTER (WHERE error_code IS NULL) AS successful,
+                         CAST(COALESCE(SUM(bytes_uploaded), 0) AS BIGINT) AS bytes_up,
+                         CAST(COALESCE(SUM(bytes_downloaded), 0) AS BIGINT) AS bytes_down,
+                         CAST(COALESCE(SUM(bytes_uploaded) FILTER (WHERE billable), 0)
+                             + COALESCE(SUM(bytes_downloaded) FILTER (WHERE billable), 0) AS BIGINT) AS billed_bytes,
+                         CAST(COALESCE(SUM(CASE WHEN ended_at > started_at THEN ended_at - started_at END), 0) AS BIGINT)
+                             AS duration_ms,
+                         COUNT(ended_at) AS ended
+                     FROM usage_records
+                     WHERE user_id = $1 AND started_at >= $2 AND started_at < $3
+                     UNION ALL
+                     SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT),
+                         CAST(COALESCE(SUM(successful), 0) AS BIGINT),
+                         CAST(COALESCE(SUM(bytes_uploaded), 0) AS BIGINT),
+                         CAST(COALESCE(SUM(bytes_downloaded), 0) AS BIGINT),
+                         CAST(COALESCE(SUM(billed_bytes), 0) AS BIGINT),
+                         CAST(COALESCE(SUM(duration_ms), 0) AS BIGINT),
+                         CAST(COALESCE(SUM(ended), 0) AS BIGINT)
+                     FROM usage_archive
+                     WHERE user_id = $1 AND hour_at >= $4 AND hour_at < $3
+                 ) AS parts",
             )
             .bind(account.uuid())
             .bind(from.as_millis())
             .bind(to.as_millis())
+            .bind(from.hour_start().as_millis())
             .fetch_one(&self.read)
             .await?;
             Ok(UsageSummary {
@@ -50,6 +74,7 @@ impl Usage for SqlStore {
                 successful_requests: row.try_get("successful")?,
                 bytes_up: row.try_get("bytes_up")?,
                 bytes_down: row.try_get("bytes_down")?,
+                billed_bytes: row.try_get("billed_bytes")?,
                 total_duration_ms: row.try_get("duration_ms")?,
                 ended_requests: row.try_get("ended")?,
             })
@@ -73,15 +98,18 @@ impl Usage for SqlStore {
         .await
     }
 
-    async fn request_count(
+    async fn day_use(
         &self,
         account: AccountId,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<DayUse, StoreError> {
         act(async {
             let row = sqlx::query(
-                "SELECT COUNT(*) AS requests FROM usage_records
+                "SELECT COUNT(*) AS requests,
+                     CAST(COALESCE(SUM(bytes_uploaded) FILTER (WHERE NOT billable), 0)
+                         + COALESCE(SUM(bytes_downloaded) FILTER (WHERE NOT billable), 0) AS BIGINT) AS forgiven_bytes
+                 FROM usage_records
                  WHERE user_id = $1 AND started_at >= $2 AND started_at < $3",
             )
             .bind(account.uuid())
@@ -89,10 +117,113 @@ impl Usage for SqlStore {
             .bind(to.as_millis())
             .fetch_one(&self.read)
             .await?;
-            Ok(number(&row, "requests")?)
+            Ok(DayUse {
+                requests: number(&row, "requests")?,
+                forgiven_bytes: number(&row, "forgiven_bytes")?,
+            })
         })
         .await
     }
+
+    async fn usage_record(
+        &self,
+        account: AccountId,
+        id: RequestId,
+    ) -> Result<Option<UsageRecord>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                record_columns!(),
+                " FROM usage_records WHERE id = $1 AND user_id = $2"
+            ))
+            .bind(id.uuid())
+            .bind(account.uuid())
+            .fetch_optional(&self.read)
+            .await?;
+            Ok(row.as_ref().map(record_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn search_usage(
+        &self,
+        account: AccountId,
+        search: &UsageSearch,
+        limit: u32,
+    ) -> Result<Vec<UsageRecord>, StoreError> {
+        act(async {
+            let rows = search_query(account, search, limit)
+                .build()
+                .fetch_all(&self.read)
+                .await?;
+            Ok(rows.iter().map(record_from).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn archive_usage(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let archived = archive(&mut tx, before, limit).await?;
+            tx.commit().await?;
+            Ok(archived)
+        })
+        .await
+    }
+}
+
+/// Only the conditions that are asked for: so each search can take the index that fits it.
+fn search_query(account: AccountId, search: &UsageSearch, limit: u32) -> QueryBuilder<Db> {
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT ",
+        record_columns!(),
+        " FROM usage_records WHERE user_id = "
+    ));
+    query.push_bind(account.uuid());
+    if let Some(from) = search.from {
+        query.push(" AND started_at >= ").push_bind(from.as_millis());
+    }
+    if let Some(to) = search.to {
+        query.push(" AND started_at < ").push_bind(to.as_millis());
+    }
+    if let Some(after) = search.after {
+        query
+            .push(" AND (started_at, id) < (")
+            .push_bind(after.started_at.as_millis());
+        query.push(", ").push_bind(after.id.uuid());
+        query.push(")");
+    }
+    if let Some(key) = search.api_key {
+        query.push(" AND api_key_id = ").push_bind(key.uuid());
+    }
+    match search.code.as_deref() {
+        None => {}
+        Some("ok") => {
+            query.push(" AND error_code IS NULL AND ended_at IS NOT NULL");
+        }
+        Some(code) => {
+            query
+                .push(" AND error_code = ")
+                .push_bind(text(code).into_owned());
+        }
+    }
+    if let Some(status) = search.status {
+        query.push(" AND status_code = ").push_bind(i64::from(status));
+    }
+    for (condition, wanted) in [
+        (" AND exit_country = ", &search.country),
+        (" AND destination_host = ", &search.host),
+        (" AND proxy_type = ", &search.proxy_type),
+        (" AND session_id = ", &search.session),
+    ] {
+        if let Some(wanted) = wanted {
+            query.push(condition).push_bind(text(wanted).into_owned());
+        }
+    }
+    query
+        .push(" ORDER BY started_at DESC, id DESC LIMIT ")
+        .push_bind(i64::from(limit));
+    query
 }
 
 pub(super) fn record_from(row: &Row) -> Result<UsageRecord, sqlx::Error> {
@@ -110,6 +241,13 @@ pub(super) fn record_from(row: &Row) -> Result<UsageRecord, sqlx::Error> {
         destination: row.try_get("destination")?,
         exit_country: row.try_get("exit_country")?,
         exit_city: row.try_get("exit_city")?,
+        exit_asn: number_or_none(row, "exit_asn")?,
+        exit_ip: address_or_none(row, "exit_ip")?,
+        timings: Timings {
+            select_ms: number_or_none(row, "select_ms")?,
+            dial_ms: number_or_none(row, "dial_ms")?,
+            first_byte_ms: number_or_none(row, "first_byte_ms")?,
+        },
         status: number_or_none(row, "status_code")?,
         error: row.try_get("error_code")?,
         attempts: number(row, "attempts")?,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::metering::Outcome;
 use crate::metering::journal::{Journal, Reading, Replay};
-use crate::usage::UsageRecord;
+use crate::usage::{Timings, UsageRecord};
 
 #[tokio::test(start_paused = true)]
 async fn a_kill_loses_only_what_was_counted_since_the_last_tick() {
@@ -344,6 +344,9 @@ fn record(up: u64) -> UsageRecord {
         destination: "example.com:80".to_owned(),
         exit_country: None,
         exit_city: None,
+        exit_asn: None,
+        exit_ip: None,
+        timings: Timings::default(),
         status: None,
         error: None,
         attempts: 1,

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::ledger::MemoryLedger;
-use super::{BeginError, Closed, MeteringConfig, Meters, StartError, StreamMeter};
+use super::{BeginError, Closed, KeyQuota, MeteringConfig, Meters, StartError, StreamMeter};
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{AccountId, ApiKeyId, GatewayId, RequestId};
 
@@ -120,15 +120,18 @@ impl Gateway {
 
 impl Process {
     pub(crate) async fn begin(&self, account: AccountId) -> Result<StreamMeter, BeginError> {
-        self.meters
-            .begin(account, ApiKeyId::new(), RequestId::new())
-            .await
+        self.meters.begin(account, any_key(), RequestId::new()).await
     }
 
     pub(crate) async fn close(self) -> Closed {
         self.shutdown.cancel();
         self.task.await.unwrap()
     }
+}
+
+/// A key without limits.
+fn any_key() -> Arc<KeyQuota> {
+    Arc::new(KeyQuota::new(ApiKeyId::new()))
 }
 
 /// Bytes counted by all of them.

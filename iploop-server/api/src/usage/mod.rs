@@ -1,12 +1,15 @@
 //! `/api/usage`: what the account used.
 
+mod export;
+mod search;
+
 use std::time::Duration;
 
 use axum::extract::State;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::field::FieldProblem;
 use iploop_platform::ids::{ApiKeyId, RequestId};
-use iploop_platform::usage::{UsageRecord, UsageSummary};
+use iploop_platform::usage::{UsageRecord, UsageSummary, masked};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -29,6 +32,9 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(usage_summary))
         .routes(routes!(recent_usage))
+        .routes(routes!(search::search_usage))
+        .routes(routes!(export::export_usage))
+        .routes(routes!(search::request_receipt))
 }
 
 /// Which period.
@@ -69,6 +75,8 @@ struct Summary {
     bytes_uploaded: u64,
     bytes_downloaded: u64,
     total_bytes: u64,
+    /// Of these, what was paid: not what our side broke.
+    billed_bytes: u64,
     /// 10^9 bytes.
     total_gb_transferred: f64,
     /// Mean duration of the requests that ended; none without.
@@ -95,7 +103,7 @@ pub(crate) struct RecentAnswer {
 /// One request, running or ended.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct RequestInfo {
+pub(crate) struct RequestInfo {
     #[schema(value_type = String, format = Uuid)]
     id: RequestId,
     #[schema(value_type = String, format = Uuid)]
@@ -105,6 +113,8 @@ struct RequestInfo {
     bytes_uploaded: u64,
     bytes_downloaded: u64,
     total_bytes: u64,
+    /// What was paid for.
+    billed_bytes: u64,
     /// False: it cost nothing, the failure was ours.
     billable: bool,
     /// `http`, `connect` or `socks5`.
@@ -115,6 +125,17 @@ struct RequestInfo {
     target_country: Option<String>,
     /// City of the exit.
     target_city: Option<String>,
+    /// Autonomous system of the exit.
+    exit_asn: Option<u32>,
+    /// Network of the exit's address: the address itself is a person's.
+    #[schema(example = "203.0.113.0/24")]
+    exit_network: Option<String>,
+    /// How long the choice of the exit took, all attempts together.
+    select_ms: Option<u32>,
+    /// How long the exit that served took to dial.
+    dial_ms: Option<u32>,
+    /// From the request's begin to the answer's first byte.
+    first_byte_ms: Option<u32>,
     status_code: Option<u16>,
     /// None while it runs.
     success: Option<bool>,
@@ -127,6 +148,7 @@ struct RequestInfo {
     /// None while it runs.
     #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
+    /// From begin to end; none while it runs.
     duration_ms: Option<u64>,
 }
 
@@ -144,6 +166,7 @@ impl From<UsageSummary> for Summary {
             bytes_uploaded: count(sums.bytes_up),
             bytes_downloaded: count(sums.bytes_down),
             total_bytes: bytes,
+            billed_bytes: count(sums.billed_bytes),
             total_gb_transferred: gigabytes(bytes),
             avg_response_time_ms: count(sums.total_duration_ms).checked_div(ended),
         }
@@ -153,6 +176,7 @@ impl From<UsageSummary> for Summary {
 impl From<UsageRecord> for RequestInfo {
     fn from(record: UsageRecord) -> Self {
         let duration = record.ended_at.map(|end| end.since(record.started_at));
+        let billed_bytes = record.billed_bytes();
         Self {
             id: record.id,
             api_key_id: record.api_key,
@@ -160,11 +184,17 @@ impl From<UsageRecord> for RequestInfo {
             bytes_uploaded: record.bytes_up,
             bytes_downloaded: record.bytes_down,
             total_bytes: record.bytes_up.saturating_add(record.bytes_down),
+            billed_bytes,
             billable: record.billable,
             proxy_type: record.proxy_type,
             destination: record.destination,
             target_country: record.exit_country,
             target_city: record.exit_city,
+            exit_asn: record.exit_asn,
+            exit_network: record.exit_ip.map(|ip| masked(ip).to_string()),
+            select_ms: record.timings.select_ms,
+            dial_ms: record.timings.dial_ms,
+            first_byte_ms: record.timings.first_byte_ms,
             status_code: record.status,
             success: record.ended_at.map(|_| record.error.is_none()),
             error_message: record.error,
