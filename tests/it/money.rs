@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use crate::harness::{
-    Booked, Customer, Database, Place, Settings, Tunnel, World, eventually, hex, pattern, read_response,
+    Api, Booked, Customer, Database, Place, Response, Settings, Tunnel, World, eventually, hex, pattern,
+    read_response,
 };
 
 /// Bytes a second of each stream: enough to make leases, journal and settlement work, little enough for a busy machine.
@@ -316,4 +319,107 @@ fn a_failure_of_ours_costs_nothing() {
     );
     let purse = world.database().purse(&world.account.id);
     assert_eq!((purse.used, purse.booked, purse.balance), (0, 0, purse.granted));
+}
+
+/// A signed-in customer's receipt of a request, once it says that it ended.
+fn receipt(api: &Api, id: &str) -> Value {
+    eventually("the receipt says how the request ended", || {
+        let answer = api.get(&format!("/api/usage/requests/{id}"));
+        (answer.status == 200 && !answer.json()["endedAt"].is_null()).then(|| answer.json())
+    })
+}
+
+#[test]
+fn a_keys_quota_ends_a_download_and_the_receipt_equals_both_ends() {
+    let world = World::start_with(Settings::with_places(&[Place::BERLIN]));
+    let (api, customer) = (world.signed_in(), world.customer());
+    let id_of = |answer: &Response| answer.field("X-IPLoop-Request-Id").unwrap().to_owned();
+
+    // A whole request first: customer, origin, receipt and ledger have the same count.
+    let mut whole = customer.connect(world.origin.http).ok().unwrap();
+    let id = id_of(&whole.answer);
+    let answer = whole.get("/bytes/123456");
+    let read = u64::try_from(answer.head.len()).unwrap() + 123_456;
+    drop(whole);
+    let visit = world.origin.visits().pop().unwrap();
+    let paid = receipt(&api, &id);
+    assert_eq!(
+        (paid["bytesDownloaded"].as_u64(), paid["bytesUploaded"].as_u64()),
+        (Some(read), Some(visit.received())),
+        "{paid}"
+    );
+    assert_eq!(visit.sent(), read);
+    assert_eq!(paid["billedBytes"], paid["totalBytes"]);
+    assert_eq!(
+        (&paid["statusCode"], &paid["errorMessage"]),
+        (&json!(200), &Value::Null)
+    );
+    assert_eq!(paid["targetCountry"], "DE");
+    for time in ["selectMs", "dialMs", "firstByteMs", "durationMs"] {
+        assert!(paid[time].is_u64(), "{time}: {paid}");
+    }
+
+    // Then the key may use a little more, which a stream that runs already hears of.
+    let mut running = customer.connect(world.origin.http).ok().unwrap();
+    let id = id_of(&running.answer);
+    running.ask(&format!("/drip/{RATE}"));
+    let mut piece = vec![0; 16 * 1024];
+    let mut received = u64::try_from(running.stream.read(&mut piece).unwrap()).unwrap();
+    let quota = 2_000_000;
+    let key = format!("/api/proxy/keys/{}", world.account.key_id);
+    let limited = api.patch(&key, &json!({ "limits": { "bytesTotal": quota } }));
+    assert_eq!(limited.status, 200, "{}", limited.text());
+    while let Ok(read @ 1..) = running.stream.read(&mut piece) {
+        received += read as u64;
+    }
+    let ended = receipt(&api, &id);
+    assert_eq!(ended["errorMessage"], "key_quota_exceeded", "{ended}");
+    assert_eq!(ended["bytesDownloaded"].as_u64(), Some(received), "{ended}");
+    let used = paid["billedBytes"].as_u64().unwrap() + ended["billedBytes"].as_u64().unwrap();
+    let most = quota + OVER_SERVED.unsigned_abs();
+    assert!(used >= quota && used <= most, "{used} of {quota}");
+    let refused = customer.get(&world.origin.url("/echo"));
+    assert_eq!((refused.status, refused.code()), (402, "key_quota_exceeded"));
+    let purse = world.database().purse(&world.account.id);
+    assert_eq!(u64::try_from(purse.used).unwrap(), used, "{purse:?}");
+
+    // Lifted, it goes on at once.
+    let lifted = api.patch(&key, &json!({ "limits": {} }));
+    assert_eq!(lifted.status, 200, "{}", lifted.text());
+    assert_eq!(customer.get(&world.origin.url("/echo")).status, 200);
+}
+
+#[test]
+fn a_download_that_a_dying_device_breaks_costs_nothing() {
+    let mut world = World::start_with(Settings::with_places(&[Place::BERLIN]));
+    let (api, customer) = (world.signed_in(), world.customer());
+    let mut tunnel = customer.connect(world.origin.http).ok().unwrap();
+    let id = tunnel.answer.field("X-IPLoop-Request-Id").unwrap().to_owned();
+    tunnel.ask(&format!("/drip/{RATE}"));
+    let mut piece = vec![0; 16 * 1024];
+    let mut received = 0_u64;
+    while received < 200_000 {
+        received += u64::try_from(tunnel.stream.read(&mut piece).unwrap()).unwrap();
+    }
+    world.devices.clear();
+    while let Ok(read @ 1..) = tunnel.stream.read(&mut piece) {
+        received += read as u64;
+    }
+    let broken = receipt(&api, &id);
+    assert_eq!(broken["errorMessage"], "exit_lost", "{broken}");
+    assert_eq!(
+        (&broken["billable"], &broken["billedBytes"]),
+        (&json!(false), &json!(0))
+    );
+    assert!(
+        broken["bytesDownloaded"].as_u64() >= Some(received),
+        "{received}: {broken}"
+    );
+    let purse = eventually("what was booked meanwhile is given back", || {
+        let purse = world.database().purse(&world.account.id);
+        (purse.used == 0).then_some(purse)
+    });
+    assert_eq!((purse.booked, purse.balance), (0, purse.granted));
+    let summary = api.get("/api/usage/summary").json();
+    assert_eq!(summary["summary"]["billedBytes"], 0);
 }
