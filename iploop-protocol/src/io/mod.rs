@@ -176,6 +176,18 @@ impl Tunnel {
         self.shared.lock().tunnel.rtt()
     }
 
+    /// Asks the peer for a sign of life now; [`Tunnel::heard_at`] tells whether one came.
+    pub fn ping(&self) {
+        let mut inner = self.shared.lock();
+        inner.tunnel.ping();
+        inner.dispatch();
+    }
+
+    /// When the last frame came from the peer; at first, when the tunnel began.
+    pub fn heard_at(&self) -> Instant {
+        Instant::from_std(self.shared.lock().tunnel.heard_at())
+    }
+
     /// What became of the DATA that this side sent. Each call begins a new time of which the next one tells.
     pub fn delivery(&self) -> Delivery {
         let now = Instant::now().into_std();

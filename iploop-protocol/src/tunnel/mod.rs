@@ -372,6 +372,18 @@ impl Tunnel {
         self.path.min_rtt()
     }
 
+    /// Asks the peer for a sign of life now, unless a ping waits for its answer already.
+    pub fn ping(&mut self) {
+        if matches!(self.phase, Phase::Open) && self.liveness.ping.is_none() {
+            self.liveness.ping_due = true;
+        }
+    }
+
+    /// When the last frame came from the peer; at first, when the tunnel began.
+    pub fn heard_at(&self) -> Instant {
+        self.liveness.heard_at
+    }
+
     /// What became of the DATA that this side sent, as the peer's acknowledgements tell.
     pub fn delivery(&mut self, now: Instant) -> Delivery {
         self.path.delivery(now)

@@ -51,6 +51,9 @@ impl NetworkView {
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use iploop_platform::network::Pool;
+    use iploop_protocol::targeting::Targeting;
+
     use super::*;
 
     #[derive(Default)]
@@ -66,6 +69,10 @@ mod tests {
 
         fn locations(&self) -> Vec<CountryPresence> {
             Vec::new()
+        }
+
+        fn pool(&self, _: &Targeting) -> Pool {
+            Pool::default()
         }
     }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::GatewayConfig;
 use crate::drain::{Drain, Phase};
-use crate::exit::Resolver;
+use crate::exit::{Refusals, Resolver};
 use crate::listener::tls;
 use crate::listener::{self, Load};
 use crate::service::Service;
@@ -104,6 +104,7 @@ impl Gateway {
             sessions: Sessions::new(config.max_sessions),
             policy: RwLock::new(policy),
             resolver: Resolver::default(),
+            refusals: Refusals::default(),
             config,
             drain: Drain::default(),
         });

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use iploop_platform::admission::{Admission, AdmissionError, Admitted, LimitState};
-use iploop_platform::exits::Exits;
+use iploop_platform::exits::{Exit, Exits};
 use iploop_platform::ids::RequestId;
 use iploop_platform::metering::{Outcome, ProxyType, StreamMeter};
 use iploop_protocol::destination::Destination;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::answer::{Fault, ProxyError};
 use crate::config::GatewayConfig;
 use crate::drain::{Drain, Phase};
-use crate::exit::{Bounds, Resolver, Search};
+use crate::exit::{Bounds, Refusals, Resolver, Search, Through};
 use crate::relay::{End, Lifetimes};
 use crate::sessions::{self, Sessions, Visit};
 use crate::telemetry;
@@ -28,6 +28,7 @@ pub(crate) struct Service {
     pub(crate) sessions: Sessions,
     pub(crate) policy: RwLock<Policy>,
     pub(crate) resolver: Resolver,
+    pub(crate) refusals: Refusals,
     pub(crate) config: GatewayConfig,
     pub(crate) drain: Drain,
 }
@@ -58,6 +59,8 @@ pub(crate) struct Account {
     began: Instant,
     /// While the request runs its session is in use.
     visit: Option<Arc<Visit>>,
+    /// The exit that serves it.
+    through: Option<Through>,
 }
 
 impl Service {
@@ -84,6 +87,7 @@ impl Service {
                     admitted,
                     began,
                     visit: None,
+                    through: None,
                 };
                 Ok(Authorized {
                     targeting: Arc::clone(account.admitted.targeting()),
@@ -159,6 +163,7 @@ impl Service {
             connect_timeout: self.config.connect_timeout,
             attempt_timeout: self.config.attempt_timeout,
             max_attempts: self.config.max_attempts,
+            hedge: self.config.hedge_dials,
         };
         let search = Search::new(
             account.admitted.account(),
@@ -167,6 +172,7 @@ impl Service {
             destination,
             visit,
             bounds,
+            self.refusals.clone(),
         );
         Ok(AdmittedRequest {
             search,
@@ -203,6 +209,17 @@ impl Account {
     /// Since the request was understood.
     pub(crate) fn began(&self) -> Instant {
         self.began
+    }
+
+    /// Notes the exit that serves the request from now on.
+    pub(crate) fn goes_through(&mut self, exit: &Exit, through: Through) {
+        self.meter().set_exit(exit);
+        self.through = Some(through);
+    }
+
+    /// The exit that serves the request.
+    pub(crate) fn through(&self) -> Option<&Through> {
+        self.through.as_ref()
     }
 
     /// Settles a request that got this error for an answer, and hands the error on.

@@ -7,6 +7,8 @@
 //! | `iploop_gateway_accept_failures_total` | counter | connections that could not be accepted: open files, memory |
 //! | `iploop_gateway_requests_total{type,code}` | counter | requests by `http`, `connect`, `socks5`, and error code or `ok` |
 //! | `iploop_gateway_attempts_total` | counter | exits asked |
+//! | `iploop_gateway_tried_total{outcome,hedged}` | counter | the same by what came of it: `opened`, `outrun` by the other one, or the code of the failure |
+//! | `iploop_gateway_host_refusals_total` | counter | exits that a destination's host refused: not offered for it for a while |
 //! | `iploop_gateway_connect_seconds` | histogram | from admission to an open stream |
 
 use std::time::Duration;
@@ -41,6 +43,15 @@ pub(crate) fn accept_failed() {
 pub(crate) fn connected(attempts: u32, took: Duration) {
     counter!("iploop_gateway_attempts_total").increment(u64::from(attempts));
     histogram!("iploop_gateway_connect_seconds").record(took);
+}
+
+pub(crate) fn tried(outcome: &'static str, hedged: bool) {
+    let hedged = if hedged { "true" } else { "false" };
+    counter!("iploop_gateway_tried_total", "outcome" => outcome, "hedged" => hedged).increment(1);
+}
+
+pub(crate) fn host_refused() {
+    counter!("iploop_gateway_host_refusals_total").increment(1);
 }
 
 pub(crate) fn request(proxy_type: ProxyType, code: &'static str) {

@@ -1,13 +1,18 @@
 //! A tunnel for CONNECT and SOCKS5: found, announced, relayed, settled.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use iploop_platform::admission::LimitState;
 use iploop_platform::exits::OpenedExit;
+use iploop_protocol::codes::ResetCode;
 use iploop_protocol::io::Stream;
+use iploop_protocol::tunnel::StreamError;
 use tokio::time::Instant;
 
 use crate::answer::{Debug, ProxyError, Success};
 use crate::connection::Connection;
+use crate::exit::Tried;
 use crate::relay::{self, End};
 use crate::service::{Account, AdmittedRequest, Service};
 use crate::telemetry;
@@ -37,6 +42,7 @@ pub(crate) struct Established {
 struct Timings {
     select: std::time::Duration,
     attempts: u32,
+    tried: Vec<Tried>,
     parameters: String,
 }
 
@@ -57,7 +63,7 @@ pub(crate) async fn establish(
     let AdmittedRequest {
         mut search,
         targeting,
-        account,
+        mut account,
     } = request;
     // What a customer sends before the answer goes along with the dial where it may arrive twice: a ClientHello may. The
     // rest waits for the answer of the exit.
@@ -80,10 +86,10 @@ pub(crate) async fn establish(
         Some(Err(error)) => return Err(NotEstablished::Error(account.failed(error))),
         Some(Ok(found)) => found,
     };
-    account.meter().set_exit(&found.opened.exit);
     account
         .meter()
         .set_connect_times(search.select_time(), found.opened.dial);
+    account.goes_through(&found.opened.exit, found.through);
     telemetry::connected(search.attempts(), account.began().elapsed());
     if !early.is_empty()
         && let Err(reason) = account.meter().charge_up(early.len()).await
@@ -93,6 +99,7 @@ pub(crate) async fn establish(
     let debug = targeting.debug().then(|| Timings {
         select: search.select_time(),
         attempts: search.attempts(),
+        tried: search.tried().to_vec(),
         parameters: targeting.to_string(),
     });
     Ok(Established {
@@ -117,6 +124,7 @@ impl Established {
                 dial: self.opened.dial,
                 first_byte: None,
                 attempts: timings.attempts,
+                tried: &timings.tried,
                 parameters: &timings.parameters,
             }),
         }
@@ -152,7 +160,20 @@ impl Tunnel {
             stream,
             account,
         } = self;
-        let end = relay::relay(&mut customer, stream, account.meter(), service.lifetimes()).await;
+        let meter = account.meter();
+        let gauge = account.through().map(|through| Arc::clone(through.gauge()));
+        let end = relay::relay(&mut customer, stream, meter, gauge, service.lifetimes()).await;
+        if let Some(through) = account.through() {
+            match &end {
+                _ if meter.bytes_down() > 0 => through.took(),
+                // Broken off before it said a word, though it was spoken to: a host that does not want this exit.
+                End::ExitFailed(StreamError::Reset {
+                    code: ResetCode::ConnectionReset,
+                    ..
+                }) if meter.bytes_up() > 0 => through.refused(),
+                _ => {}
+            }
+        }
         if let End::ExitFailed(error) = &end {
             tracing::debug!(request.id = %account.id(), %error, "the exit's side of a tunnel failed");
         }

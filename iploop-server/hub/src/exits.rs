@@ -1,21 +1,24 @@
 //! The hub as the gateway sees it: choose a node, have it dial, say honestly what came of it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use iploop_platform::exits::{ExitError, ExitFailure, ExitRequest, Exits, OpenedExit};
+use futures_util::future::{BoxFuture, Either, select};
+use iploop_platform::exits::{
+    Asked, Avoid, Exit, ExitError, ExitFailure, ExitRequest, Exits, Measured, OpenedExit, StreamGauge,
+};
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::frame::{MAX_DATA_BYTES, StreamKind};
 use iploop_protocol::io::{OpenError, OpenRequest, Stream};
 use iploop_protocol::tunnel;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::directory::{NoChoice, NodeKey, Wish};
 use crate::hub::Hub;
 use crate::node::Node;
-use crate::quality::Outcome;
+use crate::quality::{Outcome, Verdict};
 use crate::shared::Shared;
 
 /// Beyond the time that the device has for its dial: for the way there and back.
@@ -23,6 +26,19 @@ const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
 /// Time in which any device answers that is there at all.
 const FAIR_TIME: Duration = Duration::from_secs(2);
+
+/// A dial that takes longer than usual is answered by a live device's pong within this time: radios wake up in less.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// How long a dial usually takes at most, while too few were made to know.
+const ASSUMED_USUAL: Duration = Duration::from_secs(1);
+
+/// Below this a dial is never slow, and above that always.
+const LEAST_USUAL: Duration = Duration::from_millis(50);
+const MOST_USUAL: Duration = Duration::from_secs(5);
+
+/// The way to a device and back, while it is not measured; also the least time in which it is expected to answer a ping.
+const ASSUMED_RTT: Duration = Duration::from_millis(250);
 
 /// Longest text of a refusal that is passed on, in bytes.
 const MAX_CLASS_BYTES: usize = 64;
@@ -37,81 +53,96 @@ impl Exits for Hub {
 struct Claim {
     shared: Arc<Shared>,
     key: NodeKey,
+    node: Arc<Node>,
     customer: u64,
+    /// What passes through the stream, once it is open.
+    gauge: Option<Arc<StreamGauge>>,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        let measured = self.gauge.as_ref().map(|gauge| gauge.measured());
+        if let Some(measured) = measured.filter(|measured| *measured != Measured::default()) {
+            let now = Instant::now().into_std();
+            self.node.note_stream(measured, now);
+            let figures = self.node.figures(now);
+            self.shared.live.lock().set_figures(self.key, figures);
+        }
         self.shared.live.lock().close_stream(self.key, self.customer);
         self.shared.stream_closed();
     }
 }
 
-async fn attempt(shared: Arc<Shared>, request: ExitRequest) -> Result<OpenedExit, ExitFailure> {
-    let started = Instant::now();
-    let chosen = choose(&shared, &request);
-    let select = started.elapsed();
-    let (claim, node) = chosen.map_err(|error| {
-        metrics::counter!("iploop_hub_opens_total", "result" => result_name(&error)).increment(1);
-        ExitFailure {
-            error,
-            exit: None,
-            took: select,
-        }
-    })?;
-    let exit = Arc::clone(&node.exit);
-    let asked = Instant::now();
-    let opened = dial(&node, &request, claim.customer, shared.config.dial_timeout).await;
-    let now = Instant::now();
-    let (outcome, result) = match opened {
-        Ok((stream, took)) => (Outcome::Dialed(took), Ok(stream)),
-        Err(failure) => (failure.outcome, Err(failure.error)),
-    };
-    node.note(outcome, now.into_std());
-    let (score, rtt) = node.score(now.into_std());
-    shared.live.lock().set_quality(claim.key, score, rtt);
-    match result {
-        Ok(mut stream) => {
-            stream.hold(claim);
-            metrics::counter!("iploop_hub_opens_total", "result" => "opened").increment(1);
-            metrics::histogram!("iploop_hub_open_seconds").record((now - asked).as_secs_f64());
-            Ok(OpenedExit {
-                exit,
-                stream,
-                select,
-                dial: now - asked,
-            })
-        }
-        Err(error) => {
-            metrics::counter!("iploop_hub_opens_total", "result" => result_name(&error)).increment(1);
-            Err(ExitFailure {
-                error,
-                exit: Some(exit),
-                took: started.elapsed(),
-            })
+/// What came of asking one device.
+struct Answer {
+    exit: Arc<Exit>,
+    took: Duration,
+    result: Result<(Stream, Arc<StreamGauge>), ExitError>,
+}
+
+impl Answer {
+    /// What is told of it beside another answer.
+    fn beside(&self, second: bool) -> Asked {
+        Asked {
+            exit: Arc::clone(&self.exit),
+            error: self.result.as_ref().err().cloned(),
+            took: self.took,
+            second,
         }
     }
 }
 
+async fn attempt(shared: Arc<Shared>, request: ExitRequest) -> Result<OpenedExit, ExitFailure> {
+    let started = Instant::now();
+    let chosen = choose(&shared, &request, &request.avoid);
+    let select = started.elapsed();
+    let claim = chosen.map_err(|error| {
+        count_open(result_name(&error));
+        ExitFailure {
+            error,
+            exit: None,
+            took: select,
+            beside: None,
+        }
+    })?;
+    let (answer, beside) = if request.hedge && request.prefer.is_none() {
+        Box::pin(ask_hedged(claim, &request)).await
+    } else {
+        (ask(claim, &request).await, None)
+    };
+    let Answer { exit, took, result } = answer;
+    match result {
+        Ok((stream, gauge)) => Ok(OpenedExit {
+            exit,
+            stream,
+            select,
+            dial: took,
+            beside,
+            gauge,
+        }),
+        Err(error) => Err(ExitFailure {
+            error,
+            exit: Some(exit),
+            took: started.elapsed(),
+            beside,
+        }),
+    }
+}
+
 /// Chooses a node and counts the stream on it, in one step: no other request takes the place meanwhile.
-fn choose(shared: &Arc<Shared>, request: &ExitRequest) -> Result<(Claim, Arc<Node>), ExitError> {
+fn choose(shared: &Arc<Shared>, request: &ExitRequest, avoid: &Avoid) -> Result<Claim, ExitError> {
     if shared.is_draining() {
         return Err(ExitError::Draining);
     }
     let customer = shared.customer(request.account);
-    let ExitRequest {
-        targeting,
-        prefer,
-        avoid,
-        ..
-    } = request;
     let wish = Wish {
-        targeting,
-        prefer: *prefer,
+        targeting: &request.targeting,
+        prefer: request.prefer,
         avoid,
         customer,
     };
     let mut live = shared.live.lock();
+    live.wake(Instant::now().into_std());
     let key = live
         .choose(&wish, &mut rand::rng())
         .map_err(|nobody| match nobody {
@@ -126,14 +157,150 @@ fn choose(shared: &Arc<Shared>, request: &ExitRequest) -> Result<(Claim, Arc<Nod
     };
     drop(live);
     shared.stream_opened();
-    Ok((
-        Claim {
-            shared: Arc::clone(shared),
-            key,
-            customer,
-        },
+    Ok(Claim {
+        shared: Arc::clone(shared),
+        key,
         node,
-    ))
+        customer,
+        gauge: None,
+    })
+}
+
+/// Asks the chosen device, and a second one beside it when the first takes longer than usual. The first stream that opens
+/// wins and the other is reset; a failure waits for the other's answer.
+async fn ask_hedged(claim: Claim, request: &ExitRequest) -> (Answer, Option<Asked>) {
+    let shared = Arc::clone(&claim.shared);
+    let (key, node) = (claim.key, Arc::clone(&claim.node));
+    let asked = Instant::now();
+    let usual = usual_time(&shared, &node);
+    let mut first = pin!(ask(claim, request));
+    tokio::select! {
+        biased;
+        answer = &mut first => return (answer, None),
+        () = sleep_until(asked + usual) => {}
+    }
+    let Some(second) = second_choice(&shared, request, &node.exit) else {
+        return (first.await, None);
+    };
+    let (second_key, second_node) = (second.key, Arc::clone(&second.node));
+    let second_asked = Instant::now();
+    let second = pin!(ask(second, request));
+    let (answer, beside, loser) = match select(first, second).await {
+        Either::Left((answer, other)) if answer.result.is_err() => {
+            (other.await, Some(answer.beside(false)), None)
+        }
+        Either::Right((answer, other)) if answer.result.is_err() => {
+            (other.await, Some(answer.beside(true)), None)
+        }
+        Either::Left((answer, _)) => (answer, None, Some((second_key, second_node, second_asked, true))),
+        Either::Right((answer, _)) => (answer, None, Some((key, node, asked, false))),
+    };
+    let won_by_second = beside.as_ref().map_or_else(
+        || loser.as_ref().is_some_and(|(.., is_second)| !is_second),
+        |beside| !beside.second,
+    );
+    count_hedge(if won_by_second { "second" } else { "first" });
+    let outrun = loser.map(|(key, node, asked, is_second)| {
+        count_open("outrun");
+        let took = asked.elapsed();
+        // A live device has answered the ping by now, however slow its destination is.
+        let enough =
+            usual_time(&shared, &node) + (2 * node.tunnel.rtt().unwrap_or(ASSUMED_RTT)).max(ASSUMED_RTT);
+        if took >= enough && node.tunnel.heard_at() <= asked {
+            judge(&shared, key, &node, Outcome::Node, took);
+        }
+        Asked {
+            exit: Arc::clone(&node.exit),
+            error: None,
+            took,
+            second: is_second,
+        }
+    });
+    (answer, beside.or(outrun))
+}
+
+/// Another device for a dial that takes long, if there is one and hedges are left.
+fn second_choice(shared: &Arc<Shared>, request: &ExitRequest, first: &Exit) -> Option<Claim> {
+    if !shared.fleet.lock().may_hedge() {
+        count_hedge("none_left");
+        return None;
+    }
+    let mut avoid = request.avoid.clone();
+    avoid.nodes.push(first.node);
+    avoid.ips.push(first.ip);
+    let second = choose(shared, request, &avoid);
+    if second.is_err() {
+        count_hedge("no_exit");
+    }
+    second.ok()
+}
+
+/// How long a dial through this device usually takes at most: its own p95, the fleet's where too little is known of it.
+fn usual_time(shared: &Shared, node: &Node) -> Duration {
+    let own = node.usual_time();
+    let usual = own.or_else(|| shared.fleet.lock().usual_time());
+    usual.unwrap_or(ASSUMED_USUAL).clamp(LEAST_USUAL, MOST_USUAL)
+}
+
+/// Asks one device to dial, and judges it by what comes of that.
+///
+/// # Cancel safety
+/// Dropping the future resets the stream, and says nothing of the device.
+async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
+    let (shared, node) = (Arc::clone(&claim.shared), Arc::clone(&claim.node));
+    shared.fleet.lock().asked();
+    let asked = Instant::now();
+    let usual = usual_time(&shared, &node);
+    let opened = dial(&node, request, claim.customer, shared.config.dial_timeout, usual).await;
+    let (took, outcome, result) = match opened {
+        Ok((stream, took)) => {
+            shared.fleet.lock().dialed(took);
+            let way = node.tunnel.rtt().unwrap_or_default();
+            (took, Outcome::Dialed(took.saturating_sub(way)), Ok((stream, way)))
+        }
+        Err(failure) => (asked.elapsed(), failure.outcome, Err(failure.error)),
+    };
+    judge(&shared, claim.key, &node, outcome, took);
+    let exit = Arc::clone(&node.exit);
+    let result = result.map(|(mut stream, way)| {
+        let early = !request.early.is_empty();
+        let gauge = Arc::new(StreamGauge::new(early, way, asked + took));
+        claim.gauge = Some(Arc::clone(&gauge));
+        stream.hold(claim);
+        count_open("opened");
+        metrics::histogram!("iploop_hub_open_seconds").record(took.as_secs_f64());
+        (stream, gauge)
+    });
+    if let Err(error) = &result {
+        count_open(result_name(error));
+    }
+    Answer { exit, took, result }
+}
+
+/// Notes an outcome: the node's figures change, and it may rest.
+fn judge(shared: &Shared, key: NodeKey, node: &Node, outcome: Outcome, took: Duration) {
+    let now = Instant::now().into_std();
+    let verdict = node.note(outcome, took, now);
+    let figures = node.figures(now);
+    let mut live = shared.live.lock();
+    live.set_figures(key, figures);
+    match verdict {
+        Verdict::Well => live.works(key),
+        Verdict::Unchanged => {}
+        Verdict::Rest(time) => {
+            live.rest(key, now + time);
+            drop(live);
+            metrics::counter!("iploop_hub_rests_total").increment(1);
+        }
+    }
+}
+
+fn count_open(result: &'static str) {
+    metrics::counter!("iploop_hub_opens_total", "result" => result).increment(1);
+}
+
+fn count_hedge(result: &'static str) {
+    metrics::counter!("iploop_hub_hedges_total", "result" => result).increment(1);
 }
 
 /// An attempt that failed, by what the customer is told and by whose fault it was.
@@ -148,12 +315,13 @@ impl Failure {
     }
 }
 
-/// Asks the device to dial; the stream and the time that the device took.
+/// Asks the device to dial; the stream and the time that this took.
 async fn dial(
     node: &Node,
     request: &ExitRequest,
     customer: u64,
     dial_timeout: Duration,
+    usual: Duration,
 ) -> Result<(Stream, Duration), Failure> {
     let now = Instant::now();
     let left = request.deadline.saturating_duration_since(now);
@@ -169,8 +337,17 @@ async fn dial(
         early,
         timeout,
     };
-    match timeout_at(now + timeout + grace, node.tunnel.open(open)).await {
-        Ok(Ok((mut stream, took))) => {
+    let answer = tokio::select! {
+        biased;
+        answer = node.tunnel.open(open) => Some(answer),
+        () = silence(node, now, usual) => {
+            return Err(Failure::new(ExitError::NodeTimeout, Outcome::Silent));
+        }
+        () = sleep_until(now + timeout + grace) => None,
+    };
+    match answer {
+        Some(Ok((mut stream, _))) => {
+            let took = now.elapsed();
             // What is left of the first bytes waits for room. Whatever goes wrong here is the stream's to tell: the dial went well.
             let rest = stream.write_chunk(more);
             if timeout_at(request.deadline, rest).await.is_err() {
@@ -178,8 +355,8 @@ async fn dial(
             }
             Ok((stream, took))
         }
-        Ok(Err(error)) => Err(failure(error)),
-        Err(_) => {
+        Some(Err(error)) => Err(failure(error)),
+        None => {
             // Who had next to no time is not to blame.
             let outcome = if timeout >= FAIR_TIME {
                 Outcome::Node
@@ -189,6 +366,20 @@ async fn dial(
             Err(Failure::new(ExitError::NodeTimeout, outcome))
         }
     }
+}
+
+/// Ready when a device that takes longer than usual shows no sign of life when asked for one; never for one that does, for its
+/// destination may be slow.
+async fn silence(node: &Node, asked: Instant, usual: Duration) {
+    sleep_until(asked + usual).await;
+    if node.tunnel.heard_at() <= asked {
+        node.tunnel.ping();
+        sleep_until(asked + usual + SIGN_OF_LIFE).await;
+        if node.tunnel.heard_at() <= asked {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 fn failure(error: OpenError) -> Failure {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iploop_platform::clock::Clock;
-use iploop_platform::network::{CountryPresence, Network, NetworkStats};
+use iploop_platform::network::{CountryPresence, Network, NetworkStats, Pool};
 use iploop_platform::store::{Nodes, Partners};
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{PolicyUpdate, ToNode};
 use iploop_protocol::policy::PlatformPolicy;
+use iploop_protocol::targeting::Targeting;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
@@ -268,6 +269,24 @@ impl Network for Hub {
         let locations = self.shared.live.lock().locations();
         *self.door.locations.lock() = Some((now, locations.clone()));
         locations
+    }
+
+    fn pool(&self, targeting: &Targeting) -> Pool {
+        let now = Instant::now().into_std();
+        let (nodes, exact, some) = {
+            let mut live = self.shared.live.lock();
+            live.wake(now);
+            let survey = live.survey(targeting, &mut rand::rng());
+            let some: Vec<_> = survey.some.into_iter().map(Arc::clone).collect();
+            (survey.nodes, survey.exact, some)
+        };
+        let sum: f64 = some.iter().map(|node| f64::from(node.reliability(now))).sum();
+        let shown = u32::try_from(some.len()).ok().filter(|shown| *shown > 0);
+        Pool {
+            nodes,
+            exact,
+            dial_success: shown.map(|shown| sum / f64::from(shown)),
+        }
     }
 }
 

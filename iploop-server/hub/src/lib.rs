@@ -15,6 +15,7 @@ mod config;
 mod connection;
 pub mod directory;
 mod exits;
+mod fleet;
 pub mod geo;
 mod hub;
 mod node;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use iploop_platform::clock::Timestamp;
-use iploop_platform::exits::Exit;
+use iploop_platform::exits::{Exit, Measured};
 use iploop_platform::ids::ConsentId;
 use iploop_platform::node::NodeActivity;
 use iploop_protocol::control::Heartbeat;
 use iploop_protocol::io::Tunnel;
 use parking_lot::Mutex;
 
-use crate::quality::{Outcome, Quality};
+use crate::directory::Figures;
+use crate::quality::{Breaker, Outcome, Quality, Verdict};
 
 /// A sign of life is stored this often, even if nothing else happened.
 const STORE_LIFE_EVERY: Duration = Duration::from_secs(300);
@@ -30,6 +31,7 @@ pub(crate) struct Node {
 
 struct Record {
     quality: Quality,
+    breaker: Breaker,
     requests: u64,
     successful: u64,
     /// Of these bytes, the device's own total since it connected, not all may be stored yet.
@@ -49,6 +51,7 @@ impl Node {
     ) -> Self {
         let record = Record {
             quality,
+            breaker: Breaker::default(),
             requests: 0,
             successful: 0,
             bytes: 0,
@@ -64,12 +67,38 @@ impl Node {
         }
     }
 
-    /// Notes how an attempt ended.
-    pub(crate) fn note(&self, outcome: Outcome, now: Instant) {
+    /// Notes how an attempt ended after so long; what follows from it.
+    pub(crate) fn note(&self, outcome: Outcome, took: Duration, now: Instant) -> Verdict {
         let mut record = self.record.lock();
         record.quality.note(outcome, now);
         record.requests += 1;
-        record.successful += u64::from(matches!(outcome, Outcome::Dialed(_)));
+        if matches!(outcome, Outcome::Dialed(_)) {
+            record.quality.note_open(took);
+            record.successful += 1;
+        }
+        record.breaker.note(outcome)
+    }
+
+    /// Notes what a stream showed.
+    pub(crate) fn note_stream(&self, measured: Measured, now: Instant) {
+        if measured != Measured::default() {
+            let mut record = self.record.lock();
+            let Measured {
+                first_byte,
+                best_rate,
+            } = measured;
+            record.quality.note_stream(first_byte, best_rate, now);
+        }
+    }
+
+    /// The time that 95 of 100 of its dials did not exceed, the way to it and back included.
+    pub(crate) fn usual_time(&self) -> Option<Duration> {
+        self.record.lock().quality.times().quantile(95)
+    }
+
+    /// The share of dials that work, as far as it is the node's doing.
+    pub(crate) fn reliability(&self, now: Instant) -> f32 {
+        self.record.lock().quality.reliability(now)
     }
 
     /// Goes on with the history of an earlier connection.
@@ -100,14 +129,18 @@ impl Node {
         self.record.lock().bytes
     }
 
-    /// The score now, with the round trip as the tunnel measured it.
-    pub(crate) fn score(&self, now: Instant) -> (u8, Option<Duration>) {
+    /// What is measured of it now, with the round trip as the tunnel measured it.
+    pub(crate) fn figures(&self, now: Instant) -> Figures {
         let rtt = self.tunnel.rtt();
         let mut record = self.record.lock();
         if let Some(rtt) = rtt {
             record.quality.note_rtt(rtt);
         }
-        (record.quality.score(now), rtt)
+        Figures {
+            quality: record.quality.score(now),
+            latency: record.quality.latency(now),
+            speed_mbps: record.quality.rate(now).map(mbps),
+        }
     }
 
     /// What the store doesn't know yet; none if it is not worth a visit. What is taken counts as stored.
@@ -137,4 +170,11 @@ impl Node {
             connected,
         })
     }
+}
+
+/// Whole Mbit/s of a rate in bytes a second.
+fn mbps(rate: f32) -> u16 {
+    let mbps = rate.min(1e9) * 8.0 / 1e6;
+    // By way of a time, since a float becomes a whole number safely there only.
+    u16::try_from(Duration::from_secs_f32(mbps).as_secs()).unwrap_or(u16::MAX)
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::activity::Activity;
 use crate::config::HubConfig;
 use crate::directory::Directory;
+use crate::fleet::Fleet;
 use crate::node::Node;
 use crate::quality::Memory;
 use crate::registration::Registrar;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) live: Mutex<Directory<Arc<Node>>>,
     pub(crate) memory: Mutex<Memory>,
     pub(crate) activity: Activity,
+    /// Times of all devices' dials, and how many of them may be hedged.
+    pub(crate) fleet: Mutex<Fleet>,
     policy: RwLock<Option<PolicyUpdate>>,
     customers: RandomState,
     windows_left: Arc<AtomicU64>,
@@ -77,6 +80,7 @@ impl Shared {
             activity: Activity::new(Arc::clone(&nodes)),
             nodes,
             registrar,
+            fleet: Mutex::default(),
             live: Mutex::default(),
             memory: Mutex::new(Memory::new(remembered)),
             policy: RwLock::default(),
@@ -190,8 +194,8 @@ impl Shared {
             let instant = Instant::now().into_std();
             let now = self.clock.now();
             for (key, node) in page {
-                let (score, rtt) = node.score(instant);
-                self.live.lock().set_quality(*key, score, rtt);
+                let figures = node.figures(instant);
+                self.live.lock().set_figures(*key, figures);
                 self.activity.push(node.take_activity(true, now, instant));
             }
         })

@@ -14,6 +14,10 @@ use tokio::time::Instant;
 
 use crate::ids::{AccountId, NodeId};
 
+pub use self::gauge::{Measured, StreamGauge};
+
+mod gauge;
+
 /// Opens streams through devices: the hub of this process, or the link to a hub elsewhere.
 pub trait Exits: Send + Sync + 'static {
     /// Chooses one fitting device and asks it to dial; one attempt a call.
@@ -40,6 +44,8 @@ pub struct ExitRequest {
     pub early: Bytes,
     /// When the caller stops waiting.
     pub deadline: Instant,
+    /// Whether a second exit may be asked beside a slow first one. `early` may arrive at the destination through both.
+    pub hedge: bool,
 }
 
 /// The exit that a sticky session holds on to.
@@ -84,6 +90,23 @@ pub struct OpenedExit {
     pub select: Duration,
     /// How long the device took to dial, with the way there and back.
     pub dial: Duration,
+    /// The other exit that was asked, where the dial was hedged.
+    pub beside: Option<Asked>,
+    /// To be told of the stream's bytes: what speed and latency are measured by.
+    pub gauge: Arc<StreamGauge>,
+}
+
+/// An exit that was asked beside the one that the answer is about.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Which one.
+    pub exit: Arc<Exit>,
+    /// How it failed; none: it was slower, and its stream was reset.
+    pub error: Option<ExitError>,
+    /// How long it was waited for.
+    pub took: Duration,
+    /// Whether it was the second to be asked.
+    pub second: bool,
 }
 
 /// One live device as the outside may see it.
@@ -129,6 +152,8 @@ pub struct ExitFailure {
     pub exit: Option<Arc<Exit>>,
     /// How long the attempt took.
     pub took: Duration,
+    /// The other exit that was asked, where the dial was hedged: it failed as well.
+    pub beside: Option<Asked>,
 }
 
 /// Why an attempt did not open a stream. Each variant is a different answer to the customer or another attempt.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use iploop_protocol::targeting::Targeting;
 use serde::Serialize;
 
 /// Reads the live directory. Implemented by the hub.
@@ -10,6 +11,19 @@ pub trait Network: Send + Sync + 'static {
     fn stats(&self) -> NetworkStats;
     /// Countries and cities in which at least one device is live.
     fn locations(&self) -> Vec<CountryPresence>;
+    /// The devices that could serve these wishes now.
+    fn pool(&self, targeting: &Targeting) -> Pool;
+}
+
+/// The devices that fit one customer's wishes and can take a stream now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Pool {
+    /// How many.
+    pub nodes: u64,
+    /// False where so many had to be looked at that a sample was: `nodes` is an estimate then.
+    pub exact: bool,
+    /// The chance that one dial through one of them does not fail by the device's fault; none without any of them.
+    pub dial_success: Option<f64>,
 }
 
 /// Counts over the live devices.

@@ -22,9 +22,10 @@ use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::keys::{KeyChanges, KeyService};
 use iploop_platform::login::{LoginConfig, Logins, SigningSecret};
 use iploop_platform::mail::{self, Mail, MailError, Mailer};
-use iploop_platform::network::{CityPresence, CountryPresence, Network, NetworkStats};
+use iploop_platform::network::{CityPresence, CountryPresence, Network, NetworkStats, Pool};
 use iploop_platform::secret::Secret;
 use iploop_platform::store::Store;
+use iploop_protocol::targeting::{CountryCode, Targeting};
 use iploop_store::SqliteStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -427,6 +428,16 @@ impl Network for FixedNetwork {
 
     fn locations(&self) -> Vec<CountryPresence> {
         self.0.clone()
+    }
+
+    fn pool(&self, targeting: &Targeting) -> Pool {
+        let fits = |place: &&CountryPresence| targeting.allows_country(CountryCode::parse(&place.country));
+        let nodes = self.0.iter().filter(fits).map(|place| place.nodes).sum();
+        Pool {
+            nodes,
+            exact: true,
+            dial_success: (nodes > 0).then_some(0.75),
+        }
     }
 }
 

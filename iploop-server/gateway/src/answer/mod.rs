@@ -11,7 +11,12 @@ use iploop_platform::exits::Exit;
 use iploop_platform::ids::RequestId;
 use serde::Serialize;
 
+use crate::exit::Tried;
+
 pub(crate) use self::error::{AnotherExit, Fault, ProxyError};
+
+/// Stands for a country that is not known, as in the network's statistics.
+const UNKNOWN_COUNTRY: &str = "ZZ";
 
 /// REP field of a SOCKS5 reply (RFC 1928 section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,8 @@ pub(crate) struct Debug<'a> {
     pub(crate) first_byte: Option<Duration>,
     /// Exits asked.
     pub(crate) attempts: u32,
+    /// Each of them.
+    pub(crate) tried: &'a [Tried],
     /// The targeting as it was understood, in canonical form.
     pub(crate) parameters: &'a str,
 }
@@ -193,7 +200,29 @@ pub(crate) fn put_success(out: &mut BytesMut, success: &Success<'_>) {
         put(out, format_args!("first_byte_ms={:.1}; ", millis(first_byte)));
     }
     put(out, format_args!("attempts={}\r\n", debug.attempts));
+    put_tried(out, debug.tried);
     put_text(out, "X-IPLoop-Debug-Parameters", debug.parameters);
+}
+
+/// The exits asked, as a list of tokens with parameters (RFC 9651): `US;outcome=node_timeout;ms=12.5, DE;outcome=opened;ms=8.1`.
+fn put_tried(out: &mut BytesMut, tried: &[Tried]) {
+    for (n, tried) in tried.iter().enumerate() {
+        out.put_slice(if n == 0 {
+            b"X-IPLoop-Debug-Attempts: "
+        } else {
+            b", "
+        });
+        let country = tried.country.as_deref().unwrap_or(UNKNOWN_COUNTRY);
+        let millis = tried.took.as_secs_f64() * 1000.0;
+        put(
+            out,
+            format_args!("{country};outcome={};ms={millis:.1}", tried.outcome),
+        );
+        out.put_slice(if tried.hedged { b";hedged" } else { b"" });
+    }
+    if !tried.is_empty() {
+        out.put_slice(b"\r\n");
+    }
 }
 
 /// A SOCKS5 reply; the bound address is the exit's (RFC 1928 section 6).
@@ -330,11 +359,20 @@ mod tests {
     fn a_success_names_the_exit_and_nothing_can_break_out_of_a_field() {
         let request = RequestId::new();
         let exit = exit("S\u{e3}o Paulo\r\nEvil: 1");
+        let tried = [(None, "node_timeout", false), (Some("BR"), "opened", true)].map(
+            |(country, outcome, hedged)| Tried {
+                country: country.map(str::to_owned),
+                outcome,
+                took: Duration::from_micros(20_500),
+                hedged,
+            },
+        );
         let debug = Debug {
             select: Duration::from_micros(1500),
             dial: Duration::from_millis(20),
             first_byte: Some(Duration::from_millis(30)),
             attempts: 2,
+            tried: &tried,
             parameters: "country-BR-debug-1",
         };
         let success = Success {
@@ -350,6 +388,7 @@ mod tests {
                 "HTTP/1.1 200 Connection established\r\nX-IPLoop-Request-Id: {request}\r\nX-IPLoop-Exit-Country: BR\r\n\
                  X-IPLoop-Exit-City: S\u{e3}o Paulo??Evil: 1\r\nX-IPLoop-Exit-Asn: 64500\r\nX-IPLoop-Exit-Ip: 198.51.100.7\r\n\
                  X-IPLoop-Session: a\r\nX-IPLoop-Debug: select_ms=1.5; dial_ms=20.0; first_byte_ms=30.0; attempts=2\r\n\
+                 X-IPLoop-Debug-Attempts: ZZ;outcome=node_timeout;ms=20.5, BR;outcome=opened;ms=20.5;hedged\r\n\
                  X-IPLoop-Debug-Parameters: country-BR-debug-1\r\n\r\n"
             )
         );

@@ -2,7 +2,9 @@
 //!
 //! An attempt that failed before the destination could act moves on to another exit, within the deadline. What the
 //! destination itself refused is tried once more elsewhere, because a device's network may be to blame, and then believed.
+//! An exit that the destination's host refused lately is not offered to the same customer again, unless no other is left.
 
+mod refusals;
 mod resolve;
 
 use std::net::IpAddr;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iploop_platform::exits::{Avoid, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit};
+use iploop_platform::exits::{Asked, Avoid, Exit, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit};
 use iploop_platform::ids::{AccountId, ApiKeyId, NodeId};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::targeting::{Rotation, Targeting};
@@ -19,7 +21,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::answer::{AnotherExit, Fault, ProxyError};
 use crate::sessions::{Sessions, Turn, Visit};
 
+pub(crate) use self::refusals::{Refusals, Through};
 pub(crate) use self::resolve::Resolver;
+use crate::telemetry;
 
 /// Beyond the deadline of an attempt, so that the hub itself says which exit did not answer.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
@@ -33,6 +37,21 @@ pub(crate) struct Bounds {
     pub(crate) attempt_timeout: Duration,
     /// Exits asked for one request.
     pub(crate) max_attempts: u32,
+    /// Whether a second exit is asked beside a slow one.
+    pub(crate) hedge: bool,
+}
+
+/// One exit that was asked, for whoever wants to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    /// Where it is; none if that is not known, or if nobody knows which it was.
+    pub(crate) country: Option<String>,
+    /// `opened`, `outrun`, or the code of its failure.
+    pub(crate) outcome: &'static str,
+    /// How long it was waited for.
+    pub(crate) took: Duration,
+    /// It was asked beside another that took long.
+    pub(crate) hedged: bool,
 }
 
 /// The search for a way out, for one request.
@@ -44,8 +63,10 @@ pub(crate) struct Search {
     visit: Option<Arc<Visit>>,
     deadline: Instant,
     bounds: Bounds,
+    refusals: Refusals,
     /// Exits that failed.
     failed: Avoid,
+    tried: Vec<Tried>,
     attempts: u32,
     /// An exit was asked again because the destination seemed to be the cause.
     asked_again: bool,
@@ -59,6 +80,8 @@ pub(crate) struct Found {
     pub(crate) opened: OpenedExit,
     /// What the answer says about the session.
     pub(crate) session: Option<String>,
+    /// To be told what comes through it.
+    pub(crate) through: Through,
 }
 
 /// What rules an exit out besides a failure.
@@ -81,6 +104,7 @@ impl Search {
         destination: Destination,
         visit: Option<Arc<Visit>>,
         bounds: Bounds,
+        refusals: Refusals,
     ) -> Self {
         Self {
             account,
@@ -90,7 +114,9 @@ impl Search {
             visit,
             deadline: Instant::now() + bounds.connect_timeout,
             bounds,
+            refusals,
             failed: Avoid::default(),
+            tried: Vec::new(),
             attempts: 0,
             asked_again: false,
             error: None,
@@ -103,6 +129,11 @@ impl Search {
         self.attempts
     }
 
+    /// Each of them, in the order of their answers.
+    pub(crate) fn tried(&self) -> &[Tried] {
+        &self.tried
+    }
+
     /// How long the choices took, all together.
     pub(crate) fn select_time(&self) -> Duration {
         self.select
@@ -112,6 +143,9 @@ impl Search {
     /// found.
     pub(crate) fn lost(&mut self, node: NodeId, error: ProxyError) {
         self.failed.nodes.push(node);
+        if let Some(tried) = self.tried.last_mut() {
+            tried.outcome = error.row().code;
+        }
         self.error = Some(error);
     }
 
@@ -128,7 +162,8 @@ impl Search {
         sessions: &Sessions,
         early: &Bytes,
     ) -> Result<Found, ProxyError> {
-        let (prefer, mut rotating, turn) = match &self.visit {
+        let visit = self.visit.clone();
+        let (prefer, mut rotating, turn) = match &visit {
             Some(visit) => match visit.turn(self.deadline).await {
                 Turn::Held(preference) => (Some(preference), Rotating::Free, None),
                 Turn::Choose { avoid, _permit } => (
@@ -148,6 +183,13 @@ impl Search {
                 (None, rotating, None)
             }
         };
+        // A session's exit is the customer's choice.
+        let mut refused = match prefer {
+            Some(_) => Vec::new(),
+            None => self
+                .refusals
+                .of(self.account, &self.destination.host, Instant::now()),
+        };
         loop {
             let now = Instant::now();
             if self.attempts >= self.bounds.max_attempts || now >= self.deadline {
@@ -158,6 +200,7 @@ impl Search {
             if let Rotating::Rather(ip) | Rotating::Never(ip) = rotating {
                 avoid.ips.push(ip);
             }
+            avoid.ips.extend_from_slice(&refused);
             let request = ExitRequest {
                 account: self.account,
                 targeting: Arc::clone(&self.targeting),
@@ -166,10 +209,13 @@ impl Search {
                 destination: self.destination.clone(),
                 early: early.clone(),
                 deadline,
+                hedge: self.bounds.hedge,
             };
             let failure = match timeout_at(deadline + ANSWER_GRACE, exits.open(request)).await {
                 Ok(Ok(opened)) => {
-                    self.attempts += 1;
+                    let second = opened.beside.as_ref().is_some_and(|beside| !beside.second);
+                    self.note_beside(opened.beside.as_ref());
+                    self.note_tried(Some(&opened.exit), "opened", opened.dial, second);
                     self.select += opened.select;
                     let now = Instant::now();
                     sessions.note_exit(self.key, opened.exit.ip, now);
@@ -178,21 +224,36 @@ impl Search {
                         .as_ref()
                         .map(|visit| visit.opened(&opened.exit, now).to_owned());
                     drop(turn);
-                    return Ok(Found { opened, session });
+                    let host = &self.destination.host;
+                    let gauge = Arc::clone(&opened.gauge);
+                    let through = self.refusals.through(self.account, host, opened.exit.ip, gauge);
+                    return Ok(Found {
+                        opened,
+                        session,
+                        through,
+                    });
                 }
                 Ok(Err(failure)) => failure,
                 Err(_) => ExitFailure {
                     error: ExitError::NodeTimeout,
                     exit: None,
                     took: deadline - now,
+                    beside: None,
                 },
             };
+            self.note_beside(failure.beside.as_ref());
             let error = match failure.error {
                 ExitError::NoExit | ExitError::NoOtherExit => match (rotating, self.error.take()) {
                     // The last exit serves rather than none, unless the customer said otherwise.
                     (Rotating::Rather(_), error) => {
                         self.error = error;
                         rotating = Rotating::Free;
+                        continue;
+                    }
+                    // So does one that the host refused before.
+                    (_, error) if !refused.is_empty() => {
+                        self.error = error;
+                        refused.clear();
                         continue;
                     }
                     (_, Some(error)) => return Err(error),
@@ -209,22 +270,14 @@ impl Search {
                 ExitError::SessionExitGone => {
                     return Err(self.error.take().unwrap_or(ProxyError::SessionExitGone));
                 }
-                ExitError::NodeTimeout => ProxyError::NodeTimeout,
-                ExitError::NodeUnavailable => ProxyError::ExitUnavailable,
-                ExitError::DnsFailed => ProxyError::DnsFailed,
-                ExitError::ConnectionRefused => ProxyError::ConnectionRefused,
-                ExitError::Unreachable => ProxyError::Unreachable,
-                ExitError::ConnectTimeout => ProxyError::ConnectTimeout,
-                ExitError::Forbidden(class) => ProxyError::ForbiddenByExit(class),
-                ExitError::TooMany => ProxyError::ExitBusy,
-                ExitError::Draining => ProxyError::Draining,
-                other => {
-                    tracing::warn!(error = %other, "the hub gave an error that the gateway does not know");
-                    ProxyError::Internal
-                }
+                other => as_told(other),
             };
-            self.attempts += 1;
             let row = error.row();
+            let hedged = failure.beside.as_ref().is_some_and(|beside| !beside.second);
+            self.note_tried(failure.exit.as_ref(), row.code, failure.took, hedged);
+            if let (ProxyError::ConnectionRefused, Some(exit)) = (&error, &failure.exit) {
+                self.note_refusal(exit.ip);
+            }
             match row.another_exit {
                 AnotherExit::No => return Err(error),
                 // A session's exit is the customer's choice, and so is what it can't reach.
@@ -248,4 +301,67 @@ impl Search {
             }
         }
     }
+
+    /// An exit was asked, and this is what came of it.
+    fn note_tried(&mut self, exit: Option<&Arc<Exit>>, outcome: &'static str, took: Duration, hedged: bool) {
+        telemetry::tried(outcome, hedged);
+        self.attempts += 1;
+        self.tried.push(Tried {
+            country: exit.and_then(|exit| exit.place.country.clone()),
+            outcome,
+            took,
+            hedged,
+        });
+    }
+
+    /// Another exit was asked at the same time: where it failed, it is not asked again.
+    fn note_beside(&mut self, beside: Option<&Asked>) {
+        let Some(Asked {
+            exit,
+            error,
+            took,
+            second,
+        }) = beside
+        else {
+            return;
+        };
+        let outcome = error.as_ref().map_or("outrun", outcome_of);
+        self.note_tried(Some(exit), outcome, *took, *second);
+        if let Some(error) = error {
+            self.failed.nodes.push(exit.node);
+            if *error == ExitError::ConnectionRefused {
+                self.note_refusal(exit.ip);
+            }
+        }
+    }
+
+    fn note_refusal(&self, ip: IpAddr) {
+        self.refusals
+            .note(self.account, &self.destination.host, ip, Instant::now());
+    }
+}
+
+/// What an exit's failure is to the customer.
+fn as_told(error: ExitError) -> ProxyError {
+    match error {
+        ExitError::NoExit | ExitError::NoOtherExit => ProxyError::NoExit,
+        ExitError::SessionExitGone => ProxyError::SessionExitGone,
+        ExitError::NodeTimeout => ProxyError::NodeTimeout,
+        ExitError::NodeUnavailable => ProxyError::ExitUnavailable,
+        ExitError::DnsFailed => ProxyError::DnsFailed,
+        ExitError::ConnectionRefused => ProxyError::ConnectionRefused,
+        ExitError::Unreachable => ProxyError::Unreachable,
+        ExitError::ConnectTimeout => ProxyError::ConnectTimeout,
+        ExitError::Forbidden(class) => ProxyError::ForbiddenByExit(class),
+        ExitError::TooMany => ProxyError::ExitBusy,
+        ExitError::Draining => ProxyError::Draining,
+        other => {
+            tracing::warn!(error = %other, "the hub gave an error that the gateway does not know");
+            ProxyError::Internal
+        }
+    }
+}
+
+fn outcome_of(error: &ExitError) -> &'static str {
+    as_told(error.clone()).row().code
 }

@@ -1,5 +1,7 @@
 //! A plain HTTP request through an exit, and its answer back.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use iploop_platform::exits::OpenedExit;
 use iploop_platform::ids::RequestId;
@@ -97,7 +99,7 @@ async fn run(
     let AdmittedRequest {
         mut search,
         targeting,
-        account,
+        mut account,
     } = request;
     let head = match targeting.profile() {
         Some(preset) => profile::apply(preset, &forward),
@@ -121,7 +123,11 @@ async fn run(
             _ = customer.broken() => None,
         };
         account.meter().set_attempts(search.attempts().max(1));
-        let Found { opened, session } = match found {
+        let Found {
+            opened,
+            session,
+            through,
+        } = match found {
             None => {
                 account.served();
                 return Run::Done(After::Gone);
@@ -135,10 +141,11 @@ async fn run(
             dial,
             ..
         } = opened;
-        account.meter().set_exit(&exit);
+        let gauge = Arc::clone(through.gauge());
+        account.goes_through(&exit, through);
         account.meter().set_connect_times(search.select_time(), dial);
         telemetry::connected(search.attempts(), account.began().elapsed());
-        let meter = RelayMeter::new(account.meter().clone());
+        let meter = RelayMeter::new(account.meter().clone(), Some(gauge));
         let unsent = if early.is_empty() {
             head.clone()
         } else {
@@ -154,11 +161,15 @@ async fn run(
         };
         let announce = |status, first_byte, out: &mut BytesMut| {
             account.meter().set_status(status);
+            if let Some(through) = account.through() {
+                through.answered(status);
+            }
             let debug = targeting.debug().then(|| Debug {
                 select: search.select_time(),
                 dial,
                 first_byte: Some(first_byte),
                 attempts: search.attempts(),
+                tried: search.tried(),
                 parameters: &parameters,
             });
             let session = session.as_deref();
@@ -193,6 +204,9 @@ async fn run(
             }
             Err(Failure::Unanswered { error, untouched }) => {
                 let another = untouched && may_repeat && error.row().another_exit == AnotherExit::Yes;
+                if let (ProxyError::ConnectionReset, Some(through)) = (&error, account.through()) {
+                    through.refused();
+                }
                 if !another {
                     return Run::Failed(account.failed(error));
                 }

@@ -1,18 +1,22 @@
 //! The platform's meter in the shape that the protocol's relay asks for.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
+use iploop_platform::exits::StreamGauge;
 use iploop_platform::metering::{Counted, NoCredit, StreamMeter};
 use iploop_protocol::io::{self, Depleted, Direction, Meter};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 /// Counts into a [`StreamMeter`]. Where the lease is used up it remembers what is still to be counted and counts it once the
 /// lease is refilled, before anything is passed on.
 pub(crate) struct RelayMeter {
     meter: StreamMeter,
+    gauge: Option<Arc<StreamGauge>>,
     held_up: AtomicUsize,
     held_down: AtomicUsize,
     wait: Mutex<Wait>,
@@ -25,9 +29,11 @@ struct Wait {
 }
 
 impl RelayMeter {
-    pub(crate) fn new(meter: StreamMeter) -> Self {
+    /// Counts into `meter`, and tells `gauge` when bytes pass.
+    pub(crate) fn new(meter: StreamMeter, gauge: Option<Arc<StreamGauge>>) -> Self {
         Self {
             meter,
+            gauge,
             held_up: AtomicUsize::new(0),
             held_down: AtomicUsize::new(0),
             wait: Mutex::default(),
@@ -41,6 +47,9 @@ impl RelayMeter {
 
     /// Counts customer to destination; [`poll_refilled`](Self::poll_refilled) first if it does not go.
     pub(crate) fn up(&self, bytes: usize) -> Counted {
+        if let Some(gauge) = &self.gauge {
+            gauge.up(Instant::now());
+        }
         let counted = self.meter.count_up(bytes);
         if counted == Counted::Hold {
             self.held_up.store(bytes, Relaxed);
@@ -50,6 +59,9 @@ impl RelayMeter {
 
     /// Counts destination to customer; [`poll_refilled`](Self::poll_refilled) first if it does not go.
     pub(crate) fn down(&self, bytes: usize) -> Counted {
+        if let Some(gauge) = &self.gauge {
+            gauge.down(bytes as u64, Instant::now());
+        }
         let counted = self.meter.count_down(bytes);
         if counted == Counted::Hold {
             self.held_down.store(bytes, Relaxed);

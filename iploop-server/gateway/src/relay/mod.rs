@@ -2,8 +2,10 @@
 
 mod meter;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use iploop_platform::exits::StreamGauge;
 use iploop_platform::metering::{NoCredit, StreamMeter};
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::io::{RelayError, Stream};
@@ -99,9 +101,10 @@ pub(crate) async fn relay(
     customer: &mut Connection,
     mut stream: Stream,
     meter: &StreamMeter,
+    gauge: Option<Arc<StreamGauge>>,
     lifetimes: Lifetimes,
 ) -> End {
-    let relay_meter = RelayMeter::new(meter.clone());
+    let relay_meter = RelayMeter::new(meter.clone(), gauge);
     let end = tokio::select! {
         biased;
         end = iploop_protocol::io::relay(&mut stream, customer, &relay_meter) => match end.result {

@@ -162,6 +162,7 @@ impl Exits for TestExits {
                 error,
                 exit,
                 took: Duration::ZERO,
+                beside: None,
             };
             let (number, exit, tunnel, trouble) = chosen.map_err(|error| failure(error, None))?;
             let lost = match trouble {
@@ -187,6 +188,8 @@ impl Exits for TestExits {
                         stream,
                         select: Duration::ZERO,
                         dial,
+                        beside: None,
+                        gauge: Arc::default(),
                     })
                 }
                 Err(OpenError::Refused {

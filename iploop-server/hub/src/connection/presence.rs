@@ -64,8 +64,11 @@ impl Presence {
             sharing,
         };
         let (key, replaced) = shared.live.lock().insert(&facts, Arc::clone(&node));
-        if let Some(earlier) = replaced {
+        if let Some(earlier) = &replaced {
             node.inherit(earlier.leave(false, now));
+        }
+        shared.live.lock().set_figures(key, node.figures(now));
+        if let Some(earlier) = replaced {
             earlier
                 .tunnel
                 .close(CloseCode::Replaced, None, "the same device connected again");
@@ -103,8 +106,8 @@ impl Presence {
     /// Notes the device's own figures.
     pub(super) fn heard(&self, heartbeat: &Heartbeat) {
         self.shared.add_bytes(self.node.heard(heartbeat));
-        let (score, rtt) = self.node.score(Instant::now().into_std());
-        self.shared.live.lock().set_quality(self.key, score, rtt);
+        let figures = self.node.figures(Instant::now().into_std());
+        self.shared.live.lock().set_figures(self.key, figures);
     }
 
     /// Takes the device out of the directory.

@@ -11,14 +11,17 @@
 //! place. So [`NoChoice::NoExit`] is exact while the set has at most [`MAX_SCAN`] members; in a larger one, a wish that a share
 //! `p` of it fulfils is missed about once in `e^(4096 p)` tries: 1 in 60 where one node in a thousand fits.
 //!
-//! Only nodes that can take a stream are in the sets: a paused one, and one with as many streams as it allows, is known
-//! ([`Directory::get`]) and not chosen.
+//! Only nodes that can take a stream are in the sets: a paused one, one that rests after failures, and one with as many
+//! streams as it allows, is known ([`Directory::get`]) and not chosen.
 
+mod aliases;
 mod census;
 mod hash;
 mod index;
 mod names;
+mod rest;
 mod slab;
+mod survey;
 mod wish;
 
 use std::collections::HashMap;
@@ -38,7 +41,9 @@ use census::Census;
 use hash::IpHash;
 use index::{Index, NOWHERE, Slot, Standing, Traits};
 use names::{Names, Symbol};
+use rest::{Condition, Resting};
 use slab::Slab;
+pub use survey::Survey;
 pub use wish::Wish;
 use wish::{Fit, Pools, Resolved};
 
@@ -55,7 +60,7 @@ pub const MAX_NEIGHBOURS: usize = 64;
 const QUALITY_FLOOR: u64 = 10;
 
 /// One connection of one node. A later connection of the same node has another key; an old key names nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeKey {
     slot: Slot,
     generation: u32,
@@ -74,6 +79,17 @@ pub struct NodeFacts<'a> {
     pub quality: u8,
     /// Whether it takes streams now.
     pub sharing: bool,
+}
+
+/// What is measured of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// 0 to 100.
+    pub quality: u8,
+    /// The way to it, its dial and back; none while that is not known: then no wish for a latency is fulfilled.
+    pub latency: Option<Duration>,
+    /// Mbit/s towards customers, whole ones; none while that is not known: then no wish for a speed is fulfilled.
+    pub speed_mbps: Option<u16>,
 }
 
 /// Why nobody was chosen.
@@ -100,6 +116,7 @@ pub struct Directory<T> {
     names: Names,
     index: Index,
     census: Census,
+    resting: Resting,
     /// Open streams of a customer on a connection; each is taken back by its own close, also after the node left.
     claims: HashMap<(NodeKey, u64), u32>,
     /// Open streams that one customer may have on one node.
@@ -118,8 +135,11 @@ struct Entry<T> {
     streams: u16,
     /// [`u16::MAX`] until it is measured.
     latency_ms: u16,
+    /// 0 until it is measured.
+    speed_mbps: u16,
     quality: u8,
     sharing: bool,
+    condition: Condition,
     standing: Standing,
     /// Others behind the same address.
     next: Option<NonZeroU32>,
@@ -137,6 +157,7 @@ impl<T> Default for Directory<T> {
             names: Names::default(),
             index: Index::default(),
             census: Census::default(),
+            resting: Resting::default(),
             claims: HashMap::new(),
             max_streams_per_customer: AbuseLimits::default().open_streams,
         }
@@ -172,7 +193,9 @@ impl<T> Directory<T> {
             streams: 0,
             quality: facts.quality.min(100),
             latency_ms: u16::MAX,
+            speed_mbps: 0,
             sharing: facts.sharing,
+            condition: Condition::Well,
             standing: [NOWHERE; _],
             next: None,
             previous: None,
@@ -194,15 +217,18 @@ impl<T> Directory<T> {
         self.take(key.slot)
     }
 
-    /// Sets a node's quality, 0 to 100, and the round trip to it, if it was measured.
-    pub fn set_quality(&mut self, key: NodeKey, quality: u8, rtt: Option<Duration>) {
+    /// Sets what is measured of a node.
+    pub fn set_figures(&mut self, key: NodeKey, figures: Figures) {
         let Some(entry) = self.nodes.of_mut(key) else {
             return;
         };
-        if let Some(rtt) = rtt {
-            entry.latency_ms = u16::try_from(rtt.as_millis()).unwrap_or(u16::MAX - 1);
-        }
-        let quality = quality.min(100);
+        entry.latency_ms = figures.latency.map_or(u16::MAX, |latency| {
+            u16::try_from(latency.as_millis())
+                .unwrap_or(u16::MAX)
+                .min(u16::MAX - 1)
+        });
+        entry.speed_mbps = figures.speed_mbps.unwrap_or(0);
+        let quality = figures.quality.min(100);
         self.census.quality_changed(entry.quality, quality);
         entry.quality = quality;
     }
@@ -223,7 +249,7 @@ impl<T> Directory<T> {
         let Some(entry) = self.nodes.of_mut(key) else {
             return false;
         };
-        if !entry.sharing || entry.streams >= entry.max_streams {
+        if !entry.has_room() {
             return false;
         }
         let claim = self.claims.get(&(key, customer)).copied().unwrap_or(0);
@@ -232,6 +258,7 @@ impl<T> Directory<T> {
         }
         self.claims.insert((key, customer), claim + 1);
         entry.streams += 1;
+        entry.condition = entry.condition.asked();
         self.relist(key.slot);
         true
     }
@@ -247,6 +274,7 @@ impl<T> Directory<T> {
         }
         if let Some(entry) = self.nodes.of_mut(key) {
             entry.streams -= 1;
+            entry.condition = entry.condition.left();
             self.relist(key.slot);
         }
     }
@@ -393,7 +421,7 @@ impl<T> Directory<T> {
         let Some(entry) = self.nodes.get_mut(slot) else {
             return;
         };
-        let has_room = entry.sharing && entry.streams < entry.max_streams;
+        let has_room = entry.has_room();
         if has_room == entry.is_listed() {
             return;
         }
@@ -463,6 +491,10 @@ impl<T> Directory<T> {
 impl<T> Entry<T> {
     fn is_listed(&self) -> bool {
         self.standing[0] != NOWHERE
+    }
+
+    fn has_room(&self) -> bool {
+        self.sharing && self.condition.may_be_asked() && self.streams < self.max_streams
     }
 }
 

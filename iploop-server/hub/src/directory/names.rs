@@ -26,6 +26,8 @@ impl Symbol {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     by_text: HashMap<Arc<str>, Symbol>,
+    /// Names of several words by their text without the spaces; where two share it, the one that came first.
+    by_squeezed: HashMap<Box<str>, Symbol>,
     /// The name of symbol `n` is at `n - 1`.
     held: Vec<Option<Held>>,
     free: Vec<Symbol>,
@@ -60,6 +62,9 @@ impl Names {
                 holders: 1,
             });
         }
+        if let Some(squeezed) = squeezed(&text) {
+            self.by_squeezed.entry(squeezed).or_insert(symbol);
+        }
         self.by_text.insert(text, symbol);
         symbol
     }
@@ -72,6 +77,11 @@ impl Names {
             let text = held.text.clone();
             self.held[position(symbol)] = None;
             self.by_text.remove(&text);
+            if let Some(squeezed) = squeezed(&text)
+                && self.by_squeezed.get(&squeezed) == Some(&symbol)
+            {
+                self.by_squeezed.remove(&squeezed);
+            }
             self.free.push(symbol);
         }
     }
@@ -81,9 +91,19 @@ impl Names {
         self.by_text.get(text).copied()
     }
 
+    /// The symbol of a name, also where its words are written as one.
+    pub(super) fn find_loosely(&self, text: &str) -> Option<Symbol> {
+        self.find(text).or_else(|| self.by_squeezed.get(text).copied())
+    }
+
     fn slot(&mut self, symbol: Symbol) -> Option<&mut Held> {
         self.held.get_mut(position(symbol))?.as_mut()
     }
+}
+
+/// A name of several words as one.
+fn squeezed(text: &str) -> Option<Box<str>> {
+    text.contains(' ').then(|| text.replace(' ', "").into())
 }
 
 /// Where a symbol's name lies; out of every range for the unknown one.
@@ -105,6 +125,17 @@ mod tests {
         names.release(first);
         assert_eq!(names.find("haifa"), None);
         assert_eq!(names.hold(Some("miami")), first, "its number is used again");
+    }
+
+    #[test]
+    fn words_may_be_written_as_one() {
+        let mut names = Names::default();
+        let symbol = names.hold(Some("new york"));
+        assert_eq!(names.find_loosely("newyork"), Some(symbol));
+        assert_eq!(names.find("newyork"), None);
+        names.release(symbol);
+        assert_eq!(names.find_loosely("newyork"), None);
+        assert!(names.by_squeezed.is_empty());
     }
 
     #[test]

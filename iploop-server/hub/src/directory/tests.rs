@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use iploop_platform::exits::{Avoid, Place, Preference};
 use iploop_platform::network::NetworkStats;
@@ -173,21 +174,138 @@ fn every_part_of_a_place_is_honoured() {
 }
 
 #[test]
-fn a_latency_wish_is_for_measured_nodes() {
+fn a_speed_or_latency_wish_is_for_measured_nodes() {
     let mut directory = Directory::default();
     let (key, _) = add(&mut directory, &anyone(1), 1);
-    let targeting = Targeting::parse("latency-100").unwrap();
+    let figures = |latency_ms: u64, speed_mbps| Figures {
+        quality: 80,
+        latency: Some(Duration::from_millis(latency_ms)),
+        speed_mbps: Some(speed_mbps),
+    };
     let avoid = Avoid::default();
+    for text in ["latency-100", "latency-60000", "speed-10", "speed-1"] {
+        let targeting = Targeting::parse(text).unwrap();
+        let asked = wish(&targeting, &avoid);
+        assert_eq!(chosen(&directory, &asked), Err(NoChoice::NoExit), "{text}");
+    }
+    for (text, fits, fails) in [
+        ("latency-100", figures(100, 1), figures(101, 1)),
+        ("latency-60000", figures(60_000, 1), figures(600_000, 1)),
+        ("speed-10", figures(1, 10), figures(1, 9)),
+        ("speed-10-latency-100", figures(100, 10_000), figures(101, 10)),
+    ] {
+        let targeting = Targeting::parse(text).unwrap();
+        directory.set_figures(key, fits);
+        assert_eq!(chosen(&directory, &wish(&targeting, &avoid)), Ok(1), "{text}");
+        directory.set_figures(key, fails);
+        assert_eq!(
+            chosen(&directory, &wish(&targeting, &avoid)),
+            Err(NoChoice::NoExit),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_city_is_found_by_its_other_names() {
+    let mut directory = Directory::default();
+    for (n, city) in [(1, "New York"), (2, "M\u{fc}nchen"), (3, "Salt Lake City")] {
+        let place = Place {
+            city: text(city),
+            ..Place::default()
+        };
+        add(&mut directory, &at(n, place), n);
+    }
+    for (written, expected) in [
+        ("nyc", 1),
+        ("newyork", 1),
+        ("new_york_city", 1),
+        ("munich", 2),
+        ("muenchen", 2),
+        ("saltlakecity", 3),
+    ] {
+        let targeting = Targeting::parse(&format!("city-{written}")).unwrap();
+        let found = chosen(&directory, &wish(&targeting, &Avoid::default()));
+        assert_eq!(found, Ok(expected), "{written}");
+    }
+}
+
+#[test]
+fn a_node_that_rests_is_tried_by_one_request_at_a_time() {
+    let mut directory = Directory::default();
+    let (key, _) = add(&mut directory, &anyone(1), 1);
+    let start = Instant::now();
+    let rest = Duration::from_secs(15);
+    directory.rest(key, start + rest);
+    directory.wake(start + rest - Duration::from_millis(1));
+    assert_eq!(anyone_of(&directory), Err(NoChoice::NoExit));
+    assert!(!directory.open_stream(key, 1));
+    directory.wake(start + rest);
+    assert_eq!(anyone_of(&directory), Ok(1));
+    assert!(directory.open_stream(key, 1));
+    assert_eq!(anyone_of(&directory), Err(NoChoice::NoExit), "its trial runs");
+    directory.close_stream(key, 1);
+    assert_eq!(anyone_of(&directory), Ok(1), "the trial said nothing");
+    assert!(directory.open_stream(key, 1));
+    directory.works(key);
+    assert!(directory.open_stream(key, 1) && directory.open_stream(key, 1));
+    directory.rest(key, start + 3 * rest);
+    for _ in 0..3 {
+        directory.close_stream(key, 1);
+    }
     assert_eq!(
-        chosen(&directory, &wish(&targeting, &avoid)),
-        Err(NoChoice::NoExit)
+        anyone_of(&directory),
+        Err(NoChoice::NoExit),
+        "an end of others' streams wakes nobody"
     );
-    directory.set_quality(key, 80, Some(Duration::from_millis(99)));
-    assert_eq!(chosen(&directory, &wish(&targeting, &avoid)), Ok(1));
-    directory.set_quality(key, 80, Some(Duration::from_millis(101)));
-    assert_eq!(
-        chosen(&directory, &wish(&targeting, &avoid)),
-        Err(NoChoice::NoExit)
+    directory.remove(key);
+    directory.wake(start + 3 * rest);
+    assert_eq!(directory.resting(), 0);
+}
+
+#[test]
+fn rests_of_nodes_that_are_gone_are_not_kept_without_bound() {
+    let mut directory = Directory::default();
+    let start = Instant::now();
+    for _ in 0..10_000 {
+        let (key, _) = add(&mut directory, &anyone(1), 1);
+        directory.rest(key, start);
+    }
+    assert!(directory.resting() < 2000, "{}", directory.resting());
+}
+
+#[test]
+fn a_survey_counts_the_few_and_estimates_the_many() {
+    let mut directory = Directory::default();
+    for n in 0..40_000_u32 {
+        let exit = Exit {
+            node: uuid::Uuid::from_u128(u128::from(n)).into(),
+            os: text(if n % 4 == 0 { "ios" } else { "android" }),
+            ..anyone(1).exit
+        };
+        let place = Place {
+            country: text(if n < 1000 { "DE" } else { "US" }),
+            ..Place::default()
+        };
+        let facts = Facts {
+            exit: Exit { place, ..exit },
+            ..anyone(1)
+        };
+        add(&mut directory, &facts, n);
+    }
+    let survey = |text: &str| {
+        let targeting = Targeting::parse(text).unwrap();
+        let found = directory.survey(&targeting, &mut random());
+        (found.nodes, found.exact, found.some.len())
+    };
+    assert_eq!(survey("country-DE-os-ios"), (250, true, 64));
+    assert_eq!(survey("country-FR"), (0, true, 0));
+    assert_eq!(survey("city-atlantis"), (0, true, 0));
+    assert_eq!(survey("speed-1"), (0, false, 0));
+    let (nodes, exact, some) = survey("os-ios");
+    assert!(
+        (8_500..11_500).contains(&nodes) && !exact && some == 64,
+        "{nodes}"
     );
 }
 

@@ -6,13 +6,14 @@ use iploop_platform::exits::{Avoid, Preference};
 use iploop_protocol::targeting::{CountryCode, Targeting};
 
 use super::Entry;
+use super::aliases;
 use super::index::{Area, Index, Network, SetKey, Slot, Traits};
 use super::names::{Names, Symbol};
 
 /// What a request wants of a node.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
-    /// The customer's wishes. `speed` is not measured and does not restrict.
+    /// The customer's wishes.
     pub targeting: &'a Targeting,
     /// The exit of a sticky session.
     pub prefer: Option<Preference>,
@@ -41,23 +42,34 @@ pub(super) struct Resolved<'a> {
     isp: Option<Symbol>,
     /// Most milliseconds.
     latency_ms: Option<u16>,
+    /// Fewest Mbit/s.
+    speed_mbps: Option<u16>,
 }
 
 impl<'a> Resolved<'a> {
     /// None if the wish names something that no live node has.
     pub(super) fn of(wish: &'a Wish<'a>, names: &Names) -> Option<Self> {
-        let find = |text: Option<&str>| text.map(|text| names.find(text).ok_or(())).transpose();
+        let find = |text: Option<&str>| text.map(|text| names.find_loosely(text).ok_or(())).transpose();
+        let find_city = |text: &str| {
+            let other_name = || aliases::of_city(text).find_map(|name| names.find(name));
+            names.find_loosely(text).or_else(other_name).ok_or(())
+        };
         let targeting = wish.targeting;
+        let city = targeting.city().map(|name| find_city(name.as_str()));
+        let zip = targeting.postal_code().map(|code| names.find(code.as_str()));
         Some(Self {
             wish,
             region: find(targeting.region().map(|name| name.as_str())).ok()?,
-            city: find(targeting.city().map(|name| name.as_str())).ok()?,
-            zip: find(targeting.postal_code().map(|code| code.as_str())).ok()?,
+            city: city.transpose().ok()?,
+            zip: zip.map(|zip| zip.ok_or(())).transpose().ok()?,
             asn: targeting.asn().and_then(|asn| NonZeroU32::new(asn.number())),
             isp: find(targeting.isp().map(|name| name.as_str())).ok()?,
             latency_ms: targeting
                 .max_latency()
-                .map(|latency| u16::try_from(latency.as_millis()).unwrap_or(u16::MAX)),
+                .map(|latency| u16::try_from(latency.as_millis()).unwrap_or(u16::MAX - 1)),
+            speed_mbps: targeting
+                .min_speed_mbps()
+                .map(|speed| u16::try_from(speed).unwrap_or(u16::MAX)),
         })
     }
 
@@ -96,7 +108,10 @@ impl<'a> Resolved<'a> {
                 .connection()
                 .is_none_or(|wanted| entry.net == Some(wanted))
             && targeting.device().is_none_or(|wanted| entry.os == Some(wanted))
-            && self.latency_ms.is_none_or(|most| entry.latency_ms <= most);
+            && self.latency_ms.is_none_or(|most| entry.latency_ms <= most)
+            && self
+                .speed_mbps
+                .is_none_or(|fewest| entry.speed_mbps >= fewest.max(1));
         if !fits {
             Fit::Unfit
         } else if avoid.ips.contains(&entry.ip) || avoid.nodes.contains(&entry.node) {

@@ -22,6 +22,7 @@ fn request(targeting: &str) -> ExitRequest {
         destination: "example.com:443".parse().unwrap(),
         early: Bytes::new(),
         deadline: Instant::now() + PATIENCE,
+        hedge: false,
     }
 }
 

@@ -1,0 +1,94 @@
+//! Whether a node is asked at all: one that fails again and again rests, and is then tried by one request at a time.
+
+use std::time::Duration;
+
+use super::Outcome;
+
+/// Failures in a row, by its own fault, after which a node rests.
+const STRIKES: u8 = 3;
+
+/// The first rest; each further one in a row is twice as long.
+const FIRST_REST: Duration = Duration::from_secs(15);
+
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(10 * 60);
+
+/// A node's failures in a row, and its rests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Breaker {
+    strikes: u8,
+    rests: u8,
+}
+
+/// What follows from an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The node works.
+    Well,
+    /// Nothing new.
+    Unchanged,
+    /// It is asked nothing for so long, and then by one request at a time until one succeeds.
+    Rest(Duration),
+}
+
+impl Breaker {
+    /// Notes an outcome. A silence weighs as much as all the strikes; what is not the node's own doing weighs nothing.
+    pub fn note(&mut self, outcome: Outcome) -> Verdict {
+        match outcome {
+            Outcome::Dialed(_) => {
+                *self = Self::default();
+                Verdict::Well
+            }
+            Outcome::Elsewhere | Outcome::Doubtful => Verdict::Unchanged,
+            Outcome::Node | Outcome::Silent => {
+                let weight = if outcome == Outcome::Silent { STRIKES } else { 1 };
+                self.strikes = self.strikes.saturating_add(weight);
+                if self.strikes < STRIKES {
+                    return Verdict::Unchanged;
+                }
+                let rest = FIRST_REST * 2_u32.pow(u32::from(self.rests.min(6)));
+                self.rests = self.rests.saturating_add(1);
+                Verdict::Rest(rest.min(LONGEST_REST))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIALED: Outcome = Outcome::Dialed(Duration::ZERO);
+
+    fn verdicts(outcomes: &[Outcome]) -> Vec<Verdict> {
+        let mut breaker = Breaker::default();
+        outcomes.iter().map(|outcome| breaker.note(*outcome)).collect()
+    }
+
+    #[test]
+    fn three_failures_in_a_row_or_one_silence_are_a_rest() {
+        use Outcome::{Node, Silent};
+        use Verdict::{Rest, Unchanged, Well};
+        assert_eq!(
+            verdicts(&[Node, Node, DIALED, Node, Node, Node]),
+            [Unchanged, Unchanged, Well, Unchanged, Unchanged, Rest(FIRST_REST)]
+        );
+        assert_eq!(verdicts(&[Silent]), [Rest(FIRST_REST)]);
+    }
+
+    #[test]
+    fn a_failed_trial_rests_twice_as_long_and_a_good_one_ends_it() {
+        let mut breaker = Breaker::default();
+        let rests: Vec<_> = (0..10).map(|_| breaker.note(Outcome::Silent)).collect();
+        assert_eq!(rests[1], Verdict::Rest(2 * FIRST_REST));
+        assert_eq!(rests[9], Verdict::Rest(LONGEST_REST));
+        assert_eq!(breaker.note(DIALED), Verdict::Well);
+        assert_eq!(breaker.note(Outcome::Silent), Verdict::Rest(FIRST_REST));
+    }
+
+    #[test]
+    fn what_destinations_do_rests_nobody() {
+        let outcomes = [Outcome::Elsewhere, Outcome::Doubtful].repeat(1000);
+        assert!(verdicts(&outcomes).iter().all(|it| *it == Verdict::Unchanged));
+    }
+}
