@@ -373,6 +373,7 @@ impl ApiPieces<'_> {
                 http_port: port(proxies.first()),
                 socks5_port: port(proxies.last()),
             },
+            max_attempts: config.gateway.max_attempts,
             ready_checks: Vec::<Arc<dyn ReadyCheck>>::new(),
             draining: draining.clone(),
             roles: ["gateway", "hub", "api"].map(str::to_owned).to_vec(),

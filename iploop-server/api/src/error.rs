@@ -11,6 +11,7 @@ use iploop_platform::keys::KeyError;
 use iploop_platform::login::{LoginError, SessionError};
 use iploop_platform::partners::PartnerError;
 use iploop_platform::store::StoreError;
+use iploop_protocol::targeting::TargetingError;
 
 /// Why a request gets no other answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum ApiError {
     MalformedQuery(String),
     /// Fields that can't be accepted.
     InvalidFields(Vec<FieldProblem>),
+    /// Targeting parameters that say nothing we can do: as the gateway answers them.
+    Targeting(Box<TargetingError>),
     /// The token of a mail is unknown, used or expired.
     MailTokenInvalid,
     KeyLimitReached,
@@ -55,18 +58,21 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) detail: Cow<'static, str>,
-    pub(crate) hint: Option<&'static str>,
+    pub(crate) hint: Option<Cow<'static, str>>,
+    /// The targeting parameter at fault, if it is one.
+    pub(crate) parameter: Option<String>,
 }
 
 impl ApiError {
     /// The table.
     pub(crate) fn answer(&self) -> Answer {
         use StatusCode as S;
-        let row = |status, code, detail: &'static str, hint| Answer {
+        let row = |status, code, detail: &'static str, hint: Option<&'static str>| Answer {
             status,
             code,
             detail: detail.into(),
-            hint,
+            hint: hint.map(Cow::Borrowed),
+            parameter: None,
         };
         match self {
             Self::MalformedBody(reason) => Answer {
@@ -92,6 +98,12 @@ impl ApiError {
                     .first()
                     .map_or(Cow::Borrowed("Invalid"), |first| first.message.clone().into()),
                 ..row(S::BAD_REQUEST, "invalid_fields", "", None)
+            },
+            Self::Targeting(error) => Answer {
+                detail: error.to_string().into(),
+                hint: Some(error.hint().into()),
+                parameter: error.parameter().map(str::to_owned),
+                ..row(S::BAD_REQUEST, error.code(), "", None)
             },
             Self::MailTokenInvalid => row(
                 S::BAD_REQUEST,
@@ -352,6 +364,9 @@ mod tests {
             ApiError::MalformedBody(text.clone()),
             ApiError::MalformedQuery(text.clone()),
             ApiError::InvalidFields(vec![FieldProblem::new("email", "Email is required")]),
+            ApiError::Targeting(Box::new(
+                iploop_protocol::targeting::Targeting::parse("contry-US").unwrap_err(),
+            )),
             ApiError::MailTokenInvalid,
             ApiError::KeyLimitReached,
             ApiError::LoginRequired,

@@ -82,7 +82,7 @@ pub(crate) fn refusal(title: &str, error: ApiError) -> Result<Response, ApiError
     let mut body = Html::default();
     body.raw("<p role=\"alert\">").text(&answer.detail).raw(".</p>");
     if let Some(hint) = answer.hint {
-        body.raw("<p>").text(hint).raw("</p>");
+        body.raw("<p>").text(&hint).raw("</p>");
     }
     Ok(page(answer.status, title, body))
 }

@@ -6,6 +6,7 @@
 mod auth;
 mod config;
 mod error;
+mod explain;
 mod extract;
 mod finish;
 mod health;
@@ -65,7 +66,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .merge(health::router())
         .nest("/api/auth", auth::router())
         .nest("/api/auth/api-keys", keys::router())
-        .nest("/api/proxy", proxy::router())
+        .nest("/api/proxy", proxy::router().merge(explain::router()))
         .nest("/api/proxy/keys", keys::router())
         .nest("/api/nodes", nodes::router())
         .nest("/api/usage", usage::router())

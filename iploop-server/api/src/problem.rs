@@ -1,5 +1,7 @@
 //! Problem documents (RFC 9457): the body of every error.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -27,7 +29,10 @@ pub(crate) struct Problem {
     detail: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
+    /// The targeting parameter at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
     /// Names this request in our logs.
     #[schema(format = Uuid)]
     request_id: String,
@@ -66,6 +71,7 @@ pub(crate) fn respond(error: &ApiError, request: RequestId) -> Response {
         code: answer.code,
         detail: answer.detail.into_owned(),
         hint: answer.hint,
+        parameter: answer.parameter,
         request_id: request.to_string(),
         errors,
     };

@@ -34,6 +34,8 @@ pub struct ApiParts {
     pub clock: Arc<dyn Clock>,
     /// How customers reach the proxy.
     pub proxy: ProxyAddresses,
+    /// Exits that the gateway asks for one request.
+    pub max_attempts: u32,
     /// Further parts that `/readyz` asks, besides the store.
     pub ready_checks: Vec<Arc<dyn ReadyCheck>>,
     /// Cancelled when the process begins to end: `/readyz` says so.

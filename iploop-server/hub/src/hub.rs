@@ -274,9 +274,10 @@ impl Network for Hub {
     fn pool(&self, targeting: &Targeting) -> Pool {
         let now = Instant::now().into_std();
         let (nodes, exact, some) = {
+            let mut random = self.shared.random();
             let mut live = self.shared.live.lock();
             live.wake(now);
-            let survey = live.survey(targeting, &mut rand::rng());
+            let survey = live.survey(targeting, &mut random);
             let some: Vec<_> = survey.some.into_iter().map(Arc::clone).collect();
             (survey.nodes, survey.exact, some)
         };

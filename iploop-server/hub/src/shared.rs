@@ -14,7 +14,8 @@ use iploop_protocol::policy::{AbuseLimits, PlatformPolicy};
 use iploop_protocol::tunnel::{Budget, Config, Side};
 use ipnet::IpNet;
 use parking_lot::{Mutex, RwLock};
-use rand::RngExt;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) activity: Activity,
     /// Times of all devices' dials, and how many of them may be hedged.
     pub(crate) fleet: Mutex<Fleet>,
+    /// Where the randomness of choices comes from: tests give it a seed.
+    pub(crate) seeds: Mutex<SmallRng>,
     policy: RwLock<Option<PolicyUpdate>>,
     customers: RandomState,
     windows_left: Arc<AtomicU64>,
@@ -81,6 +84,7 @@ impl Shared {
             nodes,
             registrar,
             fleet: Mutex::default(),
+            seeds: Mutex::new(rand::make_rng()),
             live: Mutex::default(),
             memory: Mutex::new(Memory::new(remembered)),
             policy: RwLock::default(),
@@ -108,6 +112,11 @@ impl Shared {
     /// who it is (SipHash with a random key).
     pub(crate) fn customer(&self, account: AccountId) -> u64 {
         self.customers.hash_one(account)
+    }
+
+    /// Randomness for one choice.
+    pub(crate) fn random(&self) -> SmallRng {
+        SmallRng::seed_from_u64(self.seeds.lock().random())
     }
 
     pub(crate) fn policy(&self) -> Option<PolicyUpdate> {

@@ -202,6 +202,7 @@ async fn every_documented_operation_answers_with_its_success() {
         "/readyz",
         "/api/auth/profile",
         "/api/proxy/endpoint",
+        "/api/proxy/explain",
         "/api/proxy/locations",
         "/api/nodes/stats",
         "/api/usage/summary",

@@ -144,6 +144,7 @@ impl Api {
                 http_port: 7777,
                 socks5_port: 1080,
             },
+            max_attempts: 5,
             ready_checks: settings.ready_checks,
             draining: draining.clone(),
             roles: vec!["gateway".to_owned(), "hub".to_owned(), "api".to_owned()],

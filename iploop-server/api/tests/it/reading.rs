@@ -257,3 +257,88 @@ async fn days_and_limit_have_bounds() {
         assert_eq!(answer.problem(), (400, "malformed_query".to_owned()), "{path}");
     }
 }
+
+#[tokio::test]
+async fn parameters_are_explained_with_their_gates_pool_and_chance() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let explain = |params: &str| {
+        api.get(&format!("/api/proxy/explain?params={params}"))
+            .bearer(&token)
+    };
+    let whole = explain("-country-us%2Bca-city-new_york-speed-10-session-a-debug-1")
+        .send()
+        .await;
+    insta::assert_snapshot!("explain", whole.stable());
+
+    let one = explain("country-DE").send().await.json();
+    assert_eq!(one["pool"]["nodes"], 1);
+    assert_eq!(one["chance"]["attempts"], 1, "no more attempts than exits");
+    assert_eq!(one["chance"]["success"], 0.75);
+    let nobody = explain("country-FR").send().await.json();
+    assert_eq!(
+        (&nobody["pool"]["nodes"], &nobody["chance"]["success"]),
+        (&json!(0), &json!(0.0))
+    );
+    let nothing = api.get("/api/proxy/explain").bearer(&token).send().await.json();
+    assert_eq!(
+        (&nothing["parameters"], &nothing["pool"]["nodes"]),
+        (&json!(""), &json!(3))
+    );
+}
+
+#[tokio::test]
+async fn parameters_that_cannot_be_read_are_answered_as_the_proxy_does() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    for (text, code) in [
+        ("contry-US", "unknown_parameter"),
+        ("country-US-country-CA", "duplicate_parameter"),
+        ("session-a-rotate-request", "conflicting_parameters"),
+        ("country-UK", "invalid_country"),
+        ("lifetime-1s", "invalid_value"),
+    ] {
+        let answer = api
+            .get(&format!("/api/proxy/explain?params={text}"))
+            .bearer(&token)
+            .send()
+            .await;
+        assert_eq!(answer.problem(), (400, code.to_owned()));
+        let problem = answer.json();
+        let error = iploop_protocol::targeting::Targeting::parse(text).unwrap_err();
+        assert_eq!(problem["detail"], error.to_string());
+        assert_eq!(problem["hint"], error.hint());
+        assert_eq!(problem["parameter"].as_str(), error.parameter());
+    }
+}
+
+#[tokio::test]
+async fn a_key_may_ask_for_an_explanation_as_well() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let made = api
+        .post("/api/proxy/keys")
+        .bearer(&token)
+        .json(&json!({"name": "one"}))
+        .send()
+        .await
+        .json();
+    let key = made["key"].as_str().unwrap();
+    let ask = |token: &str| api.get("/api/proxy/explain?params=country-DE").bearer(token);
+    assert_eq!(ask(key).send().await.json()["pool"]["nodes"], 1);
+    let unknown = format!("iploop_{}", "0a".repeat(24));
+    for wrong in [unknown.as_str(), "iploop_short", ""] {
+        assert_eq!(ask(wrong).send().await.problem().0, 401, "{wrong}");
+    }
+    let one = format!("/api/proxy/keys/{}", made["id"].as_str().unwrap());
+    api.call(http::Method::PATCH, &one)
+        .bearer(&token)
+        .json(&json!({"isActive": false}))
+        .send()
+        .await;
+    assert_eq!(ask(key).send().await.problem(), (401, "token_invalid".to_owned()));
+    assert_eq!(
+        api.get("/api/proxy/explain").send().await.problem(),
+        (401, "login_required".to_owned())
+    );
+}

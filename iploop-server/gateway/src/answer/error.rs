@@ -13,6 +13,10 @@ use crate::http::request::RequestFault;
 use crate::request::LoginFault;
 use crate::socks5::SocksFault;
 
+/// Where a customer sees how targeting is read, and how many exits fit.
+const EXPLAIN: &str =
+    "GET /api/proxy/explain?params=... shows how the parameters are read and what fits them";
+
 /// Why a request got an error for an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
@@ -223,7 +227,13 @@ impl ProxyError {
     /// How to get a better answer, one sentence.
     pub(crate) fn hint(&self) -> String {
         let fixed = match self {
+            Self::Credentials(error @ CredentialsError::Targeting(_)) => {
+                return format!("{}; {EXPLAIN}", error.hint());
+            }
             Self::Credentials(error) => return error.hint(),
+            Self::Admission(error @ AdmissionError::PlanFeature { .. }) => {
+                return format!("{}; {EXPLAIN}", error.hint());
+            }
             Self::Admission(error) => error.hint(),
             Self::Request(RequestFault::Target(_) | RequestFault::Host(_))
             | Self::Socks(SocksFault::Destination(_) | SocksFault::AddressType) => {
@@ -242,7 +252,11 @@ impl ProxyError {
             Self::Forbidden(_) | Self::ForbiddenByExit(_) => {
                 "exits reach public addresses on the ports that the account has open; see the destination policy"
             }
-            Self::NoExit => "loosen the targeting, for example leave out the city, or try again later",
+            Self::NoExit => {
+                return format!(
+                    "loosen the targeting, for example leave out the city, or try again later; {EXPLAIN}"
+                );
+            }
             Self::NoDistinctExit => {
                 "loosen the targeting, or leave out rotate-request and sesstype-per-request"
             }

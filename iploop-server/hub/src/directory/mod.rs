@@ -1,8 +1,13 @@
 //! The directory of live nodes: who is there, where, how busy, and a fitting one in constant time.
 //!
-//! Pure: no task, clock or randomness of its own. A choice draws two fitting nodes and takes the one with fewer streams for
-//! its quality, which keeps load even without looking at everyone (the power of two choices); between equally busy ones a
-//! draw weighed by quality decides. Draws come from the
+//! Pure: no task, clock or randomness of its own. A choice draws two fitting nodes and takes the one that costs less, which
+//! keeps load even without looking at everyone (the power of two choices):
+//!
+//! ```text
+//! cost = (streams + 1) × (latency + 100 ms) / (quality + 10)        latency not measured: 300 ms
+//! ```
+//!
+//! Between equally busy ones a draw decides, weighed by the inverse square of the cost. Draws come from the
 //! narrowest set that holds every fitting node: sets exist by country, by region, city and postal code in it, by
 //! autonomous system and provider in it, and by region and city with autonomous system. What the sets do not cover
 //! (connection, device type, excluded countries, avoided exits, two narrow wishes at once) is tested draw by draw.
@@ -58,6 +63,13 @@ pub const MAX_NEIGHBOURS: usize = 64;
 
 /// Quality below which a node is not avoided any further: without it, one bad hour would be for ever.
 const QUALITY_FLOOR: u64 = 10;
+
+/// Latency assumed of a node that was not measured, in milliseconds: as for its quality.
+const ASSUMED_LATENCY_MS: u64 = 300;
+
+/// Latency below which less of it does not matter much, in milliseconds: without it, the nearest few would have all the
+/// streams.
+const LATENCY_FLOOR_MS: u64 = 100;
 
 /// One connection of one node. A later connection of the same node has another key; an old key names nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -599,15 +611,14 @@ impl<T> Search<'_, '_, T> {
                 .is_some_and(|streams| *streams >= most)
     }
 
-    /// The one with fewer streams for its quality. Between two that are equally busy a draw decides, weighed by quality:
-    /// otherwise, where few fit and little goes on, the second best would never be used.
+    /// The one that costs less. Between two that are equally busy a draw decides, weighed by what they cost: otherwise, where
+    /// few fit and little goes on, the second best would never be used.
     fn draw(&self, a: Slot, b: Slot, random: &mut impl Rng) -> Slot {
         let known = |slot: Slot| self.directory.nodes.get(slot);
         match (known(a), known(b)) {
             (Some(one), Some(other)) if one.streams == other.streams => {
-                let weight = |entry: &Entry<T>| u64::from(entry.quality) + QUALITY_FLOOR;
-                let (one, other) = (weight(one), weight(other));
-                if random.random_range(0..one + other) < one {
+                let (worth_a, worth_b) = worths(one, other);
+                if random.random_range(0..worth_a + worth_b) < worth_a {
                     a
                 } else {
                     b
@@ -617,22 +628,17 @@ impl<T> Search<'_, '_, T> {
         }
     }
 
-    /// The one with fewer streams for its quality.
+    /// The one that costs less.
     fn better(&self, a: Slot, b: Slot) -> Slot {
-        let cost = |slot: Slot| {
-            self.directory
-                .nodes
-                .get(slot)
-                .map_or((u64::MAX >> 8, 1), |entry| {
-                    (u64::from(entry.streams) + 1, u64::from(entry.quality))
-                })
+        let known = |slot: Slot| self.directory.nodes.get(slot);
+        let (Some(one), Some(other)) = (known(a), known(b)) else {
+            return a;
         };
-        let ((streams_a, quality_a), (streams_b, quality_b)) = (cost(a), cost(b));
-        if streams_b * (quality_a + QUALITY_FLOOR) < streams_a * (quality_b + QUALITY_FLOOR) {
-            b
-        } else {
-            a
-        }
+        let load = |entry: &Entry<T>| u64::from(entry.streams) + 1;
+        // By products, since quotients would have to be rounded; each is below 2^44.
+        let cost_a = load(one) * slowness(one) * goodness(other);
+        let cost_b = load(other) * slowness(other) * goodness(one);
+        if cost_b < cost_a { b } else { a }
     }
 
     fn nobody(&self) -> NoChoice {
@@ -644,6 +650,26 @@ impl<T> Search<'_, '_, T> {
             NoChoice::NoExit
         }
     }
+}
+
+/// How much two nodes are worth beside each other, apart from their load: the inverse squares of what they cost.
+fn worths<T>(a: &Entry<T>, b: &Entry<T>) -> (u64, u64) {
+    // Each below 2^24, so that the squares and their sum fit.
+    let worth_a = goodness(a) * slowness(b);
+    let worth_b = goodness(b) * slowness(a);
+    (worth_a * worth_a, worth_b * worth_b)
+}
+
+fn goodness<T>(entry: &Entry<T>) -> u64 {
+    u64::from(entry.quality) + QUALITY_FLOOR
+}
+
+fn slowness<T>(entry: &Entry<T>) -> u64 {
+    let latency_ms = match entry.latency_ms {
+        u16::MAX => ASSUMED_LATENCY_MS,
+        measured => u64::from(measured),
+    };
+    latency_ms + LATENCY_FLOOR_MS
 }
 
 /// A slot as a link of 4 bytes: one more, so that zero can mean nobody.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Outcome;
 
-/// Failures in a row, by its own fault, after which a node rests.
-const STRIKES: u8 = 3;
+/// Weight of failures in a row at which a node rests: three of its own, six dials in which others outran it, one silence.
+const MOST_STRIKES: u8 = 6;
 
 /// The first rest; each further one in a row is twice as long.
 const FIRST_REST: Duration = Duration::from_secs(15);
@@ -32,25 +32,25 @@ pub enum Verdict {
 }
 
 impl Breaker {
-    /// Notes an outcome. A silence weighs as much as all the strikes; what is not the node's own doing weighs nothing.
+    /// Notes an outcome. What is not the node's own doing weighs nothing.
     pub fn note(&mut self, outcome: Outcome) -> Verdict {
-        match outcome {
+        let weight = match outcome {
             Outcome::Dialed(_) => {
                 *self = Self::default();
-                Verdict::Well
+                return Verdict::Well;
             }
-            Outcome::Elsewhere | Outcome::Doubtful => Verdict::Unchanged,
-            Outcome::Node | Outcome::Silent => {
-                let weight = if outcome == Outcome::Silent { STRIKES } else { 1 };
-                self.strikes = self.strikes.saturating_add(weight);
-                if self.strikes < STRIKES {
-                    return Verdict::Unchanged;
-                }
-                let rest = FIRST_REST * 2_u32.pow(u32::from(self.rests.min(6)));
-                self.rests = self.rests.saturating_add(1);
-                Verdict::Rest(rest.min(LONGEST_REST))
-            }
+            Outcome::Elsewhere | Outcome::Doubtful => return Verdict::Unchanged,
+            Outcome::Outrun => 1,
+            Outcome::Node => 2,
+            Outcome::Silent => MOST_STRIKES,
+        };
+        self.strikes = self.strikes.saturating_add(weight);
+        if self.strikes < MOST_STRIKES {
+            return Verdict::Unchanged;
         }
+        let rest = FIRST_REST * 2_u32.pow(u32::from(self.rests.min(6)));
+        self.rests = self.rests.saturating_add(1);
+        Verdict::Rest(rest.min(LONGEST_REST))
     }
 }
 
@@ -74,6 +74,7 @@ mod tests {
             [Unchanged, Unchanged, Well, Unchanged, Unchanged, Rest(FIRST_REST)]
         );
         assert_eq!(verdicts(&[Silent]), [Rest(FIRST_REST)]);
+        assert_eq!(verdicts(&[Outcome::Outrun; 6])[5], Rest(FIRST_REST));
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub enum Outcome {
     Doubtful,
     /// The node did not answer, had no room or broke.
     Node,
+    /// Another one, asked later, was faster, and this one's answer was not waited for.
+    Outrun,
     /// Not even a ping was answered while the dial was waited for.
     Silent,
 }
@@ -120,7 +122,7 @@ impl Quality {
                 sample(&mut self.dial_ms, took);
             }
             Outcome::Elsewhere => {}
-            Outcome::Doubtful => self.bad += 0.25,
+            Outcome::Doubtful | Outcome::Outrun => self.bad += 0.25,
             Outcome::Node | Outcome::Silent => self.bad += 1.0,
         }
         let dials = self.good + self.bad;

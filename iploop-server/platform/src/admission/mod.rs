@@ -663,7 +663,7 @@ fn period_name(period: Period) -> &'static str {
 }
 
 /// Whether a plan has what a gate stands for (PRD 5.9).
-fn opens(gates: &Gates, gate: Gate) -> bool {
+pub fn opens(gates: &Gates, gate: Gate) -> bool {
     match gate {
         Gate::City | Gate::Region | Gate::Zip => gates.city,
         Gate::Asn | Gate::Isp => gates.asn,

@@ -1,5 +1,9 @@
 //! The hub as the gateway sees it: choose a node, have it dial, say honestly what came of it.
 
+mod dial;
+#[cfg(test)]
+mod simulation;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,26 +13,15 @@ use futures_util::future::{BoxFuture, Either, select};
 use iploop_platform::exits::{
     Asked, Avoid, Exit, ExitError, ExitFailure, ExitRequest, Exits, Measured, OpenedExit, StreamGauge,
 };
-use iploop_protocol::codes::ResetCode;
-use iploop_protocol::frame::{MAX_DATA_BYTES, StreamKind};
-use iploop_protocol::io::{OpenError, OpenRequest, Stream};
-use iploop_protocol::tunnel;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use iploop_protocol::io::Stream;
+use tokio::time::{Instant, sleep_until};
 
+use self::dial::{dial, result_name};
 use crate::directory::{NoChoice, NodeKey, Wish};
 use crate::hub::Hub;
 use crate::node::Node;
 use crate::quality::{Outcome, Verdict};
 use crate::shared::Shared;
-
-/// Beyond the time that the device has for its dial: for the way there and back.
-const ANSWER_GRACE: Duration = Duration::from_secs(2);
-
-/// Time in which any device answers that is there at all.
-const FAIR_TIME: Duration = Duration::from_secs(2);
-
-/// A dial that takes longer than usual is answered by a live device's pong within this time: radios wake up in less.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// How long a dial usually takes at most, while too few were made to know.
 const ASSUMED_USUAL: Duration = Duration::from_secs(1);
@@ -39,9 +32,6 @@ const MOST_USUAL: Duration = Duration::from_secs(5);
 
 /// The way to a device and back, while it is not measured; also the least time in which it is expected to answer a ping.
 const ASSUMED_RTT: Duration = Duration::from_millis(250);
-
-/// Longest text of a refusal that is passed on, in bytes.
-const MAX_CLASS_BYTES: usize = 64;
 
 impl Exits for Hub {
     fn open(&self, request: ExitRequest) -> BoxFuture<'_, Result<OpenedExit, ExitFailure>> {
@@ -141,16 +131,15 @@ fn choose(shared: &Arc<Shared>, request: &ExitRequest, avoid: &Avoid) -> Result<
         avoid,
         customer,
     };
+    let mut random = shared.random();
     let mut live = shared.live.lock();
     live.wake(Instant::now().into_std());
-    let key = live
-        .choose(&wish, &mut rand::rng())
-        .map_err(|nobody| match nobody {
-            NoChoice::NoExit => ExitError::NoExit,
-            NoChoice::NoOtherExit => ExitError::NoOtherExit,
-            NoChoice::SessionExitGone => ExitError::SessionExitGone,
-            NoChoice::CustomerFull => ExitError::TooMany,
-        })?;
+    let key = live.choose(&wish, &mut random).map_err(|nobody| match nobody {
+        NoChoice::NoExit => ExitError::NoExit,
+        NoChoice::NoOtherExit => ExitError::NoOtherExit,
+        NoChoice::SessionExitGone => ExitError::SessionExitGone,
+        NoChoice::CustomerFull => ExitError::TooMany,
+    })?;
     let node = live.get(key).map(Arc::clone);
     let (Some(node), true) = (node, live.open_stream(key, customer)) else {
         return Err(ExitError::NodeUnavailable);
@@ -206,9 +195,9 @@ async fn ask_hedged(claim: Claim, request: &ExitRequest) -> (Answer, Option<Aske
         // A live device has answered the ping by now, however slow its destination is.
         let enough =
             usual_time(&shared, &node) + (2 * node.tunnel.rtt().unwrap_or(ASSUMED_RTT)).max(ASSUMED_RTT);
-        if took >= enough && node.tunnel.heard_at() <= asked {
-            judge(&shared, key, &node, Outcome::Node, took);
-        }
+        let is_silent = took >= enough && node.tunnel.heard_at() <= asked;
+        let outcome = if is_silent { Outcome::Node } else { Outcome::Outrun };
+        judge(&shared, key, &node, outcome, took);
         Asked {
             exit: Arc::clone(&node.exit),
             error: None,
@@ -235,11 +224,16 @@ fn second_choice(shared: &Arc<Shared>, request: &ExitRequest, first: &Exit) -> O
     second.ok()
 }
 
-/// How long a dial through this device usually takes at most: its own p95, the fleet's where too little is known of it.
+/// How long a dial through this device usually takes at most: its own p95, the fleet's where too little is known of it. One that
+/// is always slow is waited for half as long again as the fleet.
 fn usual_time(shared: &Shared, node: &Node) -> Duration {
     let own = node.usual_time();
-    let usual = own.or_else(|| shared.fleet.lock().usual_time());
-    usual.unwrap_or(ASSUMED_USUAL).clamp(LEAST_USUAL, MOST_USUAL)
+    let fleet = shared.fleet.lock().usual_time();
+    let usual = match (own, fleet) {
+        (Some(own), Some(fleet)) => own.min(fleet.mul_f32(1.5)),
+        (own, fleet) => own.or(fleet).unwrap_or(ASSUMED_USUAL),
+    };
+    usual.clamp(LEAST_USUAL, MOST_USUAL)
 }
 
 /// Asks one device to dial, and judges it by what comes of that.
@@ -301,194 +295,4 @@ fn count_open(result: &'static str) {
 
 fn count_hedge(result: &'static str) {
     metrics::counter!("iploop_hub_hedges_total", "result" => result).increment(1);
-}
-
-/// An attempt that failed, by what the customer is told and by whose fault it was.
-struct Failure {
-    error: ExitError,
-    outcome: Outcome,
-}
-
-impl Failure {
-    fn new(error: ExitError, outcome: Outcome) -> Self {
-        Self { error, outcome }
-    }
-}
-
-/// Asks the device to dial; the stream and the time that this took.
-async fn dial(
-    node: &Node,
-    request: &ExitRequest,
-    customer: u64,
-    dial_timeout: Duration,
-    usual: Duration,
-) -> Result<(Stream, Duration), Failure> {
-    let now = Instant::now();
-    let left = request.deadline.saturating_duration_since(now);
-    // The device gives up before we do, so that its answer tells a slow destination from a dead device.
-    let grace = ANSWER_GRACE.min(left / 4);
-    let timeout = dial_timeout.min(left - grace);
-    let mut early = request.early.clone();
-    let more = early.split_off(early.len().min(MAX_DATA_BYTES));
-    let open = OpenRequest {
-        kind: StreamKind::Tcp,
-        destination: request.destination.clone(),
-        customer,
-        early,
-        timeout,
-    };
-    let answer = tokio::select! {
-        biased;
-        answer = node.tunnel.open(open) => Some(answer),
-        () = silence(node, now, usual) => {
-            return Err(Failure::new(ExitError::NodeTimeout, Outcome::Silent));
-        }
-        () = sleep_until(now + timeout + grace) => None,
-    };
-    match answer {
-        Some(Ok((mut stream, _))) => {
-            let took = now.elapsed();
-            // What is left of the first bytes waits for room. Whatever goes wrong here is the stream's to tell: the dial went well.
-            let rest = stream.write_chunk(more);
-            if timeout_at(request.deadline, rest).await.is_err() {
-                stream.reset(ResetCode::Cancelled);
-            }
-            Ok((stream, took))
-        }
-        Some(Err(error)) => Err(failure(error)),
-        None => {
-            // Who had next to no time is not to blame.
-            let outcome = if timeout >= FAIR_TIME {
-                Outcome::Node
-            } else {
-                Outcome::Elsewhere
-            };
-            Err(Failure::new(ExitError::NodeTimeout, outcome))
-        }
-    }
-}
-
-/// Ready when a device that takes longer than usual shows no sign of life when asked for one; never for one that does, for its
-/// destination may be slow.
-async fn silence(node: &Node, asked: Instant, usual: Duration) {
-    sleep_until(asked + usual).await;
-    if node.tunnel.heard_at() <= asked {
-        node.tunnel.ping();
-        sleep_until(asked + usual + SIGN_OF_LIFE).await;
-        if node.tunnel.heard_at() <= asked {
-            return;
-        }
-    }
-    std::future::pending().await
-}
-
-fn failure(error: OpenError) -> Failure {
-    use Outcome::{Doubtful, Elsewhere, Node};
-    let (error, outcome) = match error {
-        OpenError::Refused { code, detail } => return refused(code, &detail),
-        OpenError::NotAsked(tunnel::OpenError::Busy | tunnel::OpenError::Draining) => {
-            (ExitError::NodeUnavailable, Elsewhere)
-        }
-        OpenError::TunnelClosed => (ExitError::NodeUnavailable, Node),
-        _ => (ExitError::NodeUnavailable, Doubtful),
-    };
-    Failure::new(error, outcome)
-}
-
-/// What a device's answer means. One table; `docs/protocol.md` says when a device gives which code.
-fn refused(code: ResetCode, detail: &str) -> Failure {
-    use Outcome::{Doubtful, Elsewhere, Node};
-    let (error, outcome) = match code {
-        ResetCode::Forbidden => (ExitError::Forbidden(class(detail)), Elsewhere),
-        ResetCode::DnsFailed => (ExitError::DnsFailed, Doubtful),
-        ResetCode::Refused | ResetCode::ConnectionReset => (ExitError::ConnectionRefused, Elsewhere),
-        ResetCode::Unreachable => (ExitError::Unreachable, Doubtful),
-        ResetCode::DialTimeout => (ExitError::ConnectTimeout, Doubtful),
-        ResetCode::Limited => (ExitError::TooMany, Elsewhere),
-        ResetCode::Busy
-        | ResetCode::Draining
-        | ResetCode::Paused
-        | ResetCode::Unsupported
-        | ResetCode::Depleted
-        | ResetCode::Expired => (ExitError::NodeUnavailable, Elsewhere),
-        ResetCode::Cancelled | ResetCode::Internal | ResetCode::Other(_) => {
-            (ExitError::NodeUnavailable, Node)
-        }
-    };
-    Failure::new(error, outcome)
-}
-
-/// The class of a rule as the device named it: words only, since a customer will read it in a header.
-fn class(detail: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" _-.".contains(&byte);
-    if !detail.is_empty() && detail.len() <= MAX_CLASS_BYTES && detail.bytes().all(is_plain) {
-        detail.to_owned()
-    } else {
-        "policy".to_owned()
-    }
-}
-
-fn result_name(error: &ExitError) -> &'static str {
-    match error {
-        ExitError::NoExit => "no_exit",
-        ExitError::NoOtherExit => "no_other_exit",
-        ExitError::SessionExitGone => "session_exit_gone",
-        ExitError::NodeTimeout => "node_timeout",
-        ExitError::NodeUnavailable => "node_unavailable",
-        ExitError::DnsFailed => "dns_failed",
-        ExitError::ConnectionRefused => "connection_refused",
-        ExitError::Unreachable => "unreachable",
-        ExitError::ConnectTimeout => "connect_timeout",
-        ExitError::Forbidden(_) => "forbidden",
-        ExitError::TooMany => "too_many",
-        ExitError::Draining => "draining",
-        _ => "other",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_answer_of_a_device_has_a_meaning() {
-        let table: Vec<String> = ResetCode::ALL
-            .iter()
-            .map(|code| {
-                let Failure { error, outcome } = refused(*code, "private");
-                format!("{code}: {} {outcome:?}", result_name(&error))
-            })
-            .collect();
-        let expected = [
-            "cancelled: node_unavailable Node",
-            "busy: node_unavailable Elsewhere",
-            "draining: node_unavailable Elsewhere",
-            "paused: node_unavailable Elsewhere",
-            "forbidden: forbidden Elsewhere",
-            "dns_failed: dns_failed Doubtful",
-            "refused: connection_refused Elsewhere",
-            "unreachable: unreachable Doubtful",
-            "dial_timeout: connect_timeout Doubtful",
-            "connection_reset: connection_refused Elsewhere",
-            "unsupported: node_unavailable Elsewhere",
-            "limited: too_many Elsewhere",
-            "internal: node_unavailable Node",
-            "depleted: node_unavailable Elsewhere",
-            "expired: node_unavailable Elsewhere",
-        ];
-        assert_eq!(table, expected);
-    }
-
-    #[test]
-    fn a_device_s_words_reach_no_header() {
-        for (detail, expected) in [
-            ("private address", "private address"),
-            ("", "policy"),
-            ("a\r\nSet-Cookie: b", "policy"),
-            ("10.0.0.1 <script>", "policy"),
-            (&"x".repeat(65), "policy"),
-        ] {
-            assert_eq!(class(detail), expected);
-        }
-    }
 }

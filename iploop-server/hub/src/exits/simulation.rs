@@ -1,0 +1,361 @@
+//! A fleet in one process on a clock that nobody waits for: the real choice, tunnels and judgements; devices that dial as they
+//! are told, or do not.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use iploop_platform::api_key::ApiKeyHash;
+use iploop_platform::clock::{Clock, Timestamp};
+use iploop_platform::exits::Place;
+use iploop_platform::ids::{AccountId, ConsentId, NodeId};
+use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
+use iploop_platform::partner::{NewPartner, Partner};
+use iploop_platform::store::{Nodes, Partners, StoreError};
+use iploop_protocol::io::{Event, Events, Incoming, Transport, connect};
+use iploop_protocol::targeting::Targeting;
+use iploop_protocol::tunnel::{Config, Side};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout_at};
+
+use super::*;
+use crate::config::HubConfig;
+use crate::directory::NodeFacts;
+use crate::geo::{Geo, GeoConfig};
+use crate::quality::Quality;
+use crate::registration::Registrar;
+
+const DEVICES: u32 = 200;
+const REQUESTS: u32 = 6_000;
+const REQUESTS_PER_SECOND: f64 = 60.0;
+
+/// As the gateway has them by default.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(12);
+const MAX_ATTEMPTS: usize = 5;
+
+/// How a device behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Device {
+    Healthy,
+    /// Ten times as slow.
+    Slow,
+    /// Its connection stands and nothing comes through it.
+    Vanished,
+    /// It answers pings, and no request.
+    Stuck,
+}
+
+/// Keeps nothing.
+struct Nobody;
+
+#[async_trait]
+impl Nodes for Nobody {
+    async fn register_node(&self, registration: NodeRegistration) -> Result<Registered, StoreError> {
+        Ok(Registered::Accepted(registration.id))
+    }
+
+    async fn withdraw_consent(&self, _: &str, _: ConsentId, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn note_activity(&self, _: &[NodeActivity]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn node_count(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl Partners for Nobody {
+    async fn create_partner(&self, _: NewPartner) -> Result<Partner, StoreError> {
+        Err(StoreError::Unavailable("there is nobody".into()))
+    }
+
+    async fn partner_by_key(&self, _: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+        Ok(None)
+    }
+}
+
+impl Clock for Nobody {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_795_000_000_000)
+    }
+}
+
+/// What came of all requests.
+struct Run {
+    succeeded: u32,
+    /// Until a stream was open, of those that succeeded, shortest first.
+    times: Vec<Duration>,
+    hedged: u32,
+}
+
+impl Run {
+    fn p99(&self) -> Duration {
+        self.times[self.times.len() * 99 / 100]
+    }
+
+    fn success(&self) -> f64 {
+        f64::from(self.succeeded) / f64::from(REQUESTS)
+    }
+}
+
+/// A fleet of which so many of a hundred are dead and slow, and what becomes of requests to healthy destinations.
+async fn simulate(seed: u64, dead: u32, slow: u32, hedge: bool) -> Run {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let shared = fleet(&mut random);
+    let mut tasks = JoinSet::new();
+    for n in 0..DEVICES {
+        let device = match n % 100 {
+            n if n < dead / 2 => Device::Vanished,
+            n if n < dead => Device::Stuck,
+            n if n < dead + slow => Device::Slow,
+            _ => Device::Healthy,
+        };
+        let seed = random.random();
+        enter(&shared, n, device, seed, &mut tasks);
+    }
+    let mut requests = JoinSet::new();
+    for _ in 0..REQUESTS {
+        let pause: f64 = random.random();
+        sleep(Duration::from_secs_f64(-(1.0 - pause).ln() / REQUESTS_PER_SECOND)).await;
+        let held = Duration::from_millis(random.random_range(100..4000));
+        requests.spawn(one_request(Arc::clone(&shared), hedge, held));
+    }
+    let mut run = Run {
+        succeeded: 0,
+        times: Vec::new(),
+        hedged: 0,
+    };
+    while let Some(request) = requests.join_next().await {
+        if let Some((took, hedged)) = request.unwrap() {
+            run.succeeded += 1;
+            run.hedged += u32::from(hedged);
+            run.times.push(took);
+        }
+    }
+    run.times.sort_unstable();
+    run
+}
+
+/// What the gateway does: one exit after the other within one deadline, none twice.
+async fn one_request(shared: Arc<Shared>, hedge: bool, held: Duration) -> Option<(Duration, bool)> {
+    let began = Instant::now();
+    let mut avoid = Avoid::default();
+    for _ in 0..MAX_ATTEMPTS {
+        let deadline = (Instant::now() + ATTEMPT_TIMEOUT).min(began + CONNECT_TIMEOUT);
+        let request = ExitRequest {
+            account: AccountId::new(),
+            targeting: Arc::new(Targeting::default()),
+            prefer: None,
+            avoid: avoid.clone(),
+            destination: "example.com:443".parse().unwrap(),
+            early: Bytes::new(),
+            deadline,
+            hedge,
+        };
+        let opened = timeout_at(deadline, attempt(Arc::clone(&shared), request)).await;
+        match opened {
+            Ok(Ok(opened)) => {
+                let took = began.elapsed();
+                sleep(held).await;
+                return Some((took, opened.beside.is_some()));
+            }
+            Ok(Err(failure)) => avoid.nodes.extend(failure.exit.map(|exit| exit.node)),
+            Err(_) => {}
+        }
+    }
+    None
+}
+
+fn fleet(random: &mut SmallRng) -> Arc<Shared> {
+    let config = HubConfig::default();
+    let geo = Geo::open(&GeoConfig::default()).unwrap();
+    let registrar = Registrar::new(&config, false, geo, Arc::new(Nobody), Arc::new(Nobody));
+    let shared = Shared::new(
+        config,
+        Vec::new(),
+        Arc::new(Nobody),
+        Arc::new(Nobody),
+        registrar,
+        1,
+    );
+    *shared.seeds.lock() = SmallRng::seed_from_u64(random.random());
+    Arc::new(shared)
+}
+
+fn enter(shared: &Arc<Shared>, n: u32, device: Device, seed: u64, tasks: &mut JoinSet<()>) {
+    let (hub_end, node_end) = pipe();
+    let (tunnel, mut hub_events, hub) = connect(hub_end, Config::new(Side::Hub));
+    let (node_tunnel, node_events, node) = connect(node_end, Config::new(Side::Node));
+    node_tunnel.send_control(Bytes::from_static(b"{}")).unwrap();
+    tunnel.send_control(Bytes::from_static(b"{}")).unwrap();
+    tunnel.establish(1024);
+    tasks.spawn(async move {
+        hub.await;
+    });
+    tasks.spawn(async move { while hub_events.next().await.is_some() {} });
+    let answers = async move {
+        let _tunnel = node_tunnel;
+        dials(node_events, device, seed).await;
+    };
+    if device == Device::Vanished {
+        // Neither end of its connection is closed, and nobody reads.
+        tasks.spawn(async move {
+            let _ends = (node, answers);
+            std::future::pending().await
+        });
+    } else {
+        tasks.spawn(async move {
+            node.await;
+        });
+        tasks.spawn(answers);
+    }
+    let exit = Arc::new(Exit {
+        node: NodeId::from(uuid::Uuid::from_u128(u128::from(n))),
+        ip: std::net::Ipv4Addr::from_bits(0x0100_0000 + n).into(),
+        place: Place::default(),
+        net: None,
+        os: None,
+    });
+    let now = Instant::now().into_std();
+    let node = Node::new(
+        Arc::clone(&exit),
+        tunnel,
+        n.to_string(),
+        ConsentId::new(),
+        Quality::new(now),
+        Nobody.now(),
+    );
+    let facts = NodeFacts {
+        exit: &exit,
+        region_code: None,
+        max_streams: 64,
+        quality: 78,
+        sharing: true,
+    };
+    shared.live.lock().insert(&facts, Arc::new(node));
+}
+
+/// Dials as a device of this kind does: its own distance, and a destination that is sometimes slow for everybody.
+async fn dials(mut events: Events, device: Device, seed: u64) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let distance_ms = random.random_range(20.0..120.0);
+    let mut dials = JoinSet::new();
+    while let Some(event) = events.next().await {
+        let Event::Incoming(incoming) = event else {
+            continue;
+        };
+        let tail: f64 = random.random();
+        // 20 to 40 ms for half of them, 130 ms for one in ten, 480 ms for one in a hundred.
+        let destination_ms = (20.0 / (1.0 - tail).powf(0.7)).min(2000.0);
+        let slowness = if device == Device::Slow { 10.0 } else { 1.0 };
+        let took = Duration::from_secs_f64((distance_ms + destination_ms) * slowness / 1000.0);
+        dials.spawn(answer(incoming, (device != Device::Stuck).then_some(took)));
+        while dials.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(mut incoming: Incoming, took: Option<Duration>) {
+    let cancelled = std::future::poll_fn(|cx| incoming.poll_cancelled(cx));
+    match took {
+        None => cancelled.await,
+        Some(took) => {
+            sleep(took).await;
+            if let Some(mut stream) = incoming.accept(took) {
+                // Until the customer leaves.
+                while let Ok(Some(_)) = stream.read_chunk().await {}
+            }
+        }
+    }
+}
+
+struct Pipe {
+    to: mpsc::Sender<Bytes>,
+    from: mpsc::Receiver<Bytes>,
+}
+
+fn pipe() -> (Pipe, Pipe) {
+    let (left, right) = (mpsc::channel(4096), mpsc::channel(4096));
+    (
+        Pipe {
+            to: left.0,
+            from: right.1,
+        },
+        Pipe {
+            to: right.0,
+            from: left.1,
+        },
+    )
+}
+
+impl Transport for Pipe {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.from.poll_recv(cx).map(|message| message.map(Ok))
+    }
+
+    fn send(&mut self, write: impl FnOnce(&mut BytesMut) -> bool) -> io::Result<bool> {
+        let mut message = BytesMut::new();
+        if !write(&mut message) {
+            return Ok(false);
+        }
+        match self.to.try_send(message.freeze()) {
+            Ok(()) => Ok(true),
+            Err(_) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>, _: u16) -> Poll<io::Result<()>> {
+        self.from.close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_fifth_dead_and_a_tenth_slow_requests_succeed_and_stay_quick() {
+    for seed in [1, 2, 3] {
+        let healthy = simulate(seed, 0, 0, true).await;
+        let sick = simulate(seed, 20, 10, true).await;
+        println!(
+            "seed {seed}, hedged: healthy p99 {:?} ({} hedged); sick p99 {:?} ({} hedged), success {}",
+            healthy.p99(),
+            healthy.hedged,
+            sick.p99(),
+            sick.hedged,
+            sick.success()
+        );
+        assert!(sick.success() >= 0.995, "{}", sick.success());
+        assert!(
+            sick.p99() <= 2 * healthy.p99(),
+            "{:?} after {:?}",
+            sick.p99(),
+            healthy.p99()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_hedging_requests_succeed_as_well() {
+    for seed in [1, 2, 3] {
+        let healthy = simulate(seed, 0, 0, false).await;
+        let sick = simulate(seed, 20, 10, false).await;
+        println!(
+            "seed {seed}, not hedged: healthy p99 {:?}; sick p99 {:?}, success {}",
+            healthy.p99(),
+            sick.p99(),
+            sick.success()
+        );
+        assert!(sick.success() >= 0.995, "{}", sick.success());
+    }
+}
