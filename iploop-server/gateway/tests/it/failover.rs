@@ -35,6 +35,9 @@ async fn a_failed_exit_makes_way_for_the_next() {
             field(&answer, "X-IPLoop-Debug").unwrap().ends_with("attempts=3"),
             "{answer}"
         );
+        let tried = field(&answer, "X-IPLoop-Debug-Attempts").unwrap();
+        assert_eq!(tried.matches("US;outcome=").count(), 3, "{tried}");
+        assert!(tried.contains(", US;outcome=opened;ms="), "{tried}");
         let records = world.books().await;
         assert_eq!((records[0].attempts, records[0].error.as_deref()), (3, None));
     }
@@ -203,4 +206,70 @@ async fn attempts_are_bounded() {
     }
     assert_eq!(status(&world.ask(&get(to, "")).await), 503);
     assert_eq!(asked(&world).len(), 5);
+}
+
+/// Answers each connection of an origin with the next of these statuses.
+async fn answering(mut origin: Origin, statuses: &'static [u16]) {
+    for status in statuses {
+        let mut connection = origin.accept().await;
+        connection.head().await;
+        let answer = format!("HTTP/1.1 {status} So\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        connection.send(answer.as_bytes()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_exit_that_a_host_refused_is_not_offered_for_it_while_there_is_another() {
+    let origin = Origin::start().await;
+    let to = origin.address;
+    let _origin = tokio::spawn(answering(origin, &[403, 200, 429, 200, 403, 200]));
+    let world = World::start_with(
+        Setup {
+            exits: 3,
+            ..Setup::default()
+        },
+        &[to],
+    )
+    .await;
+    let mut heard = Vec::new();
+    for _ in 0..6 {
+        heard.push(status(&world.ask(&get(to, "")).await));
+    }
+    assert_eq!(
+        heard,
+        [403, 200, 429, 200, 403, 200],
+        "answers are passed on as they are"
+    );
+    let tried: Vec<_> = asked(&world).into_iter().flatten().collect();
+    // Without the memory: 1, 2, 1, 2, 1, 2, since a key only leaves its last exit. After the fifth each was refused, and
+    // the last one serves rather than none.
+    assert_eq!(tried[..5], [1, 2, 3, 2, 2], "{tried:?}");
+    assert_eq!(tried.len(), 6);
+}
+
+#[tokio::test]
+async fn a_session_keeps_its_exit_although_the_host_refused_it() {
+    let origin = Origin::start().await;
+    let to = origin.address;
+    let _origin = tokio::spawn(answering(origin, &[403, 403, 200]));
+    let world = World::start(&[to]).await;
+    for expected in [403, 403, 200] {
+        let answer = world.ask(&get(to, "-session-a")).await;
+        assert_eq!(status(&answer), expected);
+        assert_eq!(field(&answer, "X-IPLoop-Session"), Some("a"));
+    }
+    assert_eq!(asked(&world), [Some(1), Some(1), Some(1)]);
+}
+
+#[tokio::test]
+async fn targeting_errors_point_to_the_explanation() {
+    let (to, _origin) = echo_origin().await;
+    let world = World::start(&[to]).await;
+    let answer = world.ask(&get(to, "-contry-US")).await;
+    assert_eq!(status(&answer), 400);
+    assert!(answer.contains("/api/proxy/explain?params="), "{answer}");
+    world.exits.trouble(1, Trouble::Error(ExitError::NoExit));
+    let answer = world.ask(&get(to, "")).await;
+    assert_eq!(status(&answer), 503);
+    assert!(answer.contains("/api/proxy/explain?params="), "{answer}");
 }

@@ -105,7 +105,14 @@ impl<T> Directory<T> {
         }
     }
 
-    /// Nodes that rest, or whose trial is under way.
+    /// Whether a node that rested is being tried.
+    pub fn is_on_trial(&self, key: NodeKey) -> bool {
+        self.nodes
+            .of(key)
+            .is_some_and(|entry| entry.condition == Condition::OnTrial)
+    }
+
+    /// Rests that have not ended.
     pub fn resting(&self) -> usize {
         self.resting.ends.len()
     }

@@ -45,6 +45,8 @@ struct Claim {
     key: NodeKey,
     node: Arc<Node>,
     customer: u64,
+    /// The device rested, and this is the stream by which it is tried.
+    is_trial: bool,
     /// What passes through the stream, once it is open.
     gauge: Option<Arc<StreamGauge>>,
 }
@@ -144,6 +146,7 @@ fn choose(shared: &Arc<Shared>, request: &ExitRequest, avoid: &Avoid) -> Result<
     let (Some(node), true) = (node, live.open_stream(key, customer)) else {
         return Err(ExitError::NodeUnavailable);
     };
+    let is_trial = live.is_on_trial(key);
     drop(live);
     shared.stream_opened();
     Ok(Claim {
@@ -151,6 +154,7 @@ fn choose(shared: &Arc<Shared>, request: &ExitRequest, avoid: &Avoid) -> Result<
         key,
         node,
         customer,
+        is_trial,
         gauge: None,
     })
 }
@@ -161,7 +165,8 @@ async fn ask_hedged(claim: Claim, request: &ExitRequest) -> (Answer, Option<Aske
     let shared = Arc::clone(&claim.shared);
     let (key, node) = (claim.key, Arc::clone(&claim.node));
     let asked = Instant::now();
-    let usual = usual_time(&shared, &node);
+    // A trial is likely to fail, and its customer shall not pay for it with time.
+    let usual = usual_time(&shared, &node) / if claim.is_trial { 2 } else { 1 };
     let mut first = pin!(ask(claim, request));
     tokio::select! {
         biased;

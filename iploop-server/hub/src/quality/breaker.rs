@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Outcome;
 
-/// Weight of failures in a row at which a node rests: three of its own, six dials in which others outran it, one silence.
-const MOST_STRIKES: u8 = 6;
+/// Failures in a row after which a node rests, dials in which another outran it included; one silence is as much as all.
+const MOST_STRIKES: u8 = 3;
 
 /// The first rest; each further one in a row is twice as long.
 const FIRST_REST: Duration = Duration::from_secs(15);
@@ -40,8 +40,7 @@ impl Breaker {
                 return Verdict::Well;
             }
             Outcome::Elsewhere | Outcome::Doubtful => return Verdict::Unchanged,
-            Outcome::Outrun => 1,
-            Outcome::Node => 2,
+            Outcome::Node | Outcome::Outrun => 1,
             Outcome::Silent => MOST_STRIKES,
         };
         self.strikes = self.strikes.saturating_add(weight);
@@ -74,7 +73,7 @@ mod tests {
             [Unchanged, Unchanged, Well, Unchanged, Unchanged, Rest(FIRST_REST)]
         );
         assert_eq!(verdicts(&[Silent]), [Rest(FIRST_REST)]);
-        assert_eq!(verdicts(&[Outcome::Outrun; 6])[5], Rest(FIRST_REST));
+        assert_eq!(verdicts(&[Outcome::Outrun; 3])[2], Rest(FIRST_REST));
     }
 
     #[test]
