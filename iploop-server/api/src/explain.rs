@@ -82,7 +82,7 @@ struct GateInfo {
     is_open: bool,
 }
 
-/// The devices that fit and can take a connection now.
+/// The devices that fit and can take a connection now; none where the asking key is for other countries.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PoolInfo {
@@ -112,6 +112,8 @@ const FORMULA: &str =
 /// Who may ask: somebody signed in, or the holder of a key, as `Authorization: Bearer iploop_…`.
 pub(crate) struct Asker {
     plan: Option<Plan>,
+    /// The countries that the key is for; empty: all.
+    countries: CountrySet,
 }
 
 impl FromRequestParts<ApiState> for Asker {
@@ -128,7 +130,10 @@ impl FromRequestParts<ApiState> for Asker {
         let Some(key) = bearer else {
             let account = SignedIn::from_request_parts(parts, state).await?.account().id;
             let plan = store.plan_of(account).await?;
-            return Ok(Self { plan });
+            return Ok(Self {
+                plan,
+                countries: CountrySet::EMPTY,
+            });
         };
         // What has not the form of a key costs the database nothing.
         let login = Credentials::parse("iploop", key).map_err(|_| ApiError::TokenInvalid)?;
@@ -139,6 +144,7 @@ impl FromRequestParts<ApiState> for Asker {
             Some(grant) if grant.key.expires_at.is_some_and(|end| end <= now) => Err(ApiError::TokenExpired),
             Some(grant) if grant.key.is_active => Ok(Self {
                 plan: Some(grant.plan),
+                countries: grant.key.limits.countries,
             }),
             _ => Err(ApiError::TokenInvalid),
         }
@@ -155,10 +161,17 @@ impl FromRequestParts<ApiState> for Asker {
 )]
 pub(crate) async fn explain(
     State(state): State<ApiState>,
-    Asker { plan }: Asker,
+    Asker { plan, countries }: Asker,
     Query(Params { params }): Query<Params>,
 ) -> Result<Json<ExplainAnswer>, ApiError> {
     let targeting = Targeting::parse(&params).map_err(|error| ApiError::Targeting(Box::new(error)))?;
+    // As the gateway does it: a key for some countries narrows what is asked for, and serves nothing outside them.
+    let narrowed = match countries.is_empty() {
+        true => Ok(targeting.clone()),
+        false => targeting.within(countries),
+    };
+    let is_for_key = narrowed.is_ok();
+    let targeting = narrowed.unwrap_or(targeting);
     let plan = plan.ok_or_else(|| ApiError::Internal("an account without a plan".to_owned()))?;
     let gates: Vec<GateInfo> = targeting
         .gates()
@@ -169,7 +182,13 @@ pub(crate) async fn explain(
         })
         .collect();
     let is_allowed = gates.iter().all(|gate| gate.is_open);
-    let pool = state.parts().network.pool(&targeting);
+    let pool = match is_for_key {
+        true => state.parts().network.pool(&targeting),
+        false => Pool {
+            exact: true,
+            ..Pool::default()
+        },
+    };
     Ok(Json(ExplainAnswer {
         parameters: targeting.to_string(),
         rules: rules(&targeting),

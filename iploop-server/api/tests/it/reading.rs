@@ -326,6 +326,24 @@ async fn a_key_may_ask_for_an_explanation_as_well() {
     let key = made["key"].as_str().unwrap();
     let ask = |token: &str| api.get("/api/proxy/explain?params=country-DE").bearer(token);
     assert_eq!(ask(key).send().await.json()["pool"]["nodes"], 1);
+    let limited = api
+        .post("/api/proxy/keys")
+        .bearer(&token)
+        .json(&json!({"name": "two", "limits": {"countries": ["US"]}}))
+        .send()
+        .await
+        .json();
+    let limited = limited["key"].as_str().unwrap();
+    assert_eq!(
+        ask(limited).send().await.json()["pool"]["nodes"],
+        0,
+        "not for this key"
+    );
+    let all = api.get("/api/proxy/explain").bearer(limited).send().await.json();
+    assert_eq!(
+        (&all["parameters"], &all["pool"]["nodes"]),
+        (&json!("country-US"), &json!(2))
+    );
     let unknown = format!("iploop_{}", "0a".repeat(24));
     for wrong in [unknown.as_str(), "iploop_short", ""] {
         assert_eq!(ask(wrong).send().await.problem().0, 401, "{wrong}");
