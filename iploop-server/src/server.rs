@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use iploop_api::{ApiParts, ApiState, ProxyAddresses, ReadyCheck, ServeLimits};
-use iploop_gateway::Gateway;
+use iploop_gateway::{Gateway, Sessions};
 use iploop_hub::{Hub, HubDeps};
 use iploop_platform::accounts::password::Passwords;
 use iploop_platform::accounts::{AccountParts, AccountService, PublicUrl};
@@ -130,12 +130,16 @@ impl Server {
             test_allow: !config.exit.test_allow.is_empty(),
         };
         let hub = Hub::bind(config.hub.clone(), &config.geo, deps).await?;
+        let sessions = Sessions::restore(&config.gateway, &*clock, Arc::clone(&store) as _)
+            .await
+            .context("sticky sessions can't be read")?;
         let gateway = Gateway::bind(
             config.gateway.clone(),
             iploop_gateway::Dependencies {
                 exits: Arc::new(hub.clone()),
                 admission: Arc::clone(&admission),
                 policy: policy.at_gateway,
+                sessions,
             },
         )?;
 

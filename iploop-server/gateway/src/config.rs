@@ -67,8 +67,14 @@ pub struct GatewayConfig {
     #[serde(with = "iploop_platform::duration")]
     #[schemars(with = "iploop_platform::duration::DurationText")]
     pub soft_drain: Duration,
-    /// Sticky sessions remembered, and keys whose last exit is.
+    /// Live sticky sessions, and keys whose last exit is remembered. Beyond them new sessions are answered with `overloaded`.
     pub max_sessions: usize,
+    /// Live sticky sessions of one account; beyond them new ones are answered with `too_many_sessions`.
+    pub max_sessions_per_account: usize,
+    /// How long after its start the gateway waits for the exits of sessions from before; then they fail over.
+    #[serde(with = "iploop_platform::duration")]
+    #[schemars(with = "iploop_platform::duration::DurationText")]
+    pub session_grace: Duration,
 }
 
 impl Default for GatewayConfig {
@@ -91,6 +97,8 @@ impl Default for GatewayConfig {
             max_duration: Duration::from_secs(24 * 3600),
             soft_drain: Duration::from_secs(5),
             max_sessions: 100_000,
+            max_sessions_per_account: 10_000,
+            session_grace: Duration::from_secs(60),
         }
     }
 }
@@ -105,11 +113,15 @@ impl GatewayConfig {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             mistakes.push("gateway.tls_cert, gateway.tls_key: give both or neither".to_owned());
         }
-        if self.max_connections == 0 || self.max_refusals == 0 || self.max_sessions == 0 {
-            mistakes.push(
-                "gateway.max_connections, gateway.max_refusals, gateway.max_sessions: must be at least 1"
-                    .to_owned(),
-            );
+        for (key, value) in [
+            ("max_connections", self.max_connections),
+            ("max_refusals", self.max_refusals),
+            ("max_sessions", self.max_sessions),
+            ("max_sessions_per_account", self.max_sessions_per_account),
+        ] {
+            if value == 0 {
+                mistakes.push(format!("gateway.{key}: must be at least 1"));
+            }
         }
         if self.max_attempts == 0 {
             mistakes.push("gateway.max_attempts: must be at least 1".to_owned());

@@ -52,6 +52,8 @@ pub struct Dependencies {
     pub admission: Arc<Admission>,
     /// Where to: checked here first, and on the device again.
     pub policy: Policy,
+    /// The sticky sessions, as they were kept.
+    pub sessions: Sessions,
 }
 
 /// Why the gateway can't start.
@@ -97,11 +99,12 @@ impl Gateway {
             exits,
             admission,
             policy,
+            sessions,
         } = dependencies;
         let service = Arc::new(Service {
             exits,
             admission,
-            sessions: Sessions::new(config.max_sessions),
+            sessions,
             policy: RwLock::new(policy),
             resolver: Resolver::default(),
             refusals: Refusals::default(),
@@ -126,9 +129,14 @@ impl Gateway {
         &self.inner.addresses
     }
 
-    /// The sticky sessions: the API rotates them by hand.
-    pub fn sessions(&self) -> &Sessions {
+    /// The sticky sessions.
+    pub(crate) fn sticky(&self) -> &Sessions {
         &self.inner.service.sessions
+    }
+
+    /// The way out.
+    pub(crate) fn exits(&self) -> &dyn Exits {
+        &*self.inner.service.exits
     }
 
     /// Customers' connections that are open now.
@@ -155,7 +163,15 @@ impl Gateway {
                 inner.stop.clone(),
             ));
         }
-        while running.join_next().await.is_some() {}
+        let serve = async { while running.join_next().await.is_some() {} };
+        let sessions = &inner.service.sessions;
+        tokio::select! {
+            () = serve => {}
+            () = sessions.keep() => {}
+        }
+        if let Err(error) = sessions.write_all().await {
+            tracing::warn!(%error, "the last changes of sticky sessions could not be written down");
+        }
     }
 
     /// Leaves within `grace`, or a second where that is less: serves what comes for

@@ -18,7 +18,7 @@ use crate::config::GatewayConfig;
 use crate::drain::{Drain, Phase};
 use crate::exit::{Bounds, Refusals, Resolver, Search, Through};
 use crate::relay::{End, Lifetimes};
-use crate::sessions::{self, Sessions, Visit};
+use crate::sessions::{Sessions, Visit};
 use crate::telemetry;
 
 /// What every request needs.
@@ -147,14 +147,14 @@ impl Service {
         };
 
         let key = account.admitted.api_key();
-        let visit = targeting.rotation().sticky().map(|sticky| {
-            let name = sessions::name_of(sticky, key, &targeting, client);
-            account.meter().set_session(&name);
-            Arc::new(
-                self.sessions
-                    .visit(account.admitted.account(), name, sticky, Instant::now()),
-            )
-        });
+        let payer = account.admitted.account();
+        let visit = match self.sessions.visit(payer, key, &targeting, client) {
+            Ok(visit) => visit.map(Arc::new),
+            Err(error) => return Err(account.failed(error)),
+        };
+        if let Some(visit) = &visit {
+            account.meter().set_session(visit.name());
+        }
         account.visit.clone_from(&visit);
         if let Some(visit) = visit.as_ref().filter(|_| rotate) {
             visit.rotate();
@@ -166,7 +166,7 @@ impl Service {
             hedge: self.config.hedge_dials,
         };
         let search = Search::new(
-            account.admitted.account(),
+            payer,
             key,
             Arc::clone(&targeting),
             destination,
@@ -204,6 +204,13 @@ impl Account {
     /// The limits that hold for the request, with what is left of each.
     pub(crate) fn limits(&self) -> Vec<LimitState> {
         self.admitted.limits()
+    }
+
+    /// The customer hears of this exit: a session remembers what it said last.
+    pub(crate) fn told(&self, exit: IpAddr) {
+        if let Some(visit) = &self.visit {
+            visit.told(exit);
+        }
     }
 
     /// Since the request was understood.
@@ -252,6 +259,9 @@ impl Account {
     fn settle(self, code: &'static str, outcome: Outcome) {
         telemetry::request(self.proxy_type, code);
         let meter = self.admitted.meter();
+        if let Some(visit) = &self.visit {
+            visit.moved(meter.bytes_up(), meter.bytes_down());
+        }
         tracing::debug!(
             request.id = %self.id,
             r#type = self.proxy_type.as_str(),

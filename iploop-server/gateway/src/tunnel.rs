@@ -144,6 +144,7 @@ impl Established {
             self.account.served();
             return None;
         }
+        self.account.told(self.opened.exit.ip);
         Some(Tunnel {
             customer,
             stream: self.opened.stream,

@@ -25,6 +25,20 @@ pub trait Exits: Send + Sync + 'static {
     /// The caller repeats with the failed exit in [`ExitRequest::avoid`] while its deadline lasts. Dropping the future
     /// resets the stream at the device.
     fn open(&self, request: ExitRequest) -> BoxFuture<'_, Result<OpenedExit, ExitFailure>>;
+
+    /// Whether the exit of a sticky session is there. Cheap: no device is asked.
+    fn presence(&self, node: NodeId, ip: IpAddr) -> Presence;
+}
+
+/// Where the exit of a sticky session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A device with this public address is connected: this one, or another.
+    Here,
+    /// Nobody has the address any more; the device is connected with this one.
+    Moved(IpAddr),
+    /// Neither the device nor another one with its address is connected.
+    Gone,
 }
 
 /// What the gateway asks of the hub: where to, through whom, and until when.
@@ -48,7 +62,7 @@ pub struct ExitRequest {
     pub hedge: bool,
 }
 
-/// The exit that a sticky session holds on to.
+/// The exit that a sticky session holds on to: first the address, then the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preference {
     /// The device.

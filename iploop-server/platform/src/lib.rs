@@ -23,6 +23,7 @@ pub mod partner;
 pub mod partners;
 pub mod plan;
 pub mod secret;
+pub mod sticky;
 pub mod store;
 pub mod tls;
 pub mod usage;

@@ -11,11 +11,18 @@ use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, RequestId};
 use crate::node::{NodeActivity, NodeRegistration, Registered};
 use crate::partner::{NewPartner, Partner};
 use crate::plan::Plan;
+use crate::sticky::StickySession;
 use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 
 /// Everything the platform keeps.
-pub trait Store: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + Health {}
-impl<T: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + Health> Store for T {}
+pub trait Store:
+    Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Health
+{
+}
+impl<T: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Health> Store
+    for T
+{
+}
 
 /// Why the data could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -233,6 +240,27 @@ pub trait Partners: Send + Sync + 'static {
     async fn create_partner(&self, partner: NewPartner) -> Result<Partner, StoreError>;
     /// By the hash of its key.
     async fn partner_by_key(&self, hash: ApiKeyHash) -> Result<Option<Partner>, StoreError>;
+}
+
+/// Sticky sessions, over a restart.
+#[async_trait]
+pub trait StickySessions: Send + Sync + 'static {
+    /// Those that are not to be forgotten yet, by account and name, behind `after`, at most `limit`.
+    async fn sticky_sessions(
+        &self,
+        after: Option<(AccountId, &str)>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StickySession>, StoreError>;
+    /// Deletes those that were ended by hand, then writes the others whole; idempotent. Each of the two is done whole or
+    /// not at all.
+    async fn keep_sticky_sessions(
+        &self,
+        kept: &[StickySession],
+        ended: &[(AccountId, String)],
+    ) -> Result<(), StoreError>;
+    /// Deletes what is to be forgotten by now; how many.
+    async fn forget_sticky_sessions(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 
 /// Whether the data can be reached.

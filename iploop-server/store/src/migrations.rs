@@ -27,6 +27,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "limits",
         sql: include_str!("../migrations/0003_limits.sql"),
     },
+    Migration {
+        version: 4,
+        name: "node_sessions",
+        sql: include_str!("../migrations/0004_node_sessions.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

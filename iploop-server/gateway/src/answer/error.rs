@@ -65,6 +65,14 @@ pub(crate) enum ProxyError {
     /// The session's exit is gone, and nothing may take its place.
     #[error("the exit of this session is gone")]
     SessionExitGone,
+    /// The account has as many live sessions as it may.
+    #[error("the account has {limit} live sticky sessions, the most it may")]
+    TooManySessions {
+        /// The bound.
+        limit: usize,
+        /// When the first of them ends, if it is not used.
+        retry_after: Duration,
+    },
     /// The gateway is going down.
     #[error("this gateway is shutting down")]
     Draining,
@@ -208,6 +216,7 @@ impl ProxyError {
             Self::ExitUnavailable      => row(503, "no_exit",                 Some("destination_unavailable"),   GeneralFailure,          Yes,  Ours),
             Self::NoDistinctExit       => row(503, "no_distinct_exit",        Some("destination_unavailable"),   GeneralFailure,          No,   Ours),
             Self::SessionExitGone      => row(503, "session_exit_gone",       Some("destination_unavailable"),   GeneralFailure,          No,   Ours),
+            Self::TooManySessions { .. } => row(429, "too_many_sessions",     Some("connection_limit_reached"),  GeneralFailure,          No,   Customer),
             Self::Draining             => row(503, "draining",                Some("destination_unavailable"),   GeneralFailure,          No,   Ours),
             Self::Overloaded           => row(503, "overloaded",              Some("connection_limit_reached"),  GeneralFailure,          No,   Ours),
             Self::NodeTimeout          => row(504, "node_timeout",            Some("connection_timeout"),        HostUnreachable,         Yes,  Ours),
@@ -261,6 +270,9 @@ impl ProxyError {
                 "loosen the targeting, or leave out rotate-request and sesstype-per-request"
             }
             Self::SessionExitGone => "start a new session, or allow another exit by failover-any",
+            Self::TooManySessions { .. } => {
+                "use fewer session ids or a shorter lifetime, or end some by DELETE /api/proxy/sessions/{id}"
+            }
             Self::Draining | Self::Overloaded => "try again; another gateway may answer",
             Self::NodeTimeout | Self::ExitUnavailable | Self::ExitLost | Self::ExitBusy => {
                 "try again: another exit will be chosen"
@@ -281,6 +293,7 @@ impl ProxyError {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Admission(error) => error.retry_after(),
+            Self::TooManySessions { retry_after, .. } => Some(*retry_after),
             Self::ExitBusy | Self::Draining | Self::Overloaded => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -372,6 +385,10 @@ mod tests {
             ProxyError::ExitUnavailable,
             ProxyError::NoDistinctExit,
             ProxyError::SessionExitGone,
+            ProxyError::TooManySessions {
+                limit: 10_000,
+                retry_after: Duration::from_secs(7),
+            },
             ProxyError::Draining,
             ProxyError::Overloaded,
             ProxyError::NodeTimeout,

@@ -95,6 +95,12 @@ enum Rotating {
     Never(IpAddr),
 }
 
+impl Rotating {
+    fn of(avoid: Option<IpAddr>) -> Self {
+        avoid.map_or(Self::Free, Self::Rather)
+    }
+}
+
 impl Search {
     /// Begins the search; the deadline counts from here.
     pub(crate) fn new(
@@ -163,14 +169,14 @@ impl Search {
         early: &Bytes,
     ) -> Result<Found, ProxyError> {
         let visit = self.visit.clone();
-        let (prefer, mut rotating, turn) = match &visit {
-            Some(visit) => match visit.turn(self.deadline).await {
+        let (mut prefer, mut rotating, mut turn) = match &visit {
+            Some(visit) => match visit.turn(exits, self.deadline).await {
                 Turn::Held(preference) => (Some(preference), Rotating::Free, None),
-                Turn::Choose { avoid, _permit } => (
-                    None,
-                    avoid.map_or(Rotating::Free, Rotating::Rather),
-                    Some(_permit),
-                ),
+                Turn::Choose {
+                    prefer,
+                    avoid,
+                    permit,
+                } => (prefer, Rotating::of(avoid), Some(permit)),
                 Turn::TimedOut => return Err(ProxyError::NodeTimeout),
             },
             None => {
@@ -219,10 +225,7 @@ impl Search {
                     self.select += opened.select;
                     let now = Instant::now();
                     sessions.note_exit(self.key, opened.exit.ip, now);
-                    let session = self
-                        .visit
-                        .as_ref()
-                        .map(|visit| visit.opened(&opened.exit, now).to_owned());
+                    let session = self.visit.as_ref().map(|visit| visit.opened(&opened.exit));
                     drop(turn);
                     let host = &self.destination.host;
                     let gauge = Arc::clone(&opened.gauge);
@@ -266,10 +269,27 @@ impl Search {
                 ExitError::TooMany if failure.exit.is_none() => {
                     return Err(self.error.take().unwrap_or(ProxyError::ExitBusy));
                 }
-                // Not the choice failed, but one exit after another.
-                ExitError::SessionExitGone => {
-                    return Err(self.error.take().unwrap_or(ProxyError::SessionExitGone));
-                }
+                ExitError::SessionExitGone => match (&visit, prefer) {
+                    // One request of the session looks for the next exit; the others wait for what it finds.
+                    (Some(visit), Some(gone)) if turn.is_none() => {
+                        match visit.replace(gone.ip, self.deadline).await {
+                            Turn::Held(preference) => prefer = Some(preference),
+                            Turn::Choose {
+                                prefer: other,
+                                avoid,
+                                permit,
+                            } => (prefer, rotating, turn) = (other, Rotating::of(avoid), Some(permit)),
+                            Turn::TimedOut => return Err(ProxyError::NodeTimeout),
+                        }
+                        continue;
+                    }
+                    // An exit that did not answer tells more; one that vanished is what was said here.
+                    _ => {
+                        let told = self.error.take();
+                        let told = told.filter(|error| !matches!(error, ProxyError::ExitUnavailable));
+                        return Err(told.unwrap_or(ProxyError::SessionExitGone));
+                    }
+                },
                 other => as_told(other),
             };
             let row = error.row();
@@ -280,8 +300,9 @@ impl Search {
             }
             match row.another_exit {
                 AnotherExit::No => return Err(error),
-                // A session's exit is the customer's choice, and so is what it can't reach.
-                AnotherExit::Once if self.asked_again || prefer.is_some() => return Err(error),
+                // A session's exit is the customer's choice, and so is what it can't reach and may not do.
+                _ if prefer.is_some() && row.fault != Fault::Ours => return Err(error),
+                AnotherExit::Once if self.asked_again => return Err(error),
                 AnotherExit::Once => self.asked_again = true,
                 AnotherExit::Yes => {}
             }

@@ -164,6 +164,7 @@ async fn run(
             if let Some(through) = account.through() {
                 through.answered(status);
             }
+            account.told(exit.ip);
             let debug = targeting.debug().then(|| Debug {
                 select: search.select_time(),
                 dial,

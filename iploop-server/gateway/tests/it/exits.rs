@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use iploop_platform::exits::{Exit, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit, OrElse, Place};
+use iploop_platform::exits::{
+    Exit, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit, OrElse, Place, Presence,
+};
 use iploop_platform::ids::NodeId;
 use iploop_protocol::codes::{CloseCode, ResetCode};
 use iploop_protocol::destination::Host;
@@ -29,6 +32,8 @@ pub(crate) struct TestExits {
     exits: Mutex<Vec<TestExit>>,
     /// Every request, in order, with the exit that it was given to.
     asked: Mutex<Vec<Asked>>,
+    /// How often somebody wanted to know whether an exit is there.
+    looked: AtomicUsize,
     _tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -68,6 +73,7 @@ impl TestExits {
         Arc::new(Self {
             exits: Mutex::new(exits),
             asked: Mutex::default(),
+            looked: AtomicUsize::new(0),
             _tasks: tasks,
         })
     }
@@ -82,12 +88,32 @@ impl TestExits {
         self.with(number, |exit| exit.gone = true);
     }
 
+    /// Has an exit come back.
+    pub(crate) fn bring_back(&self, number: u8) {
+        self.with(number, |exit| exit.gone = false);
+    }
+
+    /// Gives an exit another public address, 198.51.100.`last`, in another autonomous system where one is given.
+    pub(crate) fn readdress(&self, number: u8, last: u8, asn: Option<u32>) {
+        self.with(number, |exit| {
+            let mut changed = (*exit.exit).clone();
+            changed.ip = IpAddr::V4(Ipv4Addr::new(198, 51, 100, last));
+            changed.place.asn = asn.or(changed.place.asn);
+            exit.exit = Arc::new(changed);
+        });
+    }
+
     /// Breaks an exit's tunnel, streams and all.
     pub(crate) fn cut(&self, number: u8) {
         self.with(number, |exit| {
             exit.gone = true;
             exit.tunnel.close(CloseCode::Done, None, "");
         });
+    }
+
+    /// How often somebody wanted to know whether an exit is there.
+    pub(crate) fn looked(&self) -> usize {
+        self.looked.load(Ordering::SeqCst)
     }
 
     /// What was asked so far.
@@ -117,17 +143,23 @@ impl TestExits {
         let at = match request.prefer {
             None => exits.iter().position(fits),
             Some(prefer) => {
-                let same = exits
-                    .iter()
-                    .position(|exit| fits(exit) && exit.exit.node == prefer.node);
-                let other = match prefer.or_else {
-                    OrElse::SameIp => exits
-                        .iter()
-                        .position(|exit| fits(exit) && exit.exit.ip == prefer.ip),
-                    OrElse::SameAsn(_) | OrElse::Any => exits.iter().position(fits),
+                let find = |also: &dyn Fn(&Exit) -> bool| {
+                    let mut numbered = exits.iter().enumerate();
+                    numbered
+                        .find(|(_, exit)| fits(exit) && also(&exit.exit))
+                        .map(|(at, _)| at)
                 };
+                let same = find(&|exit| exit.node == prefer.node && exit.ip == prefer.ip)
+                    .or_else(|| find(&|exit| exit.ip == prefer.ip));
+                let follows = |exit: &Exit| match prefer.or_else {
+                    OrElse::SameIp => false,
+                    OrElse::SameAsn(asn) => exit.place.asn == Some(asn),
+                    OrElse::Any => true,
+                };
+                let other =
+                    find(&|exit| exit.node == prefer.node && follows(exit)).or_else(|| find(&follows));
                 match same.or(other) {
-                    None if prefer.or_else == OrElse::SameIp => return Err(ExitError::SessionExitGone),
+                    None if prefer.or_else != OrElse::Any => return Err(ExitError::SessionExitGone),
                     found => found,
                 }
             }
@@ -150,6 +182,19 @@ impl TestExits {
 }
 
 impl Exits for TestExits {
+    fn presence(&self, node: NodeId, ip: IpAddr) -> Presence {
+        self.looked.fetch_add(1, Ordering::SeqCst);
+        let exits = self.exits.lock();
+        let mut live = exits.iter().filter(|exit| !exit.gone);
+        if live.clone().any(|exit| exit.exit.ip == ip) {
+            return Presence::Here;
+        }
+        match live.find(|exit| exit.exit.node == node) {
+            Some(exit) => Presence::Moved(exit.exit.ip),
+            None => Presence::Gone,
+        }
+    }
+
     fn open(&self, request: ExitRequest) -> BoxFuture<'_, Result<OpenedExit, ExitFailure>> {
         Box::pin(async move {
             let chosen = self.choose(&request);

@@ -8,6 +8,7 @@ mod failover;
 mod limits;
 mod plain_http;
 mod session;
+mod sticky;
 mod store;
 mod tunnels;
 mod world;

@@ -1,6 +1,7 @@
 //! Rotating and sticky sessions through the whole gateway.
 
 use iploop_platform::exits::OrElse;
+use iploop_platform::sticky::LiveSessions as _;
 
 use crate::world::{Setup, World, echo_origin, field, get, login, status};
 
@@ -87,10 +88,18 @@ async fn a_session_keeps_its_exit_and_announces_a_change() {
     assert_ne!(ip, first.0);
     assert_eq!(session.as_deref(), Some("rotated"));
     assert_eq!(ask(&world, to, "-session-a").await, (ip, Some("a".to_owned())));
-    assert!(matches!(
-        world.exits.asked().last().unwrap().prefers,
-        Some((_, OrElse::Any))
-    ));
+    let prefers: Vec<_> = world
+        .exits
+        .asked()
+        .iter()
+        .filter_map(|asked| asked.prefers.map(|(_, or_else)| or_else))
+        .collect();
+    let (same, any) = (OrElse::SameIp, OrElse::Any);
+    assert_eq!(
+        prefers,
+        [same, same, same, same, any, same],
+        "another exit only once its own is gone"
+    );
 }
 
 #[tokio::test]
@@ -134,10 +143,8 @@ async fn a_session_rotates_on_demand() {
     let answer = world.ask(request.as_bytes()).await;
     assert_eq!(field(&answer, "X-IPLoop-Session"), Some("rotated"));
     assert_ne!(field(&answer, "X-IPLoop-Exit-Ip"), Some(first.0.as_str()));
-    assert!(
-        world.gateway.sessions().rotate(world.store.account(), "a"),
-        "by the API"
-    );
+    let account = world.store.account();
+    assert!(world.gateway.rotate(account, "a").await.is_ok(), "by the API");
     assert_eq!(
         ask(&world, to, "-session-a-rotate-manual").await.0,
         first.0,

@@ -1,6 +1,6 @@
 //! A store in memory with one account and its key: what admission and metering ask for, and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,11 +12,18 @@ use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::plan::{Gates, Plan};
+use iploop_platform::sticky::StickySession;
 use iploop_platform::store::{
-    Accounts, ApiKeys, Health, Lease, Ledger, Nodes, Partners, Plans, StoreError, Usage,
+    Accounts, ApiKeys, Health, Lease, Ledger, Nodes, Partners, Plans, StickySessions, StoreError, Usage,
 };
 use iploop_platform::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 use parking_lot::Mutex;
+
+/// Another key of the same account.
+pub(crate) const SECOND_KEY: &str = "iploop_111102030405060708090a0b0c0d0e0f1011121314151617";
+
+/// A key of another account.
+pub(crate) const OTHERS_KEY: &str = "iploop_222202030405060708090a0b0c0d0e0f1011121314151617";
 
 /// The one key.
 pub(crate) const KEY: &str = "iploop_000102030405060708090a0b0c0d0e0f1011121314151617";
@@ -26,6 +33,7 @@ pub(crate) const KEY: &str = "iploop_000102030405060708090a0b0c0d0e0f10111213141
 pub(crate) struct TestStore {
     grant: KeyGrant,
     books: Arc<Mutex<Books>>,
+    sessions: Arc<Mutex<BTreeMap<(AccountId, String), StickySession>>>,
 }
 
 struct Books {
@@ -79,6 +87,7 @@ impl TestStore {
         Self {
             grant,
             books: Arc::new(Mutex::new(books)),
+            sessions: Arc::default(),
         }
     }
 
@@ -106,7 +115,15 @@ fn not_here<T>() -> Result<T, StoreError> {
 #[async_trait]
 impl ApiKeys for TestStore {
     async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {
-        Ok((hash == ApiKeyHash::of(KEY)).then(|| self.grant.clone()))
+        let mut grant = self.grant.clone();
+        if hash == ApiKeyHash::of(SECOND_KEY) {
+            grant.key.id = ApiKeyId::new();
+        } else if hash == ApiKeyHash::of(OTHERS_KEY) {
+            (grant.key.id, grant.key.account) = (ApiKeyId::new(), AccountId::new());
+        } else if hash != ApiKeyHash::of(KEY) {
+            return Ok(None);
+        }
+        Ok(Some(grant))
     }
     async fn touch_api_keys(&self, _: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
         Ok(())
@@ -315,6 +332,44 @@ impl Partners for TestStore {
     }
     async fn partner_by_key(&self, _: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
         not_here()
+    }
+}
+
+#[async_trait]
+impl StickySessions for TestStore {
+    async fn sticky_sessions(
+        &self,
+        after: Option<(AccountId, &str)>,
+        _: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<StickySession>, StoreError> {
+        let after = after.map(|(account, name)| (account, name.to_owned()));
+        let sessions = self.sessions.lock();
+        let behind = sessions
+            .iter()
+            .filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
+        Ok(behind
+            .take(limit.try_into().unwrap_or(usize::MAX))
+            .map(|(_, session)| session.clone())
+            .collect())
+    }
+    async fn keep_sticky_sessions(
+        &self,
+        kept: &[StickySession],
+        ended: &[(AccountId, String)],
+    ) -> Result<(), StoreError> {
+        let mut sessions = self.sessions.lock();
+        for key in ended {
+            sessions.remove(key);
+        }
+        for session in kept {
+            sessions.insert((session.account, session.name.clone()), session.clone());
+        }
+        Ok(())
+    }
+    async fn forget_sticky_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.sessions.lock().retain(|_, session| session.forget_at > now);
+        Ok(0)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iploop_gateway::{Dependencies, Gateway, GatewayConfig};
+use iploop_gateway::{Dependencies, Gateway, GatewayConfig, Sessions};
 use iploop_platform::admission::{Admission, AdmissionConfig};
 use iploop_platform::clock::SystemClock;
 use iploop_platform::ids::GatewayId;
@@ -74,21 +74,41 @@ impl World {
     }
 
     pub(crate) async fn start_with(setup: Setup, origins: &[SocketAddr]) -> Self {
-        let journal = tempfile::tempdir().expect("a temporary folder");
         let mut store = TestStore::new(setup.balance_bytes, setup.max_concurrent);
         store.limit_key(&setup.limits);
+        let exits = TestExits::new(setup.exits);
+        Self::on(setup.config, store, exits, origins).await
+    }
+
+    /// The gateway of this world ends in order, and another one takes its place.
+    pub(crate) async fn restart(self, config: GatewayConfig, origins: &[SocketAddr]) -> Self {
+        let (store, exits) = (self.store.clone(), Arc::clone(&self.exits));
+        self.books().await;
+        Self::on(config, store, exits, origins).await
+    }
+
+    async fn on(
+        config: GatewayConfig,
+        store: TestStore,
+        exits: Arc<TestExits>,
+        origins: &[SocketAddr],
+    ) -> Self {
+        let journal = tempfile::tempdir().expect("a temporary folder");
         let (meters, task) = start_meters(store.clone(), journal.path()).await;
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         let clock = Arc::new(SystemClock);
         let admission = Admission::new(shared, clock, meters, AdmissionConfig::default());
-        let exits = TestExits::new(setup.exits);
+        let sessions = Sessions::restore(&config, &SystemClock, Arc::new(store.clone()))
+            .await
+            .expect("sessions that can be read");
         let allow = TestAllow::parse(origins.iter().map(SocketAddr::to_string)).expect("addresses");
         let dependencies = Dependencies {
             exits: exits.clone(),
             admission: Arc::new(admission),
             policy: Policy::default().with_test_allow(allow),
+            sessions,
         };
-        let gateway = Gateway::bind(setup.config, dependencies).expect("a free port");
+        let gateway = Gateway::bind(config, dependencies).expect("a free port");
         let address = gateway.local_addrs()[0];
         let mut tasks = JoinSet::new();
         let running = gateway.clone();
@@ -155,9 +175,14 @@ pub(crate) fn loopback() -> SocketAddr {
 
 /// `Proxy-Authorization` with the key and these parameters (`-country-US`).
 pub(crate) fn login(parameters: &str) -> String {
+    login_with(KEY, parameters)
+}
+
+/// `Proxy-Authorization` with another key.
+pub(crate) fn login_with(key: &str, parameters: &str) -> String {
     format!(
         "Proxy-Authorization: Basic {}\r\n",
-        base64(&format!("iploop:{KEY}{parameters}"))
+        base64(&format!("iploop:{key}{parameters}"))
     )
 }
 

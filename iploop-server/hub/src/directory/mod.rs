@@ -35,7 +35,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use iploop_platform::exits::{Exit, OrElse};
+use iploop_platform::exits::{Exit, OrElse, Preference, Presence};
 use iploop_platform::ids::NodeId;
 use iploop_platform::network::{CountryPresence, NetworkStats};
 use iploop_protocol::policy::AbuseLimits;
@@ -293,8 +293,8 @@ impl<T> Directory<T> {
 
     /// Chooses a node that fits and has room.
     ///
-    /// A preferred node comes first, then one behind the same address, then whatever may take its place. The choice is not a
-    /// claim: [`Directory::open_stream`] makes it one.
+    /// The preferred address comes first, by its own node or by another; then the node at whatever address it has now, if
+    /// that one may take its place; then whoever may. The choice is not a claim: [`Directory::open_stream`] makes it one.
     ///
     /// # Errors
     /// Why nobody was chosen; how far that can be relied on stands at the top of this module.
@@ -311,19 +311,17 @@ impl<T> Directory<T> {
                 .ok_or(search.nobody()),
             Some(preference) => {
                 let wanted = Resolved::of(wish, &self.names);
-                let kept = wanted.and_then(|wanted| {
-                    search
-                        .same_node(&wanted, preference.node)
-                        .or_else(|| search.same_ip(&wanted, preference.ip))
-                });
+                let kept = wanted.and_then(|wanted| search.same_ip(&wanted, preference));
                 // The session's exit is there: it is not left because its customer uses it much.
                 if kept.is_none() && search.customer_full {
                     return Err(NoChoice::CustomerFull);
                 }
                 kept.or_else(|| match preference.or_else {
                     OrElse::SameIp => None,
-                    OrElse::SameAsn(asn) => search.any(&wanted?.in_asn(asn)?, random),
-                    OrElse::Any => search.any(&wanted?, random),
+                    OrElse::SameAsn(asn) => {
+                        search.node_or_any(&wanted?.in_asn(asn)?, preference.node, random)
+                    }
+                    OrElse::Any => search.node_or_any(&wanted?, preference.node, random),
                 })
                 .ok_or(match preference.or_else {
                     OrElse::Any => search.nobody(),
@@ -343,6 +341,17 @@ impl<T> Directory<T> {
     pub fn find(&self, node: NodeId) -> Option<(NodeKey, &T)> {
         let slot = self.slot_of(node)?;
         Some((self.nodes.key(slot), &self.nodes.get(slot)?.handle))
+    }
+
+    /// Whether an address is still there, and if not, where its node went.
+    pub fn presence(&self, node: NodeId, ip: IpAddr) -> Presence {
+        let itself = self.slot_of(node).and_then(|slot| self.nodes.get(slot));
+        match itself {
+            Some(entry) if entry.ip == ip => Presence::Here,
+            _ if self.first_at(ip).is_some() => Presence::Here,
+            Some(entry) => Presence::Moved(entry.ip),
+            None => Presence::Gone,
+        }
     }
 
     /// Live nodes by number, a page at a time: those from `from` on, about `many`, and where to go on; none at the end.
@@ -562,12 +571,26 @@ impl<T> Search<'_, '_, T> {
         first
     }
 
-    fn same_node(&mut self, wanted: &Resolved<'_>, node: NodeId) -> Option<Slot> {
-        let slot = self.directory.slot_of(node)?;
-        self.fits(wanted, slot).then_some(slot)
+    /// This node, else whoever fits.
+    fn node_or_any(&mut self, wanted: &Resolved<'_>, node: NodeId, random: &mut impl Rng) -> Option<Slot> {
+        let slot = self.directory.slot_of(node);
+        let itself = slot.filter(|slot| self.fits(wanted, *slot));
+        itself.or_else(|| self.any(wanted, random))
     }
 
-    fn same_ip(&mut self, wanted: &Resolved<'_>, ip: IpAddr) -> Option<Slot> {
+    /// The preferred node if it has the preferred address, else the best of its neighbours.
+    fn same_ip(&mut self, wanted: &Resolved<'_>, preference: Preference) -> Option<Slot> {
+        let Preference { node, ip, .. } = preference;
+        let at_home = |slot: &Slot| {
+            self.directory
+                .nodes
+                .get(*slot)
+                .is_some_and(|entry| entry.ip == ip)
+        };
+        let slot = self.directory.slot_of(node).filter(at_home);
+        if let Some(slot) = slot.filter(|slot| self.fits(wanted, *slot)) {
+            return Some(slot);
+        }
         let mut next = self.directory.first_at(ip);
         let mut best: Option<Slot> = None;
         for _ in 0..MAX_NEIGHBOURS {

@@ -401,7 +401,7 @@ fn a_node_that_connects_again_replaces_itself() {
 }
 
 #[test]
-fn a_sticky_session_keeps_its_node_then_its_address_then_what_it_allows() {
+fn a_sticky_session_keeps_its_address_then_its_node_then_what_it_allows() {
     let mut directory = Directory::default();
     let (own, _) = add(&mut directory, &in_asn(1, 64500), 1);
     let same_ip = Exit {
@@ -451,6 +451,51 @@ fn a_sticky_session_keeps_its_node_then_its_address_then_what_it_allows() {
         ..prefer(OrElse::Any)
     };
     assert_eq!(chosen(&directory, &elsewhere), Err(NoChoice::NoOtherExit));
+}
+
+#[test]
+fn a_node_that_came_back_with_another_address_is_followed_only_when_its_old_address_is_gone() {
+    let mut directory = Directory::default();
+    let moved = Exit {
+        ip: ip(9),
+        ..in_asn(1, 64500).exit
+    };
+    let same_ip = Exit {
+        ip: ip(1),
+        ..in_asn(2, 64500).exit
+    };
+    for n in 3..40 {
+        add(&mut directory, &in_asn(n, 64500), n);
+    }
+    let prefer = |or_else| Preference {
+        node: node(1),
+        ip: ip(1),
+        or_else,
+    };
+    let (targeting, nobody) = (Targeting::default(), Avoid::default());
+    let choose = |directory: &Directory<u8>, or_else| {
+        let wish = Wish {
+            prefer: Some(prefer(or_else)),
+            ..wish(&targeting, &nobody)
+        };
+        chosen(directory, &wish)
+    };
+    assert_eq!(directory.presence(node(1), ip(1)), Presence::Gone);
+    for (n, exit) in [(1, moved), (2, same_ip)] {
+        let facts = Facts { exit, ..anyone(n) };
+        add(&mut directory, &facts, n);
+    }
+    assert_eq!(directory.presence(node(1), ip(1)), Presence::Here);
+    for or_else in [OrElse::SameIp, OrElse::SameAsn(64500), OrElse::Any] {
+        assert_eq!(choose(&directory, or_else), Ok(2), "{or_else:?}");
+    }
+    let (neighbour, _) = directory.find(node(2)).unwrap();
+    directory.remove(neighbour);
+    assert_eq!(directory.presence(node(1), ip(1)), Presence::Moved(ip(9)));
+    for or_else in [OrElse::SameAsn(64500), OrElse::Any] {
+        assert_eq!(choose(&directory, or_else), Ok(1), "{or_else:?}");
+    }
+    assert_eq!(choose(&directory, OrElse::SameIp), Err(NoChoice::SessionExitGone));
 }
 
 #[test]
@@ -791,6 +836,15 @@ fn some_wish() -> impl Strategy<Value = AWish> {
     )
 }
 
+/// Whether a node may take the place of a session's exit that is gone.
+fn may_follow(model: &Model, or_else: u8) -> bool {
+    match or_else {
+        0 => false,
+        1 => model.asn == Some(1),
+        _ => true,
+    }
+}
+
 /// The nodes that may be chosen, or why none, by looking at all of them.
 fn naive(model: &BTreeMap<u8, Model>, wish: &AWish) -> Result<Vec<u8>, NoChoice> {
     let wanted = |model: &&Model| model.has_room() && model.fits(wish);
@@ -802,13 +856,10 @@ fn naive(model: &BTreeMap<u8, Model>, wish: &AWish) -> Result<Vec<u8>, NoChoice>
     let steps: Vec<Vec<u8>> = match wish.prefer {
         None => vec![all(&|_| true)],
         Some((n, ip, or_else)) => vec![
-            all(&|model| model.n == n),
+            all(&|model| model.n == n && model.ip == ip),
             all(&|model| model.ip == ip),
-            match or_else {
-                0 => vec![],
-                1 => all(&|model| model.asn == Some(1)),
-                _ => all(&|_| true),
-            },
+            all(&|model| model.n == n && may_follow(model, or_else)),
+            all(&|model| may_follow(model, or_else)),
         ],
     };
     if let Some(step) = steps.into_iter().find(|step| !step.is_empty()) {

@@ -4,6 +4,7 @@ mod dial;
 #[cfg(test)]
 mod simulation;
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use iploop_platform::exits::{
-    Asked, Avoid, Exit, ExitError, ExitFailure, ExitRequest, Exits, Measured, OpenedExit, StreamGauge,
+    Asked, Avoid, Exit, ExitError, ExitFailure, ExitRequest, Exits, Measured, OpenedExit, Presence,
+    StreamGauge,
 };
+use iploop_platform::ids::NodeId;
 use iploop_protocol::io::Stream;
 use tokio::time::{Instant, sleep_until};
 
@@ -36,6 +39,10 @@ const ASSUMED_RTT: Duration = Duration::from_millis(250);
 impl Exits for Hub {
     fn open(&self, request: ExitRequest) -> BoxFuture<'_, Result<OpenedExit, ExitFailure>> {
         attempt(Arc::clone(&self.shared), request).boxed()
+    }
+
+    fn presence(&self, node: NodeId, ip: IpAddr) -> Presence {
+        self.shared.live.lock().presence(node, ip)
     }
 }
 

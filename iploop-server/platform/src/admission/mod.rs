@@ -625,7 +625,8 @@ fn check_client(grant: &KeyGrant, client: IpAddr) -> Result<(), AdmissionError> 
     }
 }
 
-fn check_plan(plan: &Plan, targeting: &Targeting) -> Result<(), AdmissionError> {
+/// What the plan does not have of what is asked for, if anything.
+pub(crate) fn check_plan(plan: &Plan, targeting: &Targeting) -> Result<(), AdmissionError> {
     match targeting.gates().find(|gate| !opens(&plan.gates, *gate)) {
         None => Ok(()),
         Some(gate) => Err(AdmissionError::PlanFeature {

@@ -11,6 +11,7 @@ mod nodes;
 mod opening;
 mod partners;
 mod plans;
+mod sticky;
 mod usage;
 
 use iploop_platform::account::{NewAccount, Role};
@@ -136,6 +137,14 @@ on_every_database! {
     partners {
         a_partner_is_found_by_its_key
         a_key_belongs_to_one_partner
+    }
+    sticky {
+        a_session_reads_back_as_it_was_written
+        a_later_write_takes_the_place_of_the_earlier
+        an_ended_session_is_gone_and_no_other
+        pages_meet_every_session_once
+        what_is_to_be_forgotten_is_not_read_and_then_deleted
+        parallel_writes_of_the_same_sessions_all_end
     }
     opening {
         it_answers

@@ -17,6 +17,7 @@ mod nodes;
 mod partners;
 mod plans;
 mod settle;
+mod sticky;
 mod usage;
 
 pub(super) use migrate::migrate;
