@@ -20,6 +20,7 @@ use iploop_platform::keys::{KeyChanges, KeyService};
 use iploop_platform::login::{Logins, SigningSecret};
 use iploop_platform::mail;
 use iploop_platform::metering::Meters;
+use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
 use iploop_protocol::policy::{PlatformPolicy, Policy};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -365,6 +366,7 @@ impl ApiPieces<'_> {
             accounts,
             logins,
             keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes),
+            sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone())),
             store,
             network: Arc::new(hub.clone()),
             clock,

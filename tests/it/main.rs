@@ -20,3 +20,4 @@ mod money;
 mod policy;
 mod postgres;
 mod python_node;
+mod sessions;

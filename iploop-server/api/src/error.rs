@@ -10,6 +10,7 @@ use iploop_platform::field::FieldProblem;
 use iploop_platform::keys::KeyError;
 use iploop_platform::login::{LoginError, SessionError};
 use iploop_platform::partners::PartnerError;
+use iploop_platform::sticky::SessionError as StickyError;
 use iploop_platform::store::StoreError;
 use iploop_protocol::targeting::TargetingError;
 
@@ -38,6 +39,17 @@ pub(crate) enum ApiError {
     NotFound,
     KeyNotFound,
     RequestNotFound,
+    SessionNotFound,
+    SessionExists,
+    /// Wishes about the exit that can't be read, in the words of the gateway.
+    InvalidTargeting {
+        code: &'static str,
+        detail: String,
+    },
+    /// The plan does not have what is asked for.
+    PlanFeature(String),
+    /// An account's live sticky sessions are all used; the first ends after this time.
+    TooManySessions(Duration),
     MethodNotAllowed,
     BodyTimeout,
     EmailTaken,
@@ -170,6 +182,42 @@ impl ApiError {
                 "There is no such request, or it is too old to be kept",
                 Some("A request appears within 10 seconds of its begin."),
             ),
+            Self::SessionNotFound => row(
+                S::NOT_FOUND,
+                "session_not_found",
+                "There is no live session of this name",
+                None,
+            ),
+            Self::SessionExists => row(
+                S::CONFLICT,
+                "session_exists",
+                "A live session has this name already",
+                Some("Use it, take another name, or end it by DELETE /api/proxy/sessions/{id}."),
+            ),
+            Self::InvalidTargeting { code, detail } => Answer {
+                detail: detail.clone().into(),
+                ..row(
+                    S::BAD_REQUEST,
+                    code,
+                    "",
+                    Some("GET /api/proxy/endpoint lists the parameters."),
+                )
+            },
+            Self::PlanFeature(detail) => Answer {
+                detail: detail.clone().into(),
+                ..row(
+                    S::FORBIDDEN,
+                    "plan_feature",
+                    "",
+                    Some("Leave the parameter out, or change the plan."),
+                )
+            },
+            Self::TooManySessions(_) => row(
+                S::TOO_MANY_REQUESTS,
+                "too_many_sessions",
+                "The account has as many live sessions as it may",
+                Some("End some by DELETE /api/proxy/sessions/{id}, or wait as long as Retry-After says."),
+            ),
             Self::MethodNotAllowed => row(
                 S::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -242,7 +290,9 @@ impl ApiError {
     /// Whole seconds after which trying again may help.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::TooManyRequests(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+            Self::TooManyRequests(wait) | Self::TooManySessions(wait) => {
+                Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+            }
             Self::Overloaded | Self::StoreUnavailable(_) | Self::Timeout => Some(1),
             _ => None,
         }
@@ -328,6 +378,24 @@ impl From<KeyError> for ApiError {
     }
 }
 
+impl From<StickyError> for ApiError {
+    fn from(error: StickyError) -> Self {
+        match error {
+            StickyError::NotFound => Self::SessionNotFound,
+            StickyError::Exists => Self::SessionExists,
+            StickyError::Targeting(error) => Self::InvalidTargeting {
+                code: error.code(),
+                detail: error.to_string(),
+            },
+            StickyError::Plan(error) => Self::PlanFeature(error.to_string()),
+            StickyError::TooMany { retry_after, .. } => Self::TooManySessions(retry_after),
+            StickyError::NoRoom => Self::Overloaded,
+            StickyError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
 impl From<PartnerError> for ApiError {
     fn from(error: PartnerError) -> Self {
         match error {
@@ -379,6 +447,14 @@ mod tests {
             ApiError::AdminOnly,
             ApiError::NotFound,
             ApiError::KeyNotFound,
+            ApiError::SessionNotFound,
+            ApiError::SessionExists,
+            ApiError::InvalidTargeting {
+                code: "invalid_country",
+                detail: text.clone(),
+            },
+            ApiError::PlanFeature(text.clone()),
+            ApiError::TooManySessions(Duration::from_millis(1500)),
             ApiError::MethodNotAllowed,
             ApiError::BodyTimeout,
             ApiError::EmailTaken,

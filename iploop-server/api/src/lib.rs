@@ -23,6 +23,7 @@ mod serve;
 mod session;
 mod state;
 mod status_page;
+mod sticky;
 mod units;
 mod usage;
 
@@ -68,6 +69,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/auth/api-keys", keys::router())
         .nest("/api/proxy", proxy::router().merge(explain::router()))
         .nest("/api/proxy/keys", keys::router())
+        .nest("/api/proxy/sessions", sticky::router())
         .nest("/api/nodes", nodes::router())
         .nest("/api/usage", usage::router())
         .nest("/api/partners", partners::router());

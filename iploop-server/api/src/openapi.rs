@@ -20,6 +20,7 @@ use crate::problem::{FieldError, Problem};
         (name = "auth", description = "Registering, signing in, passwords, the mail address"),
         (name = "keys", description = "Keys for the proxy; /api/auth/api-keys is another name of /api/proxy/keys"),
         (name = "proxy", description = "How to reach the proxy, and from where it can exit"),
+        (name = "sessions", description = "Sticky sessions: which exit they have, and a new one by hand"),
         (name = "usage", description = "What was used"),
         (name = "nodes", description = "The network in aggregates"),
         (name = "partners", description = "Who may bring devices, for admins"),

@@ -8,6 +8,7 @@ use iploop_platform::clock::Clock;
 use iploop_platform::keys::KeyService;
 use iploop_platform::login::Logins;
 use iploop_platform::network::Network;
+use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +27,8 @@ pub struct ApiParts {
     pub logins: Logins,
     /// Customer keys.
     pub keys: KeyService,
+    /// Sticky sessions.
+    pub sessions: SessionService,
     /// For reading: usage, plans, and whether the data can be reached.
     pub store: Arc<dyn Store>,
     /// The live devices in aggregates.

@@ -219,6 +219,16 @@ async fn every_documented_operation_answers_with_its_success() {
         .bearer(token)
         .send()
         .await;
+    let growth = api.token_on("Growth", "grace@example.com").await;
+    let sessions = "/api/proxy/sessions";
+    let body = json!({"targeting": "session-a"});
+    api.post(sessions).bearer(&growth).json(&body).send().await;
+    api.get(sessions).bearer(&growth).send().await;
+    let one = format!("{sessions}/a");
+    api.get(&one).bearer(&growth).send().await;
+    api.post(&format!("{one}/rotate")).bearer(&growth).send().await;
+    api.call(Method::DELETE, &one).bearer(&growth).send().await;
+    api.call(Method::DELETE, sessions).bearer(&growth).send().await;
     api.post("/api/auth/forgot-password")
         .json(&json!({"email": "ada@example.com"}))
         .send()

@@ -12,8 +12,8 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, Method, Request, StatusCode};
 use iploop_api::{ApiParts, ApiState, ProxyAddresses, ReadyCheck};
-use iploop_platform::account::Account;
-use iploop_platform::accounts::password::{PasswordConfig, Passwords};
+use iploop_platform::account::{Account, NewAccount, Role};
+use iploop_platform::accounts::password::{NewPassword, PasswordConfig, Passwords};
 use iploop_platform::accounts::{
     AccountParts, AccountService, AccountsConfig, CommandLineAccount, create_from_command_line,
 };
@@ -24,6 +24,7 @@ use iploop_platform::login::{LoginConfig, Logins, SigningSecret};
 use iploop_platform::mail::{self, Mail, MailError, Mailer};
 use iploop_platform::network::{CityPresence, CountryPresence, Network, NetworkStats, Pool};
 use iploop_platform::secret::Secret;
+use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
 use iploop_protocol::targeting::{CountryCode, Targeting};
 use iploop_store::SqliteStore;
@@ -33,6 +34,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use crate::desk::Desk;
 use crate::documented;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -136,6 +138,7 @@ impl Api {
             accounts,
             logins: logins.clone(),
             keys: KeyService::new(Arc::clone(&store), clock.clone(), changes.clone()),
+            sessions: SessionService::new(Arc::clone(&store), Arc::new(Desk::new(clock.clone()))),
             store: Arc::clone(&store),
             network: Arc::new(FixedNetwork(settings.locations)),
             clock: clock.clone(),
@@ -196,6 +199,29 @@ impl Api {
     /// Registers and returns a bearer token.
     pub(crate) async fn token(&self, email: &str) -> String {
         self.register(email).await["token"].as_str().unwrap().to_owned()
+    }
+
+    /// A bearer token of a new account on this plan.
+    pub(crate) async fn token_on(&self, plan: &str, email: &str) -> String {
+        let plans = self.store.plans().await.unwrap();
+        let password = NewPassword::parse("password", Secret::new(PASSWORD)).unwrap();
+        let account = NewAccount {
+            id: AccountId::new(),
+            email: email.to_owned(),
+            password_hash: passwords().hash(password).await.unwrap(),
+            first_name: "Ada".to_owned(),
+            last_name: "Lovelace".to_owned(),
+            company: None,
+            role: Role::Customer,
+            email_verified: true,
+            plan: plans.iter().find(|known| known.name == plan).unwrap().id,
+            bonus_bytes: 0,
+            now: self.clock.now(),
+        };
+        self.store.create_account(account).await.unwrap();
+        let body = json!({"email": email, "password": PASSWORD});
+        let answer = self.post("/api/auth/login").json(&body).send().await;
+        answer.json()["token"].as_str().unwrap().to_owned()
     }
 
     /// The next mail.

@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod desk;
 mod documented;
 mod edges;
 mod harness;
@@ -18,3 +19,4 @@ mod reading;
 mod requests;
 mod serving;
 mod sessions;
+mod sticky;
