@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Customer, Place, Response, World, eventually};
+use crate::harness::{Customer, Place, Response, Settings, World, eventually};
 
 const SESSIONS: &str = "/api/proxy/sessions";
 
@@ -166,7 +166,7 @@ fn the_address_of_a_session_never_changes_silently_while_devices_die() {
 
 #[test]
 fn a_session_that_rotates_with_the_address_ends_when_its_device_moves() {
-    let mut world = World::start_with(crate::harness::Settings::with_places(&[Place::NEW_YORK]));
+    let mut world = World::start_with(Settings::with_places(&[Place::NEW_YORK]));
     let mut moving = Witness::new(&world, "m", "-rotate-ip-change-failover-none");
     let mut staying = Witness::new(&world, "s", "-failover-none");
     let shown = |world: &World, name: &str| world.signed_in().get(&format!("{SESSIONS}/{name}")).status;
