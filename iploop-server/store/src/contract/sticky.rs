@@ -103,7 +103,7 @@ pub(super) async fn an_ended_session_is_gone_and_no_other(db: &Database) {
     // Ended and begun again in between: the new one stays.
     let again = with_exit(session(account, "b"));
     db.store
-        .keep_sticky_sessions(&[again.clone()], &[(account, "b".to_owned())])
+        .keep_sticky_sessions(std::slice::from_ref(&again), &[(account, "b".to_owned())])
         .await
         .unwrap();
     assert_eq!(kept(db, account, 0).await, [again]);
@@ -135,7 +135,7 @@ pub(super) async fn what_is_to_be_forgotten_is_not_read_and_then_deleted(db: &Da
         .keep_sticky_sessions(&[session(account, "short"), long.clone()], &[])
         .await
         .unwrap();
-    assert_eq!(kept(db, account, 1_200).await, [long.clone()]);
+    assert_eq!(kept(db, account, 1_200).await, std::slice::from_ref(&long));
     assert!(db.store.forget_sticky_sessions(at(1_200)).await.unwrap() >= 1);
     assert_eq!(kept(db, account, 0).await, [long]);
 }
