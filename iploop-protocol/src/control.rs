@@ -41,6 +41,8 @@ pub enum ToNode {
     Welcome(Box<Welcome>),
     /// A new platform policy, in force for new streams at once.
     Policy(PolicyUpdate),
+    /// What an admin opened for one customer, before that customer's first stream and whenever it changes.
+    Grants(GrantsUpdate),
     /// Something the owner or the app should know.
     Notice(Notice),
 }
@@ -218,6 +220,41 @@ pub struct PolicyUpdate {
     pub document: serde_json::Value,
 }
 
+/// What is open for one customer beyond the policy, in place of what was told before.
+///
+/// Default rules only, whatever stands in it: hard ones can't be named in [`crate::policy::Grants`], and would not be heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantsUpdate {
+    /// The customer as in OPEN, in 16 hexadecimal digits.
+    #[serde(deserialize_with = "text::one")]
+    pub customer: String,
+    /// The openings. Parsed by the receiver: what does not parse counts as none.
+    pub grants: serde_json::Value,
+}
+
+impl GrantsUpdate {
+    /// For the customer that OPEN names by this number.
+    pub fn new(customer: u64, grants: &crate::policy::Grants) -> Self {
+        Self {
+            customer: format!("{customer:016x}"),
+            // Plain data: serialisation has no way to fail.
+            grants: serde_json::to_value(grants).unwrap_or_default(),
+        }
+    }
+
+    /// Customer and openings; none if the customer is no number. Openings that can't be read are none.
+    pub fn read(&self) -> Option<(u64, crate::policy::Grants)> {
+        let is_number =
+            self.customer.len() == 16 && self.customer.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let customer = u64::from_str_radix(&self.customer, 16)
+            .ok()
+            .filter(|_| is_number)?;
+        let grants = serde_json::from_value(self.grants.clone()).unwrap_or_default();
+        Some((customer, grants))
+    }
+}
+
 /// Something the owner or the app should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -266,7 +303,7 @@ impl ToNode {
     /// If it is not a JSON object, or one of a known type with a field missing, of the wrong type, or a text beyond
     /// [`MAX_TEXT_BYTES`].
     pub fn decode(message: &[u8]) -> Result<Option<Self>, ControlError> {
-        decode(message, &["welcome", "policy", "notice"])
+        decode(message, &["welcome", "policy", "grants", "notice"])
     }
 }
 
@@ -335,6 +372,36 @@ mod tests {
         }));
         assert_eq!(ToNode::decode(&welcome.encode()).unwrap(), Some(welcome));
     }
+
+    #[test]
+    fn grants_name_their_customer_and_never_a_hard_rule() {
+        use crate::policy::Grants;
+        let text = r#"[{"opening":{"tcpPorts":"5900-5910"},"untilMs":9}]"#;
+        let grants: Grants = serde_json::from_str(text).unwrap();
+        let update = GrantsUpdate::new(0xfe, &grants);
+        assert_eq!(update.customer, "00000000000000fe");
+        assert_eq!(update.read(), Some((0xfe, grants)));
+        for hopeless in [
+            serde_json::json!([{ "opening": { "rule": "loopback" }, "untilMs": 9 }]),
+            serde_json::json!([{ "opening": { "everything": true }, "untilMs": 9 }]),
+            serde_json::json!("all"),
+            serde_json::Value::Null,
+        ] {
+            let update = GrantsUpdate {
+                customer: "00000000000000fe".into(),
+                grants: hopeless,
+            };
+            assert_eq!(update.read(), Some((0xfe, Grants::default())));
+        }
+        for nobody in ["", "fe", "+0000000000000fe", "g000000000000000"] {
+            let update = GrantsUpdate {
+                customer: nobody.into(),
+                grants: serde_json::json!([]),
+            };
+            assert_eq!(update.read(), None, "{nobody}");
+        }
+    }
+
     /// One message of each type with every field, as JSON.
     fn full() -> Vec<serde_json::Value> {
         vec![
@@ -361,6 +428,7 @@ mod tests {
                 "maxStreams": 0, "policy": { "document": {} }, "platformAddresses": ["1.1.1.1"],
             }),
             serde_json::json!({ "type": "policy", "document": {} }),
+            serde_json::json!({ "type": "grants", "customer": "c", "grants": [] }),
             serde_json::json!({ "type": "notice", "code": "c", "message": "m" }),
         ]
     }

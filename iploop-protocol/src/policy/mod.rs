@@ -28,6 +28,7 @@
 //!
 //! A refusal is made before any packet leaves for the destination, and names the class of the rule only ([`Refusal`]).
 
+mod abuse;
 mod address;
 mod checked;
 mod grants;
@@ -49,6 +50,7 @@ use std::time::Duration;
 use crate::destination::{Destination, Host, HostName};
 use address::Reading;
 
+pub use abuse::{AbuseTable, HostDials, Limit, Limited, UnknownLimit};
 pub use checked::{CheckedAddresses, MAX_CHECKED_ADDRESSES};
 pub use grants::{Grant, GrantError, Grants, MAX_GRANTS, OpenableRule, Opening};
 pub use layers::{

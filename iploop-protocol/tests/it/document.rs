@@ -128,6 +128,7 @@ fn examples_in_json_are_control_messages_with_every_field() {
         "heartbeat",
         "withdraw",
         "policy",
+        "grants",
         "notice",
     ];
     assert_eq!(seen, all);
