@@ -4,7 +4,7 @@
 //! the exit policy allow. It starts with a [`Consent`] or not at all.
 //!
 //! ```text
-//! consent ──▶ Node ──┬─ supervise ── hub (TCP, TLS, WebSocket) ── session ──┬─ serve ── rules, customers, resolve, dial
+//! consent ──▶ Node ──┬─ supervise ── hub (TCP, TLS, WebSocket) ── session ──┬─ serve ── rules, grants, resolve, dial
 //! state   ──▶        └─ keeper ───── surroundings, sharing, usage           └─ serve …
 //! ```
 //!
@@ -17,9 +17,9 @@ mod backoff;
 mod clock;
 mod config;
 mod consent;
-mod customers;
 mod dial;
 mod error;
+mod grants;
 mod hub;
 mod keeper;
 mod nat64;

@@ -9,6 +9,7 @@ use iploop_protocol::policy::{
     AbuseLimits, CheckedAddresses, Context, Layer, LocalNetwork, PlatformPolicy, Policy, Refusal, RuleClass,
 };
 
+use crate::grants::Opened;
 use crate::shared::{Outlook, Shared};
 use crate::surroundings::{Surroundings, View, Way};
 
@@ -86,9 +87,8 @@ impl Rules {
     }
 
     /// Before anybody resolves.
-    pub(crate) fn check_destination(&self, to: &Destination) -> Result<(), Refusal> {
-        self.policy
-            .check_destination(to, &Context::on_device(&self.local))
+    pub(crate) fn check_destination(&self, to: &Destination, opened: &Opened) -> Result<(), Refusal> {
+        self.policy.check_destination(to, &self.context(opened))
     }
 
     /// Every answer of the resolver, by the policy and then by the system's routes.
@@ -99,10 +99,9 @@ impl Rules {
         &self,
         to: &Destination,
         answers: &[IpAddr],
+        opened: &Opened,
     ) -> Result<CheckedAddresses, Refusal> {
-        let mut checked = self
-            .policy
-            .check_addresses(to, answers, &Context::on_device(&self.local))?;
+        let mut checked = self.policy.check_addresses(to, answers, &self.context(opened))?;
         let had_any = !checked.is_empty();
         let mut is_apart = false;
         checked.retain(|address| match self.way(address) {
@@ -117,6 +116,10 @@ impl Rules {
             return Err(RuleClass::DeviceNetwork.into());
         }
         Ok(checked)
+    }
+
+    fn context<'a>(&'a self, opened: &'a Opened) -> Context<'a> {
+        Context::on_device(&self.local).with_grants(opened.grants(), opened.now_ms())
     }
 
     fn way(&self, to: SocketAddr) -> Way {

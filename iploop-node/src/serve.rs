@@ -15,14 +15,14 @@ use iploop_protocol::codes::ResetCode;
 use iploop_protocol::destination::{Destination, Host};
 use iploop_protocol::frame::{Open, StreamKind};
 use iploop_protocol::io::{Incoming, RelayError, Stream, relay};
-use iploop_protocol::policy::{CheckedAddresses, Refusal, RuleClass};
+use iploop_protocol::policy::{CheckedAddresses, Limit, Refusal, RuleClass};
 use parking_lot::RwLock;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::customers::Limit;
 use crate::dial::{DialError, dial};
+use crate::grants::CustomerGrants;
 use crate::rules::Rules;
 use crate::shared::Shared;
 use crate::sharing::NotSharing;
@@ -37,6 +37,7 @@ const MAX_DIAL_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) struct Stage {
     pub(crate) shared: Arc<Shared>,
     pub(crate) rules: RwLock<Arc<Rules>>,
+    pub(crate) grants: CustomerGrants,
 }
 
 /// Why a stream is not connected.
@@ -132,8 +133,13 @@ impl Stage {
         self.shared
             .customers
             .lock()
-            .admit(Instant::now(), &limits, open.customer, &open.destination)
-            .map_err(Refused::Limit)?;
+            .admit(
+                Instant::now().into_std(),
+                &limits,
+                open.customer,
+                &open.destination,
+            )
+            .map_err(|limited| Refused::Limit(limited.limit))?;
         Ok(Admission {
             shared: &self.shared,
             customer: open.customer,
@@ -149,11 +155,14 @@ impl Stage {
         };
         let until = started + timeout;
         let rules = Arc::clone(&self.rules.read());
-        rules.check_destination(to).map_err(Refused::Policy)?;
+        let opened = self.grants.of(open.customer, self.shared.now());
+        rules.check_destination(to, &opened).map_err(Refused::Policy)?;
         let answers = self.resolve(to, until).await?;
         // The network may have changed meanwhile: the rules of now decide.
         let rules = Arc::clone(&self.rules.read());
-        let checked = rules.check_addresses(to, &answers).map_err(Refused::Policy)?;
+        let checked = rules
+            .check_addresses(to, &answers, &opened)
+            .map_err(Refused::Policy)?;
         if checked.is_empty() {
             return Err(Refused::Dns);
         }
@@ -179,11 +188,11 @@ impl Stage {
 
     fn dialled(&self, customer: u64, is_failure: bool) {
         let limits = self.rules.read().limits;
-        let is_stopped = self
-            .shared
-            .customers
-            .lock()
-            .dialled(Instant::now(), &limits, customer, is_failure);
+        let is_stopped =
+            self.shared
+                .customers
+                .lock()
+                .dialled(Instant::now().into_std(), &limits, customer, is_failure);
         if is_stopped {
             self.shared.tell(Event::CustomerStopped);
         }

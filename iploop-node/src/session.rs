@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::grants::CustomerGrants;
 use crate::hub::HubConnection;
 use crate::rules::{FromHub, Rules};
 use crate::serve::{Stage, serve};
@@ -67,6 +68,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, connection: HubConnection) -> Ende
         stage: Arc::new(Stage {
             shared: Arc::clone(shared),
             rules: RwLock::new(Arc::new(rules)),
+            grants: CustomerGrants::default(),
         }),
         tunnel,
         hub,
@@ -299,6 +301,7 @@ impl Session {
         match ToNode::decode(message) {
             Ok(Some(ToNode::Welcome(welcome))) => self.welcome(*welcome),
             Ok(Some(ToNode::Policy(update))) => self.policy(Some(update)),
+            Ok(Some(ToNode::Grants(update))) => self.stage.grants.take(&update),
             Ok(Some(ToNode::Notice(Notice { code, message }))) => {
                 self.shared.tell(Event::Notice { code, message });
             }

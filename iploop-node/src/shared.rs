@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use iploop_protocol::policy::{Nat64Prefix, TestAllow};
+use iploop_protocol::policy::{AbuseTable, Nat64Prefix, TestAllow};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::{broadcast, watch};
 
 use crate::config::{NodeConfig, Parts};
 use crate::consent::{Consent, NetworkKind};
-use crate::customers::Customers;
 use crate::sharing::{Conditions, NotSharing, SharedNetwork};
 use crate::state::{Identity, StateDir};
 use crate::status::{Event, Link};
@@ -20,6 +19,9 @@ use crate::traffic::Traffic;
 /// Events kept for a receiver that is slow; it learns how many it missed.
 pub(crate) const MAX_EVENTS: usize = 64;
 
+/// Most customers that are remembered. Beyond, those that rest are forgotten first, and a new one waits for one of them.
+const MAX_CUSTOMERS: usize = 4096;
+
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
     pub(crate) test_allow: TestAllow,
@@ -28,7 +30,8 @@ pub(crate) struct Shared {
     pub(crate) consent: Consent,
     pub(crate) identity: Identity,
     pub(crate) traffic: Traffic,
-    pub(crate) customers: Mutex<Customers>,
+    /// What each customer does, by the number in OPEN.
+    pub(crate) customers: Mutex<AbuseTable<u64>>,
     /// What the app wishes.
     pub(crate) wishes: watch::Sender<Wishes>,
     /// What follows from that, from the device's surroundings and from the caps.
@@ -97,7 +100,7 @@ impl Shared {
             consent,
             identity,
             traffic,
-            customers: Mutex::default(),
+            customers: Mutex::new(AbuseTable::new(MAX_CUSTOMERS)),
             wishes: watch::Sender::new(wishes),
             outlook: watch::Sender::new(Outlook::default()),
             link: watch::Sender::new(Link::Connecting),

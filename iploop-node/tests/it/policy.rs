@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use iploop_node::{Event, NetworkKind, Node, Parts, Surroundings, SurroundingsError, View, Way};
 use iploop_protocol::codes::ResetCode;
-use iploop_protocol::control::{PolicyUpdate, ToNode};
+use iploop_protocol::control::{GrantsUpdate, PolicyUpdate, ToNode};
+use iploop_protocol::io::OpenError;
 use iploop_protocol::policy::Nat64Prefix;
 
 use crate::world::{FakeHub, World, echo, exchange, wait_for};
@@ -125,6 +126,74 @@ async fn a_policy_that_is_missing_or_unreadable_leaves_two_ports() {
     ));
     assert_eq!(wait_for(&mut events, version).await, None);
     assert_eq!(device.refusal("1.1.1.1:8080").await, forbidden("policy_missing"));
+}
+
+#[tokio::test]
+async fn grants_of_a_hub_open_default_rules_for_their_customer_and_never_a_hard_one() {
+    let (world, hub) = (World::new(), FakeHub::bind().await);
+    let _node = world.start(hub.config(&[])).await;
+    let device = hub.register().await;
+    let refusal = async |customer: u64, to: &str| match device.open_for(customer, to, b"").await {
+        Err(OpenError::Refused { code, detail }) => (code, detail),
+        other => panic!("{to}: {:?}", other.map(|_| "connected")),
+    };
+    let tell = |customer: u64, grants: serde_json::Value| {
+        device.send(&ToNode::Grants(GrantsUpdate {
+            customer: format!("{customer:016x}"),
+            grants,
+        }));
+    };
+    let closed = forbidden("mail_and_login_ports");
+    // Names of this world do not exist: what passes the policy is not found.
+    let passed = (ResetCode::DnsFailed, String::new());
+    assert_eq!(refusal(7, "login.example:22").await, closed);
+    let (later, past) = (1_900_000_000_000_u64, 1_000_000_000_000_u64);
+    tell(
+        7,
+        serde_json::json!([
+            { "opening": { "tcpPorts": "1-65535" }, "untilMs": later },
+            { "opening": { "rule": "as112" }, "untilMs": past },
+        ]),
+    );
+    assert_eq!(refusal(7, "login.example:22").await, passed);
+    assert_eq!(refusal(8, "login.example:22").await, closed, "another customer's");
+    assert_eq!(refusal(7, "192.175.48.1:80").await, forbidden("as112"), "over");
+    for (to, class) in [
+        ("login.example:25", "never_ports"),
+        ("127.0.0.1:22", "loopback"),
+        ("192.168.1.1:22", "private"),
+        ("169.254.169.254:80", "link_local"),
+        ("localhost:22", "local_name"),
+        ("45.6.7.8:22", "platform_address"),
+    ] {
+        assert_eq!(refusal(7, to).await, forbidden(class), "{to}");
+    }
+    // A hard rule can't be written, and spoils what stands beside it.
+    tell(
+        7,
+        serde_json::json!([
+            { "opening": { "tcpPorts": "22" }, "untilMs": later },
+            { "opening": { "rule": "loopback" }, "untilMs": later },
+        ]),
+    );
+    assert_eq!(refusal(7, "127.0.0.1:80").await, forbidden("loopback"));
+    assert_eq!(refusal(7, "login.example:22").await, closed);
+    tell(
+        7,
+        serde_json::json!([{ "opening": { "tcpPorts": "22" }, "untilMs": later }]),
+    );
+    assert_eq!(refusal(7, "login.example:22").await, passed);
+    tell(7, serde_json::json!([]));
+    assert_eq!(refusal(7, "login.example:22").await, closed, "taken back");
+    // Lists are no matter of grants.
+    tell(
+        7,
+        serde_json::json!([{ "opening": { "tcpPorts": "22" }, "untilMs": later }]),
+    );
+    device.send(&ToNode::Policy(PolicyUpdate {
+        document: serde_json::json!({ "format": 1, "version": 2, "lists": { "denySuffixes": ["example"] } }),
+    }));
+    assert_eq!(refusal(7, "login.example:22").await, forbidden("platform_list"));
 }
 
 #[tokio::test]
