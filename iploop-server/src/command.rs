@@ -74,6 +74,21 @@ pub enum AccountAct {
         #[arg(long, value_name = "NAME")]
         key: Option<String>,
     },
+    /// Suspend an account: a running server refuses its logins and ends its connections within seconds.
+    Suspend(AccountReason),
+    /// Let a suspended account go on.
+    Reinstate(AccountReason),
+}
+
+/// Which account, and why.
+#[derive(Debug, Args)]
+pub struct AccountReason {
+    /// The account's id.
+    #[arg(long, value_name = "ID")]
+    pub account: String,
+    /// Why; it goes on record.
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// Acts on partners.

@@ -6,4 +6,5 @@
 pub mod command;
 pub mod config;
 pub mod manage;
+mod policy;
 pub mod server;

@@ -91,7 +91,17 @@ async fn run(act: Act, config: Config) -> Result<()> {
                     _ = interrupt.recv() => {}
                 }
             };
-            asked_to_end().await;
+            let mut hangup = signal(SignalKind::hangup())?;
+            let reloads = async {
+                while hangup.recv().await.is_some() {
+                    server.reload().await;
+                }
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = asked_to_end() => {}
+                () = reloads => {}
+            }
             // Whoever asks twice does not want to wait.
             server.drain(DRAIN_GRACE, asked_to_end()).await;
         }

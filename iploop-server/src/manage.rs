@@ -4,15 +4,18 @@ use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use iploop_platform::abuse::status_from_command_line;
+use iploop_platform::account::AccountStatus;
 use iploop_platform::accounts::password::Passwords;
 use iploop_platform::accounts::{CommandLineAccount, create_from_command_line};
 use iploop_platform::clock::{Clock, SystemClock};
+use iploop_platform::ids::AccountId;
 use iploop_platform::keys::{KeyService, NobodyToTell, WantedLimits};
 use iploop_platform::partners;
 use iploop_platform::secret::Secret;
 use serde_json::{Value, json};
 
-use crate::command::{AccountAct, PartnerAct};
+use crate::command::{AccountAct, AccountReason, PartnerAct};
 use crate::config::Config;
 use crate::server::open_store;
 
@@ -24,12 +27,16 @@ const MAX_PASSWORD_INPUT: u64 = 4096;
 /// # Errors
 /// If something given is not acceptable, or the data can't be reached.
 pub async fn account(config: &Config, act: AccountAct) -> Result<Value> {
-    let AccountAct::Create {
-        email,
-        admin,
-        verified,
-        key,
-    } = act;
+    let (email, admin, verified, key) = match act {
+        AccountAct::Create {
+            email,
+            admin,
+            verified,
+            key,
+        } => (email, admin, verified, key),
+        AccountAct::Suspend(whom) => return set_status(config, whom, AccountStatus::Suspended).await,
+        AccountAct::Reinstate(whom) => return set_status(config, whom, AccountStatus::Active).await,
+    };
     let store = open_store(config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let passwords = Passwords::new(&config.accounts.password)?;
@@ -59,6 +66,15 @@ pub async fn account(config: &Config, act: AccountAct) -> Result<Value> {
         answer["key"] = created.secret.expose().into();
     }
     Ok(answer)
+}
+
+/// Suspends or reinstates an account. A running server sees it in the audit records.
+async fn set_status(config: &Config, whom: AccountReason, status: AccountStatus) -> Result<Value> {
+    let AccountReason { account, reason } = whom;
+    let account: AccountId = account.parse().context("--account: not an id")?;
+    let store = open_store(config).await?;
+    status_from_command_line(store.as_ref(), &SystemClock, account, status, &reason).await?;
+    Ok(json!({ "accountId": account, "status": status }))
 }
 
 /// Carries out an act on partners; what it made, as JSON.

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use iploop_api::{ApiParts, ApiState, ProxyAddresses, ReadyCheck, ServeLimits};
 use iploop_gateway::{Gateway, Sessions};
 use iploop_hub::{Hub, HubDeps};
+use iploop_platform::abuse::{AbuseParts, AbuseService, AbuseWatch, StoredPolicy, Suspicion, compose};
 use iploop_platform::accounts::password::Passwords;
 use iploop_platform::accounts::{AccountParts, AccountService, PublicUrl};
 use iploop_platform::admission::Admission;
@@ -22,20 +23,23 @@ use iploop_platform::mail;
 use iploop_platform::metering::Meters;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
-use iploop_protocol::policy::{PlatformPolicy, Policy};
+use iploop_protocol::policy::{PlatformPolicy, TestAllow};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, JOURNAL};
+use crate::policy::{Enforcers, PolicyFile};
 
 /// How long streams may go on after SIGTERM (DESIGN 6).
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
 
 /// A server whose listeners are all open. Dropping it ends everything at once.
 pub struct Server {
+    abuse: AbuseService,
     gateway: Gateway,
     hub: Hub,
     api: SocketAddr,
@@ -121,14 +125,17 @@ impl Server {
             stop.clone(),
         ));
 
-        let policy = exit_policy(&config)?;
+        let policy = exit_policy(&config, store.as_ref()).await?;
+        let (watch, suspicions) = AbuseWatch::new(&config.abuse, Arc::clone(&clock));
         let deps = HubDeps {
             nodes: Arc::clone(&store) as _,
             partners: Arc::clone(&store) as _,
             clock: Arc::clone(&clock),
-            policy: Some(policy.for_devices),
+            policy: Some(policy.in_force.clone()),
             platform_addresses: own_addresses(&config),
             test_allow: !config.exit.test_allow.is_empty(),
+            watch: watch.clone(),
+            new_customer_percent: config.abuse.new_customer_percent,
         };
         let hub = Hub::bind(config.hub.clone(), &config.geo, deps).await?;
         let sessions = Sessions::restore(&config.gateway, &*clock, Arc::clone(&store) as _)
@@ -139,8 +146,9 @@ impl Server {
             iploop_gateway::Dependencies {
                 exits: Arc::new(hub.clone()),
                 admission: Arc::clone(&admission),
-                policy: policy.at_gateway,
+                policy: crate::policy::at_gateway(&policy.in_force, &policy.test_allow),
                 sessions,
+                watch: watch.clone(),
             },
         )?;
 
@@ -155,8 +163,11 @@ impl Server {
             hub: &hub,
             gateway: &gateway,
             api,
+            policy,
+            watch,
+            suspicions,
         };
-        let state = parts.assemble(&draining, &stop, &mut tasks).await?;
+        let (state, abuse) = parts.assemble(&draining, &stop, &mut tasks).await?;
         let limits = ServeLimits {
             max_connections: config.api.max_connections.get(),
             ..ServeLimits::default()
@@ -186,6 +197,7 @@ impl Server {
             async move { gateway.run().await }
         });
         Ok(Self {
+            abuse,
             gateway,
             hub,
             api,
@@ -209,6 +221,17 @@ impl Server {
             "metrics": self.metrics,
         })
         .to_string()
+    }
+
+    /// Reads the exit policy's file anew. One that can't be used leaves the policy as it is, and the log says why.
+    pub async fn reload(&self) {
+        match self.abuse.reload_file().await {
+            Ok(()) => tracing::info!("the exit policy's file was read again"),
+            Err(error) => tracing::error!(
+                error,
+                "the exit policy's file can't be used; the policy before stands"
+            ),
+        }
     }
 
     /// Leaves in order: no new customers, streams finish within `grace`, devices are sent elsewhere, usage is booked. Once
@@ -256,22 +279,30 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
     iploop_store::open(&place).await.context(key)
 }
 
-/// The exit policy, in the form that each of its users takes.
+/// The exit policy at the start.
 struct ExitPolicy {
-    for_devices: PlatformPolicy,
-    at_gateway: Policy,
+    /// The operator's file.
+    file: PlatformPolicy,
+    /// What admins stored.
+    stored: StoredPolicy,
+    /// Both together.
+    in_force: PlatformPolicy,
+    test_allow: TestAllow,
 }
 
-fn exit_policy(config: &Config) -> Result<ExitPolicy> {
-    let document = config.exit.read_policy().map_err(anyhow::Error::msg)?;
+async fn exit_policy(config: &Config, store: &dyn Store) -> Result<ExitPolicy> {
+    let file = config.exit.read_policy().map_err(anyhow::Error::msg)?;
     let test_allow = config.exit.parse_test_allow().map_err(anyhow::Error::msg)?;
     if !config.exit.test_allow.is_empty() {
         tracing::warn!(addresses = ?config.exit.test_allow, "exit.test_allow opens these addresses; never do this in production");
     }
-    let at_gateway = Policy::new(Some(Arc::new(document.clone()))).with_test_allow(test_allow);
+    let stored = store.stored_policy().await.context("the stored exit policy")?;
+    let in_force = compose(&file, &stored).context("exit.policy: with the stored lists")?;
     Ok(ExitPolicy {
-        for_devices: document,
-        at_gateway,
+        file,
+        stored,
+        in_force,
+        test_allow,
     })
 }
 
@@ -311,6 +342,9 @@ struct ApiPieces<'a> {
     hub: &'a Hub,
     gateway: &'a Gateway,
     api: SocketAddr,
+    policy: ExitPolicy,
+    watch: AbuseWatch,
+    suspicions: mpsc::Receiver<Suspicion>,
 }
 
 impl ApiPieces<'_> {
@@ -320,7 +354,7 @@ impl ApiPieces<'_> {
         draining: &CancellationToken,
         stop: &CancellationToken,
         tasks: &mut JoinSet<()>,
-    ) -> Result<ApiState> {
+    ) -> Result<(ApiState, AbuseService)> {
         let Self {
             config,
             store,
@@ -329,6 +363,9 @@ impl ApiPieces<'_> {
             hub,
             gateway,
             api,
+            policy,
+            watch,
+            suspicions,
         } = self;
         let passwords = Passwords::new(&config.accounts.password)?;
         let secret =
@@ -349,6 +386,25 @@ impl ApiPieces<'_> {
             Some(url) => url,
             None => default_url(api)?,
         };
+        let abuse_parts = AbuseParts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            changes: Arc::clone(&changes),
+            mail: mail.clone(),
+            public_url: public_url.clone(),
+            watch,
+            suspicions,
+            force: Arc::new(Enforcers {
+                gateway: gateway.clone(),
+                hub: hub.clone(),
+                test_allow: policy.test_allow,
+            }),
+            source: Arc::new(PolicyFile(config.exit.clone())),
+            file: policy.file,
+            stored: policy.stored,
+        };
+        let (abuse, abuse_task) = AbuseService::new(abuse_parts, &config.abuse);
+        tasks.spawn(abuse_task.run(stop.clone()));
         let account_parts = AccountParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -362,7 +418,8 @@ impl ApiPieces<'_> {
         tasks.spawn(recovery_task.run(stop.clone()));
         let proxies = gateway.local_addrs();
         let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
-        Ok(ApiState::new(ApiParts {
+        let state = ApiState::new(ApiParts {
+            abuse: abuse.clone(),
             accounts,
             logins,
             keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes),
@@ -384,7 +441,8 @@ impl ApiPieces<'_> {
             draining: draining.clone(),
             roles: ["gateway", "hub", "api"].map(str::to_owned).to_vec(),
             trusted_proxies: config.api.trusted_proxies.clone(),
-        }))
+        });
+        Ok((state, abuse))
     }
 }
 

@@ -21,3 +21,4 @@ mod policy;
 mod postgres;
 mod python_node;
 mod sessions;
+mod suspension;

@@ -33,7 +33,7 @@ pub struct AbuseTable<K> {
 }
 
 /// A limit that was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Limit {
     /// Streams open at the same time.
     OpenStreams,
@@ -62,7 +62,7 @@ pub struct Limited {
 
 /// New dials to each destination host, of everybody together.
 #[derive(Debug, Default)]
-pub struct HostDials {
+struct HostDials {
     /// By the host's hash.
     table: BTreeMap<u64, Window<u32>>,
     hasher: RandomState,
@@ -218,7 +218,7 @@ impl HostDials {
     ///
     /// # Errors
     /// If it had as many in this second as it may. The refused one is not counted.
-    pub fn admit(&mut self, now: Instant, limits: &AbuseLimits, host: &Host) -> Result<(), Limited> {
+    fn admit(&mut self, now: Instant, limits: &AbuseLimits, host: &Host) -> Result<(), Limited> {
         let key = self.hasher.hash_one(host);
         if self.table.len() >= MAX_HOSTS && !self.table.contains_key(&key) {
             if may_sweep(&mut self.swept_at, now) {

@@ -50,7 +50,7 @@ use std::time::Duration;
 use crate::destination::{Destination, Host, HostName};
 use address::Reading;
 
-pub use abuse::{AbuseTable, HostDials, Limit, Limited, UnknownLimit};
+pub use abuse::{AbuseTable, Limit, Limited, UnknownLimit};
 pub use checked::{CheckedAddresses, MAX_CHECKED_ADDRESSES};
 pub use grants::{Grant, GrantError, Grants, MAX_GRANTS, OpenableRule, Opening};
 pub use layers::{

@@ -50,6 +50,11 @@ pub(crate) enum ApiError {
     PlanFeature(String),
     /// An account's live sticky sessions are all used; the first ends after this time.
     TooManySessions(Duration),
+    AccountNotFound,
+    AlreadyListed,
+    AlreadySo,
+    TooMany(u32),
+    PolicyTooLong,
     MethodNotAllowed,
     BodyTimeout,
     EmailTaken,
@@ -143,9 +148,9 @@ impl ApiError {
             ),
             Self::AccountNotActive => row(
                 S::UNAUTHORIZED,
-                "account_not_active",
+                "account_suspended",
                 "Account is not active",
-                None,
+                Some("Write to support."),
             ),
             Self::TokenInvalid => row(
                 S::UNAUTHORIZED,
@@ -217,6 +222,24 @@ impl ApiError {
                 "too_many_sessions",
                 "The account has as many live sessions as it may",
                 Some("End some by DELETE /api/proxy/sessions/{id}, or wait as long as Retry-After says."),
+            ),
+            Self::AccountNotFound => row(
+                S::NOT_FOUND,
+                "account_not_found",
+                "There is no such account",
+                None,
+            ),
+            Self::AlreadyListed => row(S::CONFLICT, "already_listed", "It is on the list already", None),
+            Self::AlreadySo => row(S::CONFLICT, "already_so", "It is so already", None),
+            Self::TooMany(limit) => Answer {
+                detail: format!("There may be {limit} at most").into(),
+                ..row(S::CONFLICT, "too_many", "", Some("Remove one first."))
+            },
+            Self::PolicyTooLong => row(
+                S::CONFLICT,
+                "policy_too_long",
+                "The policy would be too long for devices: 1,000,000 bytes at most",
+                Some("Remove entries, or write a shorter suffix that covers several."),
             ),
             Self::MethodNotAllowed => row(
                 S::METHOD_NOT_ALLOWED,
@@ -455,6 +478,11 @@ mod tests {
             },
             ApiError::PlanFeature(text.clone()),
             ApiError::TooManySessions(Duration::from_millis(1500)),
+            ApiError::AccountNotFound,
+            ApiError::AlreadyListed,
+            ApiError::AlreadySo,
+            ApiError::TooMany(64),
+            ApiError::PolicyTooLong,
             ApiError::MethodNotAllowed,
             ApiError::BodyTimeout,
             ApiError::EmailTaken,

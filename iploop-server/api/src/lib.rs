@@ -3,6 +3,7 @@
 //! No business rule lives here: a handler reads a request, asks `iploop-platform`, and writes the answer. Errors go through
 //! one table (`error`) and come out as problem documents; what every answer carries is added in one place (`finish`).
 
+mod admin;
 mod auth;
 mod config;
 mod error;
@@ -72,7 +73,8 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/proxy/sessions", sticky::router())
         .nest("/api/nodes", nodes::router())
         .nest("/api/usage", usage::router())
-        .nest("/api/partners", partners::router());
+        .nest("/api/partners", partners::router())
+        .nest("/api/admin", admin::router());
     openapi::complete(router.get_openapi_mut());
     router
 }

@@ -24,6 +24,7 @@ use crate::problem::{FieldError, Problem};
         (name = "usage", description = "What was used"),
         (name = "nodes", description = "The network in aggregates"),
         (name = "partners", description = "Who may bring devices, for admins"),
+        (name = "admin", description = "Lists, grants, suspension, complaints and the audit record, for admins"),
         (name = "health", description = "For the ones that restart and route"),
     )
 )]
@@ -52,7 +53,7 @@ pub(crate) fn complete(document: &mut utoipa::openapi::OpenApi) {
                 id.push_str("_by_other_name");
             }
             if path.starts_with("/api/") {
-                add_errors(operation, is_safe, has_id);
+                add_errors(operation, is_safe, has_id, path.starts_with("/api/admin/"));
             }
         }
     }
@@ -70,7 +71,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation
     .filter_map(|(is_safe, operation)| Some((is_safe, operation?)))
 }
 
-fn add_errors(operation: &mut Operation, is_safe: bool, has_id: bool) {
+fn add_errors(operation: &mut Operation, is_safe: bool, has_id: bool, is_admin: bool) {
     let needs_login = operation.security.is_some();
     let has_body = operation.request_body.is_some();
     let has_parameters = operation
@@ -79,17 +80,22 @@ fn add_errors(operation: &mut Operation, is_safe: bool, has_id: bool) {
         .is_some_and(|parameters| !parameters.is_empty());
     let errors = [
         (
-            has_body || has_parameters && !has_id,
+            has_body || has_parameters && (!has_id || is_admin),
             "400",
             "Malformed, or fields that can't be accepted",
         ),
         (needs_login, "401", "Not signed in, or no longer"),
         (
-            needs_login && !is_safe,
+            needs_login && (!is_safe || is_admin),
             "403",
             "Not allowed, or signed in by cookie without the CSRF token",
         ),
         (has_id, "404", "There is no such thing, or it is another's"),
+        (
+            is_admin && !is_safe,
+            "409",
+            "It is so already, or there is no room for it",
+        ),
         (has_body, "408", "The body did not arrive in time"),
         (has_body, "413", "The body is larger than 64 KiB"),
         (has_body, "415", "The body is of another type"),

@@ -18,7 +18,7 @@ const CSRF_HEADER: &str = "x-csrf-token";
 pub(crate) struct SignedIn(pub(crate) LoginSession);
 
 /// A request of an admin.
-pub(crate) struct Admin;
+pub(crate) struct Admin(pub(crate) LoginSession);
 
 impl SignedIn {
     pub(crate) fn account(&self) -> &Account {
@@ -57,7 +57,7 @@ impl FromRequestParts<ApiState> for Admin {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let SignedIn(session) = SignedIn::from_request_parts(parts, state).await?;
         match session.account.role {
-            Role::Admin => Ok(Self),
+            Role::Admin => Ok(Self(session)),
             Role::Customer => Err(ApiError::AdminOnly),
         }
     }

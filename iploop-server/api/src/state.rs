@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use iploop_platform::abuse::AbuseService;
 use iploop_platform::accounts::AccountService;
 use iploop_platform::clock::Clock;
 use iploop_platform::keys::KeyService;
@@ -21,6 +22,8 @@ const MAX_EXPORTS: usize = 4;
 
 /// What the API is made of.
 pub struct ApiParts {
+    /// Lists, grants, suspension and the audit record.
+    pub abuse: AbuseService,
     /// Accounts.
     pub accounts: AccountService,
     /// Signing in and checking who asks.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use iploop_platform::abuse::AbuseWatch;
 use iploop_platform::admission::Admission;
 use iploop_platform::exits::Exits;
 use iploop_protocol::policy::Policy;
@@ -54,6 +55,8 @@ pub struct Dependencies {
     pub policy: Policy,
     /// The sticky sessions, as they were kept.
     pub sessions: Sessions,
+    /// Hears whom it refuses.
+    pub watch: AbuseWatch,
 }
 
 /// Why the gateway can't start.
@@ -100,12 +103,14 @@ impl Gateway {
             admission,
             policy,
             sessions,
+            watch,
         } = dependencies;
         let service = Arc::new(Service {
             exits,
             admission,
             sessions,
             policy: RwLock::new(policy),
+            watch,
             resolver: Resolver::default(),
             refusals: Refusals::default(),
             config,

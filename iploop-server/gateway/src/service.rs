@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use iploop_platform::abuse::{AbuseWatch, Cause};
 use iploop_platform::admission::{Admission, AdmissionError, Admitted, LimitState};
 use iploop_platform::exits::{Exit, Exits};
 use iploop_platform::ids::RequestId;
@@ -12,6 +13,7 @@ use iploop_protocol::policy::{Context, Policy};
 use iploop_protocol::targeting::{Credentials, Dns, Targeting};
 use parking_lot::RwLock;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Fault, ProxyError};
 use crate::config::GatewayConfig;
@@ -27,6 +29,7 @@ pub(crate) struct Service {
     pub(crate) admission: Arc<Admission>,
     pub(crate) sessions: Sessions,
     pub(crate) policy: RwLock<Policy>,
+    pub(crate) watch: AbuseWatch,
     pub(crate) resolver: Resolver,
     pub(crate) refusals: Refusals,
     pub(crate) config: GatewayConfig,
@@ -120,19 +123,22 @@ impl Service {
         account.meter().set_destination(account.proxy_type, &destination);
         // A copy of a few pointers, so that no lock is held while names are resolved.
         let policy = self.policy.read().clone();
+        let terms = account.admitted.terms().clone();
+        let now_ms = u64::try_from(account.admitted.admitted_at().as_millis()).unwrap_or(0);
+        let context = Context::at_gateway().with_grants(&terms.grants, now_ms);
         let allowed = account
             .admitted
             .check_destination(&destination)
             .map_err(ProxyError::from)
             .and_then(|()| {
                 policy
-                    .check_destination(&destination, &Context::at_gateway())
+                    .check_destination(&destination, &context)
                     .map_err(ProxyError::from)
             });
         let checked = match allowed {
             Err(error) => Err(error),
             Ok(()) if targeting.dns() == Dns::Gateway => {
-                let resolved = Box::pin(self.resolver.resolve(&destination, &policy)).await;
+                let resolved = Box::pin(self.resolver.resolve(&destination, &policy, &context)).await;
                 // Where the name may be reached by an allow-list, its address need not be on it.
                 resolved.and_then(|resolved| match account.admitted.is_denied(&resolved) {
                     true => Err(AdmissionError::KeyDestination.into()),
@@ -143,7 +149,13 @@ impl Service {
         };
         let destination = match checked {
             Ok(destination) => destination,
-            Err(error) => return Err(account.failed(error)),
+            Err(error) => {
+                if let ProxyError::Forbidden(refusal) = &error {
+                    let cause = Cause::Rule(refusal.rule());
+                    self.watch.refused(account.admitted.account(), None, cause);
+                }
+                return Err(account.failed(error));
+            }
         };
 
         let key = account.admitted.api_key();
@@ -173,7 +185,8 @@ impl Service {
             visit,
             bounds,
             self.refusals.clone(),
-        );
+        )
+        .on_terms(terms);
         Ok(AdmittedRequest {
             search,
             targeting,
@@ -211,6 +224,11 @@ impl Account {
         if let Some(visit) = &self.visit {
             visit.told(exit);
         }
+    }
+
+    /// Cancelled when the account is suspended.
+    pub(crate) fn cut(&self) -> &CancellationToken {
+        self.admitted.cut()
     }
 
     /// Since the request was understood.

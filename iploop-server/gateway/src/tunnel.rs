@@ -163,7 +163,8 @@ impl Tunnel {
         } = self;
         let meter = account.meter();
         let gauge = account.through().map(|through| Arc::clone(through.gauge()));
-        let end = relay::relay(&mut customer, stream, meter, gauge, service.lifetimes()).await;
+        let lifetimes = service.lifetimes();
+        let end = relay::relay(&mut customer, stream, meter, gauge, lifetimes, account.cut()).await;
         if let Some(through) = account.through() {
             match &end {
                 _ if meter.bytes_down() > 0 => through.took(),

@@ -95,6 +95,8 @@ async fn measure(count: usize, tls: bool) -> anyhow::Result<()> {
         policy: None,
         platform_addresses: vec![],
         test_allow: false,
+        watch: iploop_platform::abuse::AbuseWatch::unattended(Arc::new(SystemClock)),
+        new_customer_percent: 50,
     };
     let hub = Hub::bind(config, &geo, deps).await?;
     let runner = hub.clone();

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use iploop_platform::abuse::AbuseWatch;
 use iploop_platform::clock::Clock;
 use iploop_platform::network::{CountryPresence, Network, NetworkStats, Pool};
 use iploop_platform::store::{Nodes, Partners};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{HubConfig, HubError};
 use crate::connection::{self, Tls};
 use crate::geo::{Geo, GeoConfig};
+use crate::guard::Guard;
 use crate::registration::Registrar;
 use crate::shared::Shared;
 
@@ -56,6 +58,10 @@ pub struct HubDeps {
     pub platform_addresses: Vec<IpAddr>,
     /// Whether this server has a test allow-list: only then devices with one are accepted.
     pub test_allow: bool,
+    /// Hears of refusals and limits.
+    pub watch: AbuseWatch,
+    /// Of new customers, in per cent of the limits per customer and device.
+    pub new_customer_percent: u32,
 }
 
 /// The hub: accepts devices, keeps them, and opens streams through them. Clones are handles on the same hub.
@@ -111,6 +117,7 @@ impl Hub {
             deps.nodes,
             registrar,
             REMEMBERED_NODES,
+            Guard::new(deps.new_customer_percent, deps.watch),
         );
         shared.set_policy(deps.policy.as_ref());
         Ok(Self {

@@ -17,6 +17,7 @@ pub mod directory;
 mod exits;
 mod fleet;
 pub mod geo;
+mod guard;
 mod hub;
 mod node;
 pub mod quality;

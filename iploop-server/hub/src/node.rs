@@ -1,5 +1,6 @@
 //! One live node: its tunnel, and what is counted of it between two visits of the store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,9 @@ use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::{Exit, Measured};
 use iploop_platform::ids::ConsentId;
 use iploop_platform::node::NodeActivity;
-use iploop_protocol::control::Heartbeat;
+use iploop_protocol::control::{GrantsUpdate, Heartbeat, ToNode};
 use iploop_protocol::io::Tunnel;
+use iploop_protocol::policy::Grants;
 use parking_lot::Mutex;
 
 use crate::directory::Figures;
@@ -27,6 +29,40 @@ pub(crate) struct Node {
     pub(crate) device_id: Box<str>,
     pub(crate) consent: ConsentId,
     record: Mutex<Record>,
+    told: Mutex<Told>,
+}
+
+/// Most customers of whose grants a device is told: what it remembers at least (`docs/protocol.md`, grants).
+const MAX_TOLD: usize = 1024;
+/// Control messages about grants at once, and the time until there may be another one: far from what a device takes for a
+/// flood, policies beside them.
+const GRANTS_BURST: u32 = 40;
+const GRANTS_EVERY: Duration = Duration::from_secs(1);
+
+/// What a device was told of customers' grants.
+#[derive(Default)]
+struct Told {
+    grants: BTreeMap<u64, Arc<Grants>>,
+    /// Messages sent of those that may be sent at once.
+    used: u32,
+    counted_at: Option<Instant>,
+}
+
+impl Told {
+    /// Takes one message of those that may be sent.
+    fn take(&mut self, now: Instant) -> bool {
+        let at = *self.counted_at.get_or_insert(now);
+        let since = now.saturating_duration_since(at).as_secs() / GRANTS_EVERY.as_secs();
+        if let Ok(since) = u32::try_from(since)
+            && since > 0
+        {
+            self.used = self.used.saturating_sub(since);
+            self.counted_at = Some(now);
+        }
+        let may = self.used < GRANTS_BURST;
+        self.used += u32::from(may);
+        may
+    }
 }
 
 struct Record {
@@ -64,7 +100,33 @@ impl Node {
             device_id: device_id.into(),
             consent,
             record: Mutex::new(record),
+            told: Mutex::default(),
         }
+    }
+
+    /// Tells the device what is open for a customer, if it does not know. False: it can't be told now.
+    pub(crate) fn tell_grants(&self, customer: u64, grants: &Arc<Grants>, now: Instant) -> bool {
+        let mut told = self.told.lock();
+        let is_empty = grants.iter().next().is_none();
+        match told.grants.get(&customer) {
+            None if is_empty => return true,
+            Some(known) if *known == *grants => return true,
+            None if told.grants.len() >= MAX_TOLD => return true,
+            _ => {}
+        }
+        if !told.take(now) {
+            return false;
+        }
+        let message = ToNode::Grants(GrantsUpdate::new(customer, grants));
+        if self.tunnel.send_control(message.encode()).is_err() {
+            return false;
+        }
+        if is_empty {
+            told.grants.remove(&customer);
+        } else {
+            told.grants.insert(customer, Arc::clone(grants));
+        }
+        true
     }
 
     /// Notes how an attempt ended after so long; what follows from it.

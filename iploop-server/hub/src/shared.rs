@@ -23,6 +23,7 @@ use crate::activity::Activity;
 use crate::config::HubConfig;
 use crate::directory::Directory;
 use crate::fleet::Fleet;
+use crate::guard::Guard;
 use crate::node::Node;
 use crate::quality::Memory;
 use crate::registration::Registrar;
@@ -54,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) fleet: Mutex<Fleet>,
     /// Where the randomness of choices comes from: tests give it a seed.
     pub(crate) seeds: Mutex<SmallRng>,
+    /// What customers do on devices.
+    pub(crate) guard: Arc<Guard>,
     policy: RwLock<Option<PolicyUpdate>>,
     customers: RandomState,
     windows_left: Arc<AtomicU64>,
@@ -73,6 +76,7 @@ impl Shared {
         nodes: Arc<dyn Nodes>,
         registrar: Registrar,
         remembered: usize,
+        guard: Guard,
     ) -> Self {
         Self {
             trusted_proxies: config.trusted_proxies.as_slice().into(),
@@ -87,6 +91,7 @@ impl Shared {
             seeds: Mutex::new(rand::make_rng()),
             live: Mutex::default(),
             memory: Mutex::new(Memory::new(remembered)),
+            guard: Arc::new(guard),
             policy: RwLock::default(),
             customers: RandomState::new(),
             bytes: AtomicU64::new(0),
@@ -129,6 +134,7 @@ impl Shared {
         self.policy.write().clone_from(&update);
         let limits = policy.map_or_else(AbuseLimits::default, |policy| *policy.limits());
         self.live.lock().set_max_streams_per_customer(limits.open_streams);
+        self.guard.set_limits(limits);
         update
     }
 

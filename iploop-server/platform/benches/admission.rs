@@ -13,6 +13,7 @@ use iploop_platform::account::AccountStatus;
 use iploop_platform::admission::{Admission, AdmissionConfig};
 use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use iploop_platform::clock::{SystemClock, Timestamp};
+use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, LeaseId, PlanId, RequestId};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::metering::{MeteringConfig, Meters};
@@ -94,6 +95,7 @@ impl AllKeys {
                 features: Vec::new(),
                 is_active: true,
             },
+            terms: CustomerTerms::default(),
         }
     }
 }

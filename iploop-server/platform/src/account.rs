@@ -23,6 +23,10 @@ pub struct Account {
     pub phone: Option<String>,
     /// Whether it may sign in and use the proxy.
     pub status: AccountStatus,
+    /// Why it has this status, where an admin or the server said so.
+    pub status_reason: Option<String>,
+    /// How much it may do on one device.
+    pub standing: Standing,
     /// What it may see.
     pub role: Role,
     /// The proxy opens once this is true.
@@ -43,6 +47,17 @@ pub enum AccountStatus {
     Suspended,
     /// Its owner or an admin deleted it.
     Deleted,
+}
+
+/// How far a customer is trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Lower limits, until an admin raises them.
+    #[default]
+    New,
+    /// Full limits.
+    Established,
 }
 
 /// What an account may see.
@@ -74,6 +89,8 @@ pub struct NewAccount {
     pub role: Role,
     /// True only for accounts made on the server's own command line.
     pub email_verified: bool,
+    /// How far it is trusted from the start.
+    pub standing: Standing,
     /// The plan it starts on.
     pub plan: PlanId,
     /// Free bytes, booked as a `bonus` transaction.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::account::AccountStatus;
 use crate::clock::Timestamp;
+use crate::exits::CustomerTerms;
 use crate::ids::{AccountId, ApiKeyId};
 use crate::keys::KeyLimits;
 use crate::plan::Plan;
@@ -125,4 +126,6 @@ pub struct KeyGrant {
     pub email_verified: bool,
     /// The plan's limits and gates.
     pub plan: Plan,
+    /// How far the customer is trusted, and what is open for it.
+    pub terms: CustomerTerms,
 }

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use iploop_protocol::destination::Destination;
 use iploop_protocol::io::Stream;
+use iploop_protocol::policy::{Grants, Limited};
 use iploop_protocol::targeting::Targeting;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::account::Standing;
 use crate::ids::{AccountId, NodeId};
 
 pub use self::gauge::{Measured, StreamGauge};
@@ -41,11 +43,22 @@ pub enum Presence {
     Gone,
 }
 
+/// What holds for one customer on every device, besides the policy.
+#[derive(Clone, Debug, Default)]
+pub struct CustomerTerms {
+    /// How far it is trusted: new ones have lower limits.
+    pub standing: Standing,
+    /// What an admin opened for it.
+    pub grants: Arc<Grants>,
+}
+
 /// What the gateway asks of the hub: where to, through whom, and until when.
 #[derive(Clone, Debug)]
 pub struct ExitRequest {
     /// Who pays: limits per customer and device are counted by it.
     pub account: AccountId,
+    /// What holds for that customer.
+    pub terms: CustomerTerms,
     /// The customer's wishes about the exit.
     pub targeting: Arc<Targeting>,
     /// The exit to use if it still fits, for sticky sessions.
@@ -207,6 +220,9 @@ pub enum ExitError {
     /// Too many streams or dials of this customer on this device, or to this destination.
     #[error("too many connections")]
     TooMany,
+    /// The customer has reached a limit on this device, or the destination one of all customers together.
+    #[error("a limit is reached: {}", .0.limit.as_str())]
+    Limited(Limited),
     /// The hub is shutting down.
     #[error("the hub is draining")]
     Draining,

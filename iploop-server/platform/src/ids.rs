@@ -89,3 +89,15 @@ id! {
     /// One consent record of a device: a row of `consents`.
     ConsentId
 }
+id! {
+    /// An audit record: a row of `audit_records`.
+    AuditId
+}
+id! {
+    /// Something an admin opened for one customer: a row of `account_grants`.
+    GrantId
+}
+id! {
+    /// An entry of the platform's list: a row of `policy_entries`.
+    PolicyEntryId
+}

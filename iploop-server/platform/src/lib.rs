@@ -3,6 +3,7 @@
 //! Everything here is rules and types. Rows live behind the traits of [`store`], devices behind [`exits::Exits`], the
 //! time behind [`clock::Clock`]; the crates that implement or use them know this crate and not each other.
 
+pub mod abuse;
 pub mod account;
 pub mod accounts;
 pub mod admission;

@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 
+use crate::abuse::Safeguards;
 use crate::account::{Account, MailTokenPurpose, NewAccount};
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use crate::clock::Timestamp;
@@ -16,11 +17,11 @@ use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 
 /// Everything the platform keeps.
 pub trait Store:
-    Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Health
+    Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Safeguards + Health
 {
 }
-impl<T: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Health> Store
-    for T
+impl<T> Store for T where
+    T: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Safeguards + Health
 {
 }
 

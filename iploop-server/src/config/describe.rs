@@ -36,7 +36,7 @@ struct Section {
 }
 
 /// Every section, in the order of [`Config`].
-fn sections() -> [Section; 13] {
+fn sections() -> [Section; 14] {
     // The list can't fall behind: a field that is new to `Config` has no value here.
     let _: fn(Config) = |config| {
         let Config {
@@ -54,6 +54,7 @@ fn sections() -> [Section; 13] {
             admission: _,
             metering: _,
             usage: _,
+            abuse: _,
         } = config;
     };
     [
@@ -70,6 +71,7 @@ fn sections() -> [Section; 13] {
         section::<super::AdmissionConfig>("admission"),
         section::<super::MeteringConfig>("metering"),
         section::<super::UsageConfig>("usage"),
+        section::<super::AbuseConfig>("abuse"),
     ]
 }
 

@@ -97,6 +97,7 @@ impl Config {
             admission: loader.section("admission"),
             metering: loader.section("metering"),
             usage: loader.section("usage"),
+            abuse: loader.section("abuse"),
         };
         let mistakes = loader.finish(&config);
         (config, mistakes)
@@ -183,7 +184,7 @@ impl Loader {
         for unknown in self.table.keys() {
             self.mistakes.push(format!(
                 "{unknown}: no such section; there are data, [database], [hub], [gateway], [api], [metrics], [geo], [exit], \
-                 [mail], [login], [accounts], [admission], [metering] and [usage]"
+                 [mail], [login], [accounts], [admission], [metering], [usage] and [abuse]"
             ));
         }
         self.mistakes.extend(config.gateway.mistakes());
@@ -192,6 +193,7 @@ impl Loader {
         self.mistakes.extend(config.admission.mistakes());
         self.mistakes.extend(config.metering.mistakes());
         self.mistakes.extend(config.usage.mistakes());
+        self.mistakes.extend(config.abuse.mistakes());
         self.mistakes.extend(config.api.mistakes());
         self.mistakes.extend(config.login.mistakes());
         self.mistakes.extend(config.accounts.mistakes());

@@ -10,6 +10,7 @@ use iploop_api::{ApiConfig, MetricsConfig};
 use iploop_gateway::GatewayConfig;
 use iploop_hub::HubConfig;
 use iploop_hub::geo::GeoConfig;
+use iploop_platform::abuse::AbuseConfig;
 use iploop_platform::accounts::AccountsConfig;
 use iploop_platform::admission::AdmissionConfig;
 use iploop_platform::archive::UsageConfig;
@@ -63,6 +64,8 @@ pub struct Config {
     pub metering: MeteringConfig,
     /// `[usage]`
     pub usage: UsageConfig,
+    /// `[abuse]`
+    pub abuse: AbuseConfig,
 }
 
 impl Config {
@@ -90,7 +93,7 @@ pub struct DatabaseConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct ExitConfig {
     /// A platform policy document (JSON, `docs/protocol.md`, Policy); default: the web ports and nothing denied beyond the
-    /// rules that nobody can lift.
+    /// rules that nobody can lift. Read again when it changes, and at SIGHUP.
     #[schemars(example = &"/etc/iploop/policy.json")]
     pub policy: Option<PathBuf>,
     /// Single addresses (`127.0.0.1:8080`) that are open in spite of the policy, for tests and the demo. Never in production.

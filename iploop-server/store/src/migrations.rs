@@ -32,6 +32,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "node_sessions",
         sql: include_str!("../migrations/0004_node_sessions.sql"),
     },
+    Migration {
+        version: 5,
+        name: "abuse",
+        sql: include_str!("../migrations/0005_abuse.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

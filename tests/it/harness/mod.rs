@@ -22,7 +22,9 @@ pub(crate) use self::load::{Asked, Load, Outcome, Way, ask};
 pub(crate) use self::origin::{Origin, pattern, sha256};
 pub(crate) use self::postgres::Postgres;
 pub(crate) use self::program::{Program, agent, node_folder, python, repository, run, server};
-pub(crate) use self::world::{Account, Place, Settings, TERMS, World, check, policy, refuse_to_serve};
+pub(crate) use self::world::{
+    Account, Place, Settings, TERMS, World, check, manage, policy, refuse_to_serve,
+};
 
 use std::time::{Duration, Instant};
 

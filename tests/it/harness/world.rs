@@ -398,7 +398,7 @@ fn configuration(settings: &Settings, origin: &Origin, authority: &Authority, fo
         "[gateway]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nsoft_drain = \"1s\"\n{tls}\
          [hub]\nlisten = \"127.0.0.1:0\"\n{}\
          [api]\nlisten = \"127.0.0.1:0\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n\
-         [exit]\npolicy = \"{}\"\ntest_allow = [\"{}\", \"{}\"]\n",
+         [abuse]\nsuspend_after = 0\n[exit]\npolicy = \"{}\"\ntest_allow = [\"{}\", \"{}\"]\n",
         if settings.secure_hub { tls.as_str() } else { "" },
         folder.join("policy.json").display(),
         origin.http,

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::names::{Answers, Names};
 use super::namespace::Namespace;
 use super::recorder::Recorder;
-use crate::harness::{Customer, Database, PATIENCE, Program, TERMS, agent, policy, run, server};
+use crate::harness::{Api, Customer, Database, PATIENCE, Program, TERMS, agent, policy, run, server};
 
 /// The platform's address.
 pub(super) const PLATFORM: &str = "45.60.1.1";
@@ -60,6 +60,8 @@ pub(super) struct Laboratory {
     pub(super) at_inet: Recorder,
     _names: Names,
     customer: Customer,
+    account: String,
+    admin: Api,
     partner_key: String,
     folder: TempDir,
     pub(super) home: Namespace,
@@ -90,7 +92,7 @@ impl Laboratory {
         std::fs::write(here.join("policy.json"), policy()).unwrap();
         let configuration = format!(
             "[gateway]\nlisten = [\"{PLATFORM}:0\"]\n[hub]\nlisten = \"{PLATFORM}:0\"\n[api]\nlisten = \"{PLATFORM}:0\"\n\
-             [metrics]\nlisten = \"{PLATFORM}:0\"\n[exit]\npolicy = \"{}\"\n",
+             [metrics]\nlisten = \"{PLATFORM}:0\"\n[abuse]\nsuspend_after = 0\n[exit]\npolicy = \"{}\"\n",
             here.join("policy.json").display()
         );
         std::fs::write(here.join("iploop.toml"), configuration).unwrap();
@@ -108,6 +110,14 @@ impl Laboratory {
             "--key",
             "lab",
         ]);
+        let root = manage(&[
+            "account",
+            "create",
+            "--email",
+            "root@example.com",
+            "--admin",
+            "--verified",
+        ]);
         let partner = manage(&["partner", "create", "--name", "Laboratory"]);
         Database::at(here.join("data/iploop.db")).give_business_plan(account["accountId"].as_str().unwrap());
         let log = here.join("server.log");
@@ -115,6 +125,10 @@ impl Laboratory {
         let ready = server.event("ready");
         let address = |name: &str| ready[name].as_str().unwrap().parse::<SocketAddr>().unwrap();
         translate(&lan, address("hub"));
+        let api = Api::at(address("api"));
+        let login = serde_json::json!({ "email": "root@example.com", "password": root["password"] });
+        let token = inet.run(|| api.post("/api/auth/login", &login)).json();
+        let admin = api.with_token(token["token"].as_str().unwrap());
         Self {
             device: None,
             server,
@@ -127,6 +141,8 @@ impl Laboratory {
                 user: "iploop".to_owned(),
                 password: account["key"].as_str().unwrap().to_owned(),
             },
+            account: account["accountId"].as_str().unwrap().to_owned(),
+            admin,
             partner_key: partner["key"].as_str().unwrap().to_owned(),
             folder,
             home,
@@ -168,6 +184,16 @@ impl Laboratory {
     /// Does something as a customer on the internet.
     pub(super) fn as_customer<T: Send>(&self, act: impl FnOnce(&Customer) -> T + Send) -> T {
         self.inet.run(|| act(&self.customer))
+    }
+
+    /// Asks the API as an admin.
+    pub(super) fn as_admin<T: Send>(&self, act: impl FnOnce(&Api) -> T + Send) -> T {
+        self.inet.run(|| act(&self.admin))
+    }
+
+    /// The customer's account.
+    pub(super) fn account(&self) -> &str {
+        &self.account
     }
 
     /// Everything that was reached at home, and in its network.

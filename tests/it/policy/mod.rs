@@ -2,6 +2,7 @@
 
 mod hostile_hub;
 mod laboratory;
+mod live;
 mod names;
 mod namespace;
 mod recorder;

@@ -2,8 +2,10 @@
 
 mod body;
 mod client;
+mod path;
 mod query;
 
 pub(crate) use body::{Json, Submitted};
 pub(crate) use client::ClientAddress;
+pub(crate) use path::Path;
 pub(crate) use query::Query;

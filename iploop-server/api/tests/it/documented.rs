@@ -57,6 +57,10 @@ fn matches(template: &str, path: &str) -> bool {
 
 /// A small part of JSON Schema: what our document uses.
 fn conforms(schema: &Value, value: &Value, at: &str) {
+    // JSON Schema: no condition, any value.
+    if schema.as_object().is_some_and(serde_json::Map::is_empty) {
+        return;
+    }
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.rsplit('/').next().unwrap();
         let schema = DOCUMENT["components"]["schemas"]
@@ -267,6 +271,7 @@ async fn every_documented_operation_answers_with_its_success() {
         .json(&json!({"name": "Acme"}))
         .send()
         .await;
+    crate::admin::visit_everything(&api, &admin).await;
 
     let seen = SEEN.lock();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {

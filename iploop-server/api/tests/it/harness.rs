@@ -12,7 +12,8 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::{HeaderMap, Method, Request, StatusCode};
 use iploop_api::{ApiParts, ApiState, ProxyAddresses, ReadyCheck};
-use iploop_platform::account::{Account, NewAccount, Role};
+use iploop_platform::abuse::{AbuseConfig, AbuseParts, AbuseService, AbuseWatch, Force, ReadPolicy};
+use iploop_platform::account::{Account, NewAccount, Role, Standing};
 use iploop_platform::accounts::password::{NewPassword, PasswordConfig, Passwords};
 use iploop_platform::accounts::{
     AccountParts, AccountService, AccountsConfig, CommandLineAccount, create_from_command_line,
@@ -26,11 +27,12 @@ use iploop_platform::network::{CityPresence, CountryPresence, Network, NetworkSt
 use iploop_platform::secret::Secret;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
+use iploop_protocol::policy::PlatformPolicy;
 use iploop_protocol::targeting::{CountryCode, Targeting};
 use iploop_store::SqliteStore;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -42,6 +44,9 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 /// The API, and the ends of its seams.
 pub(crate) struct Api {
     pub(crate) router: Router,
+    pub(crate) abuse: AbuseService,
+    pub(crate) watch: AbuseWatch,
+    pub(crate) forced: Arc<Forced>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) changes: Arc<Changes>,
@@ -58,6 +63,7 @@ pub(crate) struct Settings {
     pub(crate) ready_checks: Vec<Arc<dyn ReadyCheck>>,
     pub(crate) locations: Vec<CountryPresence>,
     pub(crate) accounts: AccountsConfig,
+    pub(crate) abuse: AbuseConfig,
 }
 
 impl Default for Settings {
@@ -67,6 +73,10 @@ impl Default for Settings {
             ready_checks: Vec::new(),
             locations: locations(),
             accounts: AccountsConfig::default(),
+            abuse: AbuseConfig {
+                look_every: Duration::from_millis(100),
+                ..AbuseConfig::default()
+            },
         }
     }
 }
@@ -120,6 +130,24 @@ impl Api {
         )
         .await
         .unwrap();
+        let (watch, suspicions) = AbuseWatch::new(&settings.abuse, clock.clone());
+        let forced = Arc::new(Forced::default());
+        let file = PlatformPolicy::parse(r#"{"format":1,"version":1}"#).unwrap();
+        let abuse_parts = AbuseParts {
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            changes: changes.clone(),
+            mail: mail.clone(),
+            public_url: settings.public_url.parse().unwrap(),
+            watch: watch.clone(),
+            suspicions,
+            force: forced.clone(),
+            source: forced.clone(),
+            stored: store.stored_policy().await.unwrap(),
+            file,
+        };
+        let (abuse, abuse_task) = AbuseService::new(abuse_parts, &settings.abuse);
+        tokio::spawn(abuse_task.run(tasks.clone()));
         let (accounts, recovery) = AccountService::new(
             AccountParts {
                 store: Arc::clone(&store),
@@ -135,6 +163,7 @@ impl Api {
         tokio::spawn(recovery.run(tasks.clone()));
         let draining = CancellationToken::new();
         let state = ApiState::new(ApiParts {
+            abuse: abuse.clone(),
             accounts,
             logins: logins.clone(),
             keys: KeyService::new(Arc::clone(&store), clock.clone(), changes.clone()),
@@ -156,6 +185,9 @@ impl Api {
         let router = iploop_api::router(state);
         Self {
             router,
+            abuse,
+            watch,
+            forced,
             store,
             clock,
             changes,
@@ -213,6 +245,7 @@ impl Api {
             last_name: "Lovelace".to_owned(),
             company: None,
             role: Role::Customer,
+            standing: Standing::New,
             email_verified: true,
             plan: plans.iter().find(|known| known.name == plan).unwrap().id,
             bonus_bytes: 0,
@@ -408,6 +441,7 @@ impl Clock for ManualClock {
 pub(crate) struct Changes {
     pub(crate) keys: Mutex<Vec<ApiKeyId>>,
     pub(crate) accounts: Mutex<Vec<AccountId>>,
+    pub(crate) suspended: Mutex<Vec<AccountId>>,
 }
 
 impl KeyChanges for Changes {
@@ -417,6 +451,48 @@ impl KeyChanges for Changes {
 
     fn account_changed(&self, account: AccountId) {
         self.accounts.lock().push(account);
+    }
+
+    fn account_suspended(&self, account: AccountId) {
+        self.suspended.lock().push(account);
+    }
+}
+
+/// Notes what was put in force where; holds the policy's file.
+pub(crate) struct Forced {
+    pub(crate) gateway: Mutex<Vec<PlatformPolicy>>,
+    pub(crate) devices: watch::Sender<Option<PlatformPolicy>>,
+    pub(crate) file: Mutex<String>,
+}
+
+impl Default for Forced {
+    fn default() -> Self {
+        Self {
+            gateway: Mutex::default(),
+            devices: watch::Sender::new(None),
+            file: Mutex::new(r#"{"format":1,"version":1}"#.to_owned()),
+        }
+    }
+}
+
+#[async_trait]
+impl Force for Forced {
+    fn at_gateway(&self, policy: &PlatformPolicy) {
+        self.gateway.lock().push(policy.clone());
+    }
+
+    async fn on_devices(&self, policy: &PlatformPolicy) {
+        self.devices.send_replace(Some(policy.clone()));
+    }
+}
+
+impl ReadPolicy for Forced {
+    fn read(&self) -> Result<PlatformPolicy, String> {
+        PlatformPolicy::parse(&self.file.lock()).map_err(|error| error.to_string())
+    }
+
+    fn stamp(&self) -> Option<String> {
+        Some(self.file.lock().clone())
     }
 }
 

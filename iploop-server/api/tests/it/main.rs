@@ -9,6 +9,7 @@
 )]
 
 mod accounts;
+mod admin;
 mod desk;
 mod documented;
 mod edges;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iploop_platform::admission::{AdmissionError, LimitState};
 use iploop_platform::metering::NoCredit;
-use iploop_protocol::policy::{Refusal, RefusalKind, RuleClass};
+use iploop_protocol::policy::{Limit, Limited, Refusal, RefusalKind, RuleClass};
 use iploop_protocol::targeting::{CredentialsError, TargetingError};
 
 use super::Reply;
@@ -85,6 +85,9 @@ pub(crate) enum ProxyError {
     /// Too many connections at the exit or to the destination.
     #[error("too many connections through this exit or to this destination")]
     ExitBusy,
+    /// The customer's limit on an exit, or the destination's of all customers together.
+    #[error("a limit against abuse is reached: {}", limit_text(.0.limit))]
+    Limited(Limited),
     /// The name does not resolve.
     #[error("the host name could not be resolved")]
     DnsFailed,
@@ -221,6 +224,17 @@ impl ProxyError {
             Self::Overloaded           => row(503, "overloaded",              Some("connection_limit_reached"),  GeneralFailure,          No,   Ours),
             Self::NodeTimeout          => row(504, "node_timeout",            Some("connection_timeout"),        HostUnreachable,         Yes,  Ours),
             Self::ExitBusy             => row(429, "too_many_connections",    Some("connection_limit_reached"),  GeneralFailure,          Yes,  Customer),
+            Self::Limited(limited)     => {
+                let (code, another_exit) = match limited.limit {
+                    Limit::OpenStreams | Limit::Customers => ("too_many_connections", Yes),
+                    Limit::DialsPerSecond => ("too_many_dials", Yes),
+                    Limit::PortsPerHost => ("too_many_ports", Yes),
+                    Limit::HostsPerMinute => ("too_many_hosts", Yes),
+                    Limit::FailedDials => ("too_many_failed_dials", Yes),
+                    Limit::DialsPerHost => ("destination_rate_limited", No),
+                };
+                row(429, code, Some("connection_limit_reached"), GeneralFailure, another_exit, Customer)
+            }
             Self::DnsFailed            => row(502, "dns_failed",              Some("dns_error"),                 HostUnreachable,         Once, Destination),
             Self::ConnectionRefused    => row(502, "connection_refused",      Some("connection_refused"),        Reply::ConnectionRefused, Once, Destination),
             Self::Unreachable          => row(502, "destination_unreachable", Some("destination_ip_unroutable"), NetworkUnreachable,      Once, Destination),
@@ -277,6 +291,9 @@ impl ProxyError {
             Self::NodeTimeout | Self::ExitUnavailable | Self::ExitLost | Self::ExitBusy => {
                 "try again: another exit will be chosen"
             }
+            Self::Limited(_) => {
+                "wait as long as Retry-After says, spread the requests over more exits, or ask support for higher limits"
+            }
             Self::DnsFailed => "check the host name",
             Self::ConnectionRefused | Self::Unreachable | Self::ConnectTimeout => {
                 "check host and port, or try an exit in another country"
@@ -294,6 +311,7 @@ impl ProxyError {
         match self {
             Self::Admission(error) => error.retry_after(),
             Self::TooManySessions { retry_after, .. } => Some(*retry_after),
+            Self::Limited(limited) => Some(limited.retry_after),
             Self::ExitBusy | Self::Draining | Self::Overloaded => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -316,6 +334,18 @@ impl ProxyError {
     }
 }
 
+/// What a limit is about, for the customer.
+fn limit_text(limit: Limit) -> &'static str {
+    match limit {
+        Limit::OpenStreams | Limit::Customers => "connections open through one exit",
+        Limit::DialsPerSecond => "new connections a second through one exit",
+        Limit::PortsPerHost => "ports of one host a minute through one exit",
+        Limit::HostsPerMinute => "hosts a minute through one exit",
+        Limit::FailedDials => "too many connections through this exit failed, it rests for a while",
+        Limit::DialsPerHost => "new connections a second to this destination, of all customers together",
+    }
+}
+
 impl From<TargetingError> for ProxyError {
     fn from(error: TargetingError) -> Self {
         Self::Credentials(error.into())
@@ -331,6 +361,13 @@ mod tests {
     use iploop_protocol::targeting::Targeting;
 
     /// One of each row.
+    fn limited(limit: Limit) -> ProxyError {
+        ProxyError::Limited(Limited {
+            limit,
+            retry_after: limit.usual_wait(),
+        })
+    }
+
     fn every_error() -> Vec<ProxyError> {
         let targeting = |text: &str| ProxyError::from(Targeting::parse(text).unwrap_err());
         vec![
@@ -393,6 +430,12 @@ mod tests {
             ProxyError::Overloaded,
             ProxyError::NodeTimeout,
             ProxyError::ExitBusy,
+            limited(Limit::OpenStreams),
+            limited(Limit::DialsPerSecond),
+            limited(Limit::PortsPerHost),
+            limited(Limit::HostsPerMinute),
+            limited(Limit::FailedDials),
+            limited(Limit::DialsPerHost),
             ProxyError::DnsFailed,
             ProxyError::ConnectionRefused,
             ProxyError::Unreachable,

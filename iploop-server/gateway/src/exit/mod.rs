@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iploop_platform::exits::{Asked, Avoid, Exit, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit};
+use iploop_platform::exits::{
+    Asked, Avoid, CustomerTerms, Exit, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit,
+};
 use iploop_platform::ids::{AccountId, ApiKeyId, NodeId};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::targeting::{Rotation, Targeting};
@@ -57,6 +59,7 @@ pub(crate) struct Tried {
 /// The search for a way out, for one request.
 pub(crate) struct Search {
     account: AccountId,
+    terms: CustomerTerms,
     key: ApiKeyId,
     targeting: Arc<Targeting>,
     destination: Destination,
@@ -114,6 +117,7 @@ impl Search {
     ) -> Self {
         Self {
             account,
+            terms: CustomerTerms::default(),
             key,
             targeting,
             destination,
@@ -128,6 +132,12 @@ impl Search {
             error: None,
             select: Duration::ZERO,
         }
+    }
+
+    /// The same for a customer of whom more is known than of a new one.
+    #[must_use]
+    pub(crate) fn on_terms(self, terms: CustomerTerms) -> Self {
+        Self { terms, ..self }
     }
 
     /// Exits asked so far.
@@ -209,6 +219,7 @@ impl Search {
             avoid.ips.extend_from_slice(&refused);
             let request = ExitRequest {
                 account: self.account,
+                terms: self.terms.clone(),
                 targeting: Arc::clone(&self.targeting),
                 prefer,
                 avoid,
@@ -375,6 +386,7 @@ fn as_told(error: ExitError) -> ProxyError {
         ExitError::ConnectTimeout => ProxyError::ConnectTimeout,
         ExitError::Forbidden(class) => ProxyError::ForbiddenByExit(class),
         ExitError::TooMany => ProxyError::ExitBusy,
+        ExitError::Limited(limited) => ProxyError::Limited(limited),
         ExitError::Draining => ProxyError::Draining,
         other => {
             tracing::warn!(error = %other, "the hub gave an error that the gateway does not know");

@@ -31,6 +31,7 @@ impl Resolver {
         &self,
         destination: &Destination,
         policy: &Policy,
+        context: &Context<'_>,
     ) -> Result<Destination, ProxyError> {
         let Host::Name(name) = &destination.host else {
             return Ok(destination.clone());
@@ -45,7 +46,7 @@ impl Resolver {
             Ok(Ok(answers)) => answers.iter().collect::<Vec<IpAddr>>(),
             Ok(Err(_)) | Err(_) => return Err(ProxyError::DnsFailed),
         };
-        choose(destination, &answers, policy)
+        choose(destination, &answers, policy, context)
     }
 }
 
@@ -67,8 +68,13 @@ fn build() -> Option<TokioResolver> {
 }
 
 /// One refused answer refuses the name; of the others an IPv4 address serves more exits.
-fn choose(destination: &Destination, answers: &[IpAddr], policy: &Policy) -> Result<Destination, ProxyError> {
-    let checked = policy.check_addresses(destination, answers, &Context::at_gateway())?;
+fn choose(
+    destination: &Destination,
+    answers: &[IpAddr],
+    policy: &Policy,
+    context: &Context<'_>,
+) -> Result<Destination, ProxyError> {
+    let checked = policy.check_addresses(destination, answers, context)?;
     let address = checked
         .iter()
         .find(|address| address.is_ipv4())
@@ -85,7 +91,8 @@ mod tests {
         let destination = Destination::parse_authority("example.com:443").unwrap();
         let choose = |answers: &[&str]| {
             let answers: Vec<IpAddr> = answers.iter().map(|ip| ip.parse().unwrap()).collect();
-            choose(&destination, &answers, &Policy::default()).map(|chosen| chosen.to_string())
+            choose(&destination, &answers, &Policy::default(), &Context::at_gateway())
+                .map(|chosen| chosen.to_string())
         };
         assert_eq!(choose(&["2606:4700::1111", "1.1.1.1"]).unwrap(), "1.1.1.1:443");
         assert_eq!(choose(&["2606:4700::1111"]).unwrap(), "[2606:4700::1111]:443");

@@ -190,7 +190,15 @@ async fn run(
             body: forward.body,
             asked,
         };
-        let exchange = Exchange::new(customer, &mut stream, meter, sending, patience, &announce);
+        let exchange = Exchange::new(
+            customer,
+            &mut stream,
+            meter,
+            sending,
+            patience,
+            &announce,
+            account.cut(),
+        );
         match exchange.run().await {
             Ok(Exchanged { upgraded: true, .. }) => {
                 return Run::Upgraded { stream, account };

@@ -11,6 +11,7 @@ use iploop_protocol::codes::ResetCode;
 use iploop_protocol::io::{RelayError, Stream};
 use iploop_protocol::tunnel::StreamError;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::meter::RelayMeter;
 use crate::connection::Connection;
@@ -41,6 +42,8 @@ pub(crate) enum End {
     Idle,
     /// It lasted too long.
     TooOld,
+    /// The account was suspended meanwhile.
+    Suspended,
 }
 
 impl End {
@@ -54,6 +57,7 @@ impl End {
             Self::NoCredit(reason) => Some(reason.code()),
             Self::Idle => Some("idle_timeout"),
             Self::TooOld => Some("max_duration"),
+            Self::Suspended => Some("account_suspended"),
         }
     }
 
@@ -67,7 +71,8 @@ impl End {
             | Self::Incomplete
             | Self::NoCredit(NoCredit::BalanceDepleted | NoCredit::KeyQuotaExceeded)
             | Self::Idle
-            | Self::TooOld => false,
+            | Self::TooOld
+            | Self::Suspended => false,
         }
     }
 }
@@ -103,6 +108,7 @@ pub(crate) async fn relay(
     meter: &StreamMeter,
     gauge: Option<Arc<StreamGauge>>,
     lifetimes: Lifetimes,
+    cut: &CancellationToken,
 ) -> End {
     let relay_meter = RelayMeter::new(meter.clone(), gauge);
     let end = tokio::select! {
@@ -114,15 +120,18 @@ pub(crate) async fn relay(
             Err(RelayError::Depleted(_)) => End::NoCredit(relay_meter.reason()),
         },
         end = watch(meter, lifetimes) => end,
+        () = cut.cancelled() => End::Suspended,
     };
     match &end {
         End::Finished => {}
         End::NoCredit(_) => stream.reset(ResetCode::Depleted),
         End::Idle | End::TooOld => stream.reset(ResetCode::Expired),
-        End::CustomerLeft | End::ExitFailed(_) | End::Incomplete => stream.reset(ResetCode::Cancelled),
+        End::CustomerLeft | End::ExitFailed(_) | End::Incomplete | End::Suspended => {
+            stream.reset(ResetCode::Cancelled)
+        }
     }
     // Not where the balance ended: a reset would take away what the customer has paid for and not yet received.
-    if matches!(end, End::ExitFailed(_) | End::Idle | End::TooOld) {
+    if matches!(end, End::ExitFailed(_) | End::Idle | End::TooOld | End::Suspended) {
         customer.abort();
     }
     end

@@ -5,6 +5,7 @@ mod deadlines;
 mod drain;
 mod exits;
 mod failover;
+mod guard;
 mod limits;
 mod plain_http;
 mod session;

@@ -4,10 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use iploop_platform::abuse::{
+    AccountGrant, AuditEntry, AuditQuery, ExitUse, ExitUseQuery, PolicyChange, PolicyChanged, RefusalCount,
+    RefusalQuery, Safeguards, StoredPolicy,
+};
+use iploop_platform::account::Standing;
 use iploop_platform::account::{Account, AccountStatus, MailTokenPurpose, NewAccount};
 use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use iploop_platform::clock::Timestamp;
-use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, PlanId, RequestId};
+use iploop_platform::exits::CustomerTerms;
+use iploop_platform::ids::{
+    AccountId, ApiKeyId, AuditId, ConsentId, GatewayId, GrantId, LeaseId, PlanId, RequestId,
+};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
@@ -79,6 +87,7 @@ impl TestStore {
             account_status: AccountStatus::Active,
             email_verified: true,
             plan,
+            terms: CustomerTerms::default(),
         };
         let books = Books {
             balance_bytes,
@@ -377,5 +386,70 @@ impl StickySessions for TestStore {
 impl Health for TestStore {
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Safeguards for TestStore {
+    async fn stored_policy(&self) -> Result<StoredPolicy, StoreError> {
+        not_here()
+    }
+    async fn change_policy(&self, _: &PolicyChange, _: AuditEntry) -> Result<PolicyChanged, StoreError> {
+        not_here()
+    }
+    async fn grants(&self, _: AccountId, _: Timestamp) -> Result<Vec<AccountGrant>, StoreError> {
+        not_here()
+    }
+    async fn give_grant(&self, _: &AccountGrant, _: AuditEntry) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn revoke_grant(
+        &self,
+        _: AccountId,
+        _: GrantId,
+        _: AuditEntry,
+    ) -> Result<Option<AccountGrant>, StoreError> {
+        not_here()
+    }
+    async fn set_account_status(
+        &self,
+        _: AccountId,
+        _: AccountStatus,
+        _: AccountStatus,
+        _: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn set_standing(&self, _: AccountId, _: Standing, _: AuditEntry) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn append_audit(&self, _: AuditEntry) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn audit_entries(&self, _: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        not_here()
+    }
+    async fn audit_since(
+        &self,
+        _: Timestamp,
+        _: Option<AuditId>,
+        _: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        not_here()
+    }
+    async fn add_refusals(&self, _: &[RefusalCount]) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn refusals(&self, _: &RefusalQuery) -> Result<Vec<RefusalCount>, StoreError> {
+        not_here()
+    }
+    async fn forget_refusals(&self, _: i64, _: u32) -> Result<u64, StoreError> {
+        not_here()
+    }
+    async fn exit_uses(&self, _: &ExitUseQuery) -> Result<Vec<ExitUse>, StoreError> {
+        not_here()
+    }
+    async fn admin_addresses(&self, _: u32) -> Result<Vec<(String, String)>, StoreError> {
+        not_here()
     }
 }

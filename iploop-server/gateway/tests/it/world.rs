@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iploop_gateway::{Dependencies, Gateway, GatewayConfig, Sessions};
+use iploop_platform::abuse::AbuseWatch;
 use iploop_platform::admission::{Admission, AdmissionConfig};
 use iploop_platform::clock::SystemClock;
 use iploop_platform::ids::GatewayId;
@@ -30,6 +31,7 @@ const FOREVER: Duration = Duration::from_secs(24 * 3600);
 /// A running gateway.
 pub(crate) struct World {
     pub(crate) gateway: Gateway,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) exits: Arc<TestExits>,
     pub(crate) store: TestStore,
     pub(crate) address: SocketAddr,
@@ -98,15 +100,17 @@ impl World {
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         let clock = Arc::new(SystemClock);
         let admission = Admission::new(shared, clock, meters, AdmissionConfig::default());
+        let admission = Arc::new(admission);
         let sessions = Sessions::restore(&config, &SystemClock, Arc::new(store.clone()))
             .await
             .expect("sessions that can be read");
         let allow = TestAllow::parse(origins.iter().map(SocketAddr::to_string)).expect("addresses");
         let dependencies = Dependencies {
             exits: exits.clone(),
-            admission: Arc::new(admission),
+            admission: Arc::clone(&admission),
             policy: Policy::default().with_test_allow(allow),
             sessions,
+            watch: AbuseWatch::unattended(Arc::new(SystemClock)),
         };
         let gateway = Gateway::bind(config, dependencies).expect("a free port");
         let address = gateway.local_addrs()[0];
@@ -120,6 +124,7 @@ impl World {
         });
         Self {
             gateway,
+            admission,
             exits,
             store,
             address,

@@ -6,6 +6,7 @@ use iploop_platform::exits::{ExitError, ExitRequest};
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::frame::{MAX_DATA_BYTES, StreamKind};
 use iploop_protocol::io::{OpenError, OpenRequest, Stream};
+use iploop_protocol::policy::{Limit, Limited};
 use iploop_protocol::tunnel;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -45,6 +46,9 @@ pub(super) async fn dial(
     usual: Duration,
 ) -> Result<(Stream, Duration), Failure> {
     let now = Instant::now();
+    if !node.tell_grants(customer, &request.terms.grants, now.into_std()) {
+        return Err(Failure::new(ExitError::NodeUnavailable, Outcome::Elsewhere));
+    }
     let left = request.deadline.saturating_duration_since(now);
     // The device gives up before we do, so that its answer tells a slow destination from a dead device.
     let grace = ANSWER_GRACE.min(left / 4);
@@ -125,7 +129,7 @@ fn refused(code: ResetCode, detail: &str) -> Failure {
         ResetCode::Refused | ResetCode::ConnectionReset => (ExitError::ConnectionRefused, Elsewhere),
         ResetCode::Unreachable => (ExitError::Unreachable, Doubtful),
         ResetCode::DialTimeout => (ExitError::ConnectTimeout, Doubtful),
-        ResetCode::Limited => (ExitError::TooMany, Elsewhere),
+        ResetCode::Limited => (limited(detail), Elsewhere),
         ResetCode::Busy
         | ResetCode::Draining
         | ResetCode::Paused
@@ -137,6 +141,17 @@ fn refused(code: ResetCode, detail: &str) -> Failure {
         }
     };
     Failure::new(error, outcome)
+}
+
+/// The limit that a device names: the customer's on it; any other is its owner's.
+fn limited(detail: &str) -> ExitError {
+    match detail.parse::<Limit>() {
+        Ok(limit) => ExitError::Limited(Limited {
+            limit,
+            retry_after: limit.usual_wait(),
+        }),
+        Err(_) => ExitError::TooMany,
+    }
 }
 
 /// The class of a rule as the device named it: words only, since a customer will read it in a header.
@@ -162,6 +177,7 @@ pub(super) fn result_name(error: &ExitError) -> &'static str {
         ExitError::ConnectTimeout => "connect_timeout",
         ExitError::Forbidden(_) => "forbidden",
         ExitError::TooMany => "too_many",
+        ExitError::Limited(_) => "limited",
         ExitError::Draining => "draining",
         _ => "other",
     }
@@ -198,6 +214,20 @@ mod tests {
             "expired: node_unavailable Elsewhere",
         ];
         assert_eq!(table, expected);
+    }
+
+    #[test]
+    fn a_limit_that_a_device_names_is_told_apart_from_its_owners() {
+        for limit in Limit::ALL {
+            let Failure { error, .. } = refused(ResetCode::Limited, limit.as_str());
+            assert!(
+                matches!(error, ExitError::Limited(limited) if limited.limit == limit),
+                "{error:?}"
+            );
+        }
+        for detail in ["daily_cap", "", "dials"] {
+            assert_eq!(refused(ResetCode::Limited, detail).error, ExitError::TooMany);
+        }
     }
 
     #[test]

@@ -11,16 +11,20 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
+use iploop_platform::abuse::Cause;
 use iploop_platform::exits::{
     Asked, Avoid, Exit, ExitError, ExitFailure, ExitRequest, Exits, Measured, OpenedExit, Presence,
     StreamGauge,
 };
+use iploop_platform::ids::AccountId;
 use iploop_platform::ids::NodeId;
 use iploop_protocol::io::Stream;
+use iploop_protocol::policy::Limit;
 use tokio::time::{Instant, sleep_until};
 
 use self::dial::{dial, result_name};
 use crate::directory::{NoChoice, NodeKey, Wish};
+use crate::guard::Ticket;
 use crate::hub::Hub;
 use crate::node::Node;
 use crate::quality::{Outcome, Verdict};
@@ -56,6 +60,8 @@ struct Claim {
     is_trial: bool,
     /// What passes through the stream, once it is open.
     gauge: Option<Arc<StreamGauge>>,
+    /// Its place in the customer's limits; none where it was not counted.
+    ticket: Option<Ticket>,
 }
 
 impl Drop for Claim {
@@ -163,6 +169,7 @@ fn choose(shared: &Arc<Shared>, request: &ExitRequest, avoid: &Avoid) -> Result<
         customer,
         is_trial,
         gauge: None,
+        ticket: None,
     })
 }
 
@@ -254,6 +261,17 @@ fn usual_time(shared: &Shared, node: &Node) -> Duration {
 /// Dropping the future resets the stream, and says nothing of the device.
 async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
     let (shared, node) = (Arc::clone(&claim.shared), Arc::clone(&claim.node));
+    match count(&claim, request) {
+        Ok(ticket) => claim.ticket = ticket,
+        Err(error) => {
+            count_open(result_name(&error));
+            return Answer {
+                exit: Arc::clone(&node.exit),
+                took: Duration::ZERO,
+                result: Err(error),
+            };
+        }
+    }
     shared.fleet.lock().asked();
     let asked = Instant::now();
     let usual = usual_time(&shared, &node);
@@ -266,6 +284,7 @@ async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
         }
         Err(failure) => (asked.elapsed(), failure.outcome, Err(failure.error)),
     };
+    note_refusal(&claim, request.account, result.as_ref().err());
     judge(&shared, claim.key, &node, outcome, took);
     let exit = Arc::clone(&node.exit);
     let result = result.map(|(mut stream, way)| {
@@ -281,6 +300,57 @@ async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
         count_open(result_name(error));
     }
     Answer { exit, took, result }
+}
+
+/// Counts a stream against its customer's limits on the device, before the device is bothered.
+fn count(claim: &Claim, request: &ExitRequest) -> Result<Option<Ticket>, ExitError> {
+    let Claim {
+        shared,
+        node,
+        customer,
+        ..
+    } = claim;
+    let node = node.exit.node;
+    let admitted = shared
+        .guard
+        .admit(node, *customer, request.terms.standing, &request.destination);
+    admitted.map_err(|limited| {
+        let cause = Cause::Limit(limited.limit);
+        shared.guard.watch.refused(request.account, Some(node), cause);
+        ExitError::Limited(limited)
+    })
+}
+
+/// Counts what a dial came to for and against its customer.
+fn note_refusal(claim: &Claim, account: AccountId, error: Option<&ExitError>) {
+    let watch = &claim.shared.guard.watch;
+    let node = claim.node.exit.node;
+    let cause = match error {
+        Some(ExitError::Forbidden(class)) => Some(Cause::told_by_device(class)),
+        Some(ExitError::Limited(limited)) => Some(Cause::Limit(limited.limit)),
+        _ => None,
+    };
+    if let Some(cause) = cause {
+        watch.refused(account, Some(node), cause);
+    }
+    let is_failure = matches!(
+        error,
+        Some(
+            ExitError::DnsFailed
+                | ExitError::ConnectionRefused
+                | ExitError::Unreachable
+                | ExitError::ConnectTimeout
+        )
+    );
+    let is_stopped = claim
+        .ticket
+        .as_ref()
+        .is_some_and(|ticket| ticket.dialled(is_failure));
+    if is_stopped {
+        metrics::counter!("iploop_customers_stopped_total").increment(1);
+        tracing::warn!(account.id = %account, node.id = %node, "a customer is stopped on a device: too many dials failed");
+        watch.refused(account, Some(node), Cause::Limit(Limit::FailedDials));
+    }
 }
 
 /// Notes an outcome: the node's figures change, and it may rest.

@@ -6,14 +6,16 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use iploop_platform::abuse::AbuseWatch;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::{Clock, Timestamp};
-use iploop_platform::exits::{OrElse, Place, Preference};
+use iploop_platform::exits::{CustomerTerms, OrElse, Place, Preference};
 use iploop_platform::ids::{AccountId, ConsentId, NodeId};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::store::{Nodes, Partners, StoreError};
 use iploop_protocol::io::{Event, Events, Incoming, Transport, connect};
+use iploop_protocol::policy::AbuseLimits;
 use iploop_protocol::targeting::Targeting;
 use iploop_protocol::tunnel::{Config, Side};
 use rand::rngs::SmallRng;
@@ -26,6 +28,7 @@ use super::*;
 use crate::config::HubConfig;
 use crate::directory::NodeFacts;
 use crate::geo::{Geo, GeoConfig};
+use crate::guard::Guard;
 use crate::quality::Quality;
 use crate::registration::Registrar;
 
@@ -182,7 +185,13 @@ fn fleet(random: &mut SmallRng) -> Arc<Shared> {
         Arc::new(Nobody),
         registrar,
         1,
+        Guard::new(100, AbuseWatch::unattended(Arc::new(Nobody))),
     );
+    // All requests go to one host, and what customers may do is not the question here.
+    shared.guard.set_limits(AbuseLimits {
+        dials_per_host_per_second: u32::MAX,
+        ..AbuseLimits::default()
+    });
     *shared.seeds.lock() = SmallRng::seed_from_u64(random.random());
     Arc::new(shared)
 }
@@ -351,6 +360,7 @@ async fn without_hedging_requests_succeed_as_well() {
 fn wants(hedge: bool, prefer: Option<Preference>) -> ExitRequest {
     ExitRequest {
         account: AccountId::new(),
+        terms: CustomerTerms::default(),
         targeting: Arc::new(Targeting::default()),
         prefer,
         avoid: Avoid::default(),

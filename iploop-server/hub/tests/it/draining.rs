@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iploop_platform::exits::{Avoid, ExitError, ExitRequest, Exits};
+use iploop_platform::exits::{Avoid, CustomerTerms, ExitError, ExitRequest, Exits};
 use iploop_platform::ids::AccountId;
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::io::Event;
@@ -16,6 +16,7 @@ use crate::support::{PATIENCE, TestHub};
 fn request() -> ExitRequest {
     ExitRequest {
         account: AccountId::new(),
+        terms: CustomerTerms::default(),
         targeting: Arc::new(Targeting::default()),
         prefer: None,
         avoid: Avoid::default(),

@@ -4,10 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iploop_platform::exits::{Avoid, ExitError, ExitRequest, Exits, OrElse, Preference};
+use iploop_hub::HubConfig;
+use iploop_platform::abuse::{AbuseConfig, AbuseWatch};
+use iploop_platform::account::Standing;
+use iploop_platform::exits::{Avoid, CustomerTerms, ExitError, ExitRequest, Exits, OrElse, Preference};
 use iploop_platform::ids::AccountId;
 use iploop_platform::network::Network;
 use iploop_protocol::codes::ResetCode;
+use iploop_protocol::control::ToNode;
+use iploop_protocol::io::Event;
+use iploop_protocol::policy::{Grants, Limit, PlatformPolicy, RuleClass};
 use iploop_protocol::targeting::Targeting;
 use tokio::time::Instant;
 
@@ -16,6 +22,7 @@ use crate::support::{PATIENCE, TestHub, until};
 fn request(targeting: &str) -> ExitRequest {
     ExitRequest {
         account: AccountId::new(),
+        terms: CustomerTerms::default(),
         targeting: Arc::new(Targeting::parse(targeting).unwrap()),
         prefer: None,
         avoid: Avoid::default(),
@@ -225,7 +232,13 @@ async fn a_sticky_session_keeps_its_exit_and_says_when_it_is_gone() {
 
 #[tokio::test]
 async fn one_customer_gets_64_streams_of_a_device_and_another_still_gets_one() {
-    let hub = TestHub::start().await;
+    let hub = TestHub::with(HubConfig::default(), |deps| {
+        // All in one second here, and by a customer who has the whole of it.
+        let limits = r#"{"format":1,"version":1,"limits":{"dialsPerSecond":1000}}"#;
+        deps.policy = Some(PlatformPolicy::parse(limits).unwrap());
+        deps.new_customer_percent = 100;
+    })
+    .await;
     let mut node = hub.node(1).await;
     let device = tokio::spawn(async move {
         let mut streams = Vec::new();
@@ -270,4 +283,204 @@ async fn one_customer_gets_64_streams_of_a_device_and_another_still_gets_one() {
         async { node.incoming().await.accept(Duration::ZERO) }
     );
     again.unwrap();
+}
+
+fn terms(standing: Standing, grants: &str) -> CustomerTerms {
+    CustomerTerms {
+        standing,
+        grants: Arc::new(serde_json::from_str(grants).unwrap()),
+    }
+}
+
+/// Serves each stream that is asked for, and keeps it.
+fn obliging(mut node: crate::support::TestNode) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut streams = Vec::new();
+        loop {
+            streams.push(node.incoming().await.accept(Duration::ZERO));
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_customer_is_limited_on_each_device_and_new_customers_to_a_part_of_it() {
+    let hub = TestHub::with(HubConfig::default(), |deps| {
+        let limits = r#"{"format":1,"version":1,"limits":{"openStreams":1000,"dialsPerSecond":1000,"hostsPerMinute":4}}"#;
+        deps.policy = Some(PlatformPolicy::parse(limits).unwrap());
+    })
+    .await;
+    let device = obliging(hub.node(1).await);
+    let ask = async |account, standing, host: usize| {
+        let asked = hub.hub.open(ExitRequest {
+            account,
+            terms: terms(standing, "[]"),
+            destination: format!("h{host}.example:443").parse().unwrap(),
+            ..request("")
+        });
+        asked.await.map(drop).map_err(|failure| failure.error)
+    };
+    for (standing, hosts) in [(Standing::Established, 4), (Standing::New, 2)] {
+        let account = AccountId::new();
+        for host in 0..hosts {
+            assert_eq!(ask(account, standing, host).await, Ok(()), "{standing:?}");
+        }
+        assert_eq!(
+            ask(account, standing, 0).await,
+            Ok(()),
+            "a known host is no other"
+        );
+        let refused = ask(account, standing, hosts).await;
+        let Err(ExitError::Limited(limited)) = refused else {
+            panic!("{standing:?}: {refused:?}")
+        };
+        assert_eq!(limited.limit, Limit::HostsPerMinute);
+        assert!(limited.retry_after <= Duration::from_secs(60) && !limited.retry_after.is_zero());
+    }
+    device.abort();
+}
+
+#[tokio::test]
+async fn one_destination_takes_so_many_dials_of_all_customers_and_devices_together() {
+    let hub = TestHub::with(HubConfig::default(), |deps| {
+        let limits = r#"{"format":1,"version":1,"limits":{"dialsPerHostPerSecond":0}}"#;
+        deps.policy = Some(PlatformPolicy::parse(limits).unwrap());
+    })
+    .await;
+    let _nodes = [obliging(hub.node(1).await), obliging(hub.node(2).await)];
+    let error = fails(&hub, request("")).await;
+    assert!(
+        matches!(error, ExitError::Limited(limited) if limited.limit == Limit::DialsPerHost),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn too_many_failed_dials_stop_the_customer_on_that_device_alone() {
+    let hub = TestHub::with(HubConfig::default(), |deps| {
+        let limits = r#"{"format":1,"version":1,"limits":{"failureMinDials":5,"dialsPerSecond":1000}}"#;
+        deps.policy = Some(PlatformPolicy::parse(limits).unwrap());
+    })
+    .await;
+    let mut node = hub.node(1).await;
+    let device = tokio::spawn(async move {
+        loop {
+            node.incoming().await.reject(ResetCode::Refused, "");
+        }
+    });
+    let account = AccountId::new();
+    let ask = async |account| {
+        let asked = ExitRequest {
+            account,
+            ..request("")
+        };
+        fails(&hub, asked).await
+    };
+    for _ in 0..5 {
+        assert_eq!(ask(account).await, ExitError::ConnectionRefused);
+    }
+    let stopped = ask(account).await;
+    assert!(
+        matches!(stopped, ExitError::Limited(limited)
+            if limited.limit == Limit::FailedDials && limited.retry_after > Duration::from_secs(590)),
+        "{stopped:?}"
+    );
+    assert_eq!(
+        ask(AccountId::new()).await,
+        ExitError::ConnectionRefused,
+        "another customer"
+    );
+    device.abort();
+    // And another device serves the one who was stopped.
+    let other = obliging(hub.node_from(2, "127.0.2.7", |_| {}).await);
+    let elsewhere = ExitRequest {
+        account,
+        ..request("country-de")
+    };
+    hub.hub.open(elsewhere).await.unwrap();
+    other.abort();
+}
+
+#[tokio::test]
+async fn a_device_is_told_of_grants_before_the_stream_that_needs_them_and_once() {
+    let hub = TestHub::start().await;
+    let mut node = hub.node(1).await;
+    let account = AccountId::new();
+    let asked = |grants: &str| ExitRequest {
+        account,
+        terms: terms(Standing::Established, grants),
+        ..request("")
+    };
+    let one = r#"[{"opening":{"tcpPorts":"22"},"untilMs":9}]"#;
+    // What the device hears up to the stream.
+    let open = async |node: &mut crate::support::TestNode, grants: &str| {
+        let (opened, heard) = tokio::join!(hub.hub.open(asked(grants)), async {
+            let mut heard = Vec::new();
+            loop {
+                match node.event().await.unwrap() {
+                    Event::Control(message) => heard.push(ToNode::decode(&message).unwrap().unwrap()),
+                    Event::Incoming(incoming) => {
+                        let customer = incoming.open().customer;
+                        drop(incoming.accept(Duration::ZERO));
+                        return (heard, customer);
+                    }
+                    Event::Draining { .. } => {}
+                }
+            }
+        });
+        opened.unwrap();
+        heard
+    };
+    let (heard, customer) = open(&mut node, one).await;
+    let [ToNode::Grants(update)] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(
+        update.read(),
+        Some((customer, serde_json::from_str(one).unwrap()))
+    );
+    assert_eq!(open(&mut node, one).await.0, [], "it knows");
+    let (heard, _) = open(&mut node, "[]").await;
+    let [ToNode::Grants(update)] = &heard[..] else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(update.read(), Some((customer, Grants::default())), "taken back");
+    assert_eq!(open(&mut node, "[]").await.0, []);
+}
+
+#[tokio::test]
+async fn what_devices_refuse_is_heard_with_its_rule() {
+    let (watch, mut suspicions) =
+        AbuseWatch::new(&AbuseConfig::default(), Arc::new(crate::support::FixedClock));
+    let hub = TestHub::with(HubConfig::default(), |deps| {
+        let limits = r#"{"format":1,"version":1,"limits":{"dialsPerSecond":1000000}}"#;
+        deps.policy = Some(PlatformPolicy::parse(limits).unwrap());
+        deps.watch = watch;
+    })
+    .await;
+    let mut devices = Vec::new();
+    for n in 1..=4 {
+        let mut node = hub.node(n).await;
+        devices.push(tokio::spawn(async move {
+            loop {
+                node.incoming().await.reject(ResetCode::Forbidden, "loopback");
+            }
+        }));
+    }
+    let account = AccountId::new();
+    // Twenty between four devices, which are believed together.
+    let suspicion = loop {
+        let asked = ExitRequest {
+            account,
+            ..request("")
+        };
+        assert_eq!(fails(&hub, asked).await, ExitError::Forbidden("loopback".into()));
+        if let Ok(suspicion) = suspicions.try_recv() {
+            break suspicion;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(
+        (suspicion.account, suspicion.rule),
+        (account, RuleClass::Loopback)
+    );
 }

@@ -163,6 +163,8 @@ impl TestHub {
             policy: None,
             platform_addresses: vec![[192, 0, 2, 1].into()],
             test_allow: false,
+            watch: iploop_platform::abuse::AbuseWatch::unattended(Arc::new(FixedClock)),
+            new_customer_percent: 50,
         };
         change(&mut deps);
         let config = HubConfig {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::account::{Account, MailTokenPurpose, NewAccount, Role};
+use crate::account::{Account, MailTokenPurpose, NewAccount, Role, Standing};
 use crate::clock::{Clock, Timestamp};
 use crate::field::{FieldProblem, keep, line};
 use crate::ids::{AccountId, PlanId};
@@ -266,6 +266,7 @@ impl AccountService {
                 company: Some(company).filter(|company| !company.is_empty()),
                 role: Role::Customer,
                 email_verified: false,
+                standing: Standing::New,
                 plan: first_plan(&*inner.store).await?,
                 bonus_bytes: BONUS_BYTES,
                 now,
@@ -489,6 +490,12 @@ pub async fn create_from_command_line(
                 Role::Customer
             },
             email_verified: wanted.is_verified,
+            // Whoever verifies an account by hand knows whose it is.
+            standing: if wanted.is_verified {
+                Standing::Established
+            } else {
+                Standing::New
+            },
             plan: first_plan(store).await?,
             bonus_bytes: BONUS_BYTES,
             now,

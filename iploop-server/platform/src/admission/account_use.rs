@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
@@ -20,6 +21,8 @@ pub(super) struct AccountUse {
     /// The UTC day in the upper half, requests of that day in the lower: they change together.
     today: AtomicU64,
     forgiven: Mutex<Forgiven>,
+    /// Cancelled, and replaced, when what runs under the account shall end.
+    cut: Mutex<CancellationToken>,
     loaded: OnceCell<()>,
 }
 
@@ -31,17 +34,25 @@ struct Forgiven {
 }
 
 /// A tunnel or request that runs; dropping it makes room for the next.
-pub(super) struct Connection(Arc<AccountUse>);
+pub(super) struct Connection {
+    account: Arc<AccountUse>,
+    cut: CancellationToken,
+}
 
 impl Connection {
     pub(super) fn account(&self) -> &AccountUse {
-        &self.0
+        &self.account
+    }
+
+    /// Cancelled when it shall end, because of its account.
+    pub(super) fn cut(&self) -> &CancellationToken {
+        &self.cut
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, AcqRel);
+        self.account.connections.fetch_sub(1, AcqRel);
     }
 }
 
@@ -76,7 +87,15 @@ impl AccountUse {
         self.connections
             .fetch_update(AcqRel, Acquire, |open| (open < limit).then(|| open + 1))
             .ok()
-            .map(|_| Connection(Arc::clone(self)))
+            .map(|_| Connection {
+                account: Arc::clone(self),
+                cut: self.cut.lock().clone(),
+            })
+    }
+
+    /// Ends every connection of now. Later ones are not touched.
+    fn cut(&self) {
+        std::mem::take(&mut *self.cut.lock()).cancel();
     }
 
     /// Counts a request of today, or says how long until tomorrow.
@@ -160,10 +179,22 @@ impl AccountUses {
         }
     }
 
+    /// Ends what runs under an account.
+    pub(super) fn cut(&self, account: AccountId) {
+        let known = self.shard(account).lock().get(&account).cloned();
+        if let Some(known) = known {
+            known.cut();
+        }
+    }
+
+    fn shard(&self, account: AccountId) -> &Mutex<HashMap<AccountId, Arc<AccountUse>>> {
+        let [.., last] = account.uuid().into_bytes();
+        &self.shards[usize::from(last) % SHARDS]
+    }
+
     /// The account's use; none if the table is full of accounts with open connections.
     pub(super) fn of(&self, account: AccountId) -> Option<Arc<AccountUse>> {
-        let [.., last] = account.uuid().into_bytes();
-        let mut shard = self.shards[usize::from(last) % SHARDS].lock();
+        let mut shard = self.shard(account).lock();
         if let Some(known) = shard.get(&account) {
             return Some(Arc::clone(known));
         }
@@ -178,6 +209,7 @@ impl AccountUses {
             connections: AtomicU32::new(0),
             today: AtomicU64::new(0),
             forgiven: Mutex::default(),
+            cut: Mutex::default(),
             loaded: OnceCell::new(),
         });
         shard.insert(account, Arc::clone(&fresh));

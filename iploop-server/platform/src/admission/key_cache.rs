@@ -168,6 +168,11 @@ impl KeyCache {
         }
     }
 
+    /// Another number after each [`KeyCache::forget`].
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(SeqCst)
+    }
+
     fn turn(&self, hash: ApiKeyHash) -> &AsyncMutex<()> {
         let bucket = self.spread.hash_one(hash) % (TURNS as u64);
         &self.turns[usize::try_from(bucket).unwrap_or(0)]

@@ -63,6 +63,7 @@ use self::last_used::LastUsed;
 use crate::account::AccountStatus;
 use crate::api_key::{ApiKeyHash, KeyGrant};
 use crate::clock::{Clock, DAY, Timestamp};
+use crate::exits::CustomerTerms;
 use crate::ids::{AccountId, ApiKeyId, RequestId};
 use crate::keys::{KeyChanges, KeyLimits, NotAllowed, Rate};
 use crate::login::throttle::{Allowance, Throttle, client_network};
@@ -107,6 +108,7 @@ pub struct Admitted {
     meter: StreamMeter,
     key_connection: KeyConnection,
     connection: Connection,
+    at: Timestamp,
     admission: Arc<Inner>,
 }
 
@@ -206,6 +208,12 @@ impl Admission {
         self.inner.cache.forget(|grant| grant.key.id == key);
     }
 
+    /// Forgets an account's keys and ends what runs under it.
+    pub fn cut_account(&self, account: AccountId) {
+        self.invalidate_account(account);
+        self.inner.accounts.cut(account);
+    }
+
     /// Forgets an account's keys at once: their next logins ask the database.
     pub fn invalidate_account(&self, account: AccountId) {
         self.inner.cache.forget(|grant| grant.key.account == account);
@@ -224,6 +232,10 @@ impl KeyChanges for Admission {
     fn account_changed(&self, account: AccountId) {
         self.invalidate_account(account);
         self.inner.meters.credited(account);
+    }
+
+    fn account_suspended(&self, account: AccountId) {
+        self.cut_account(account);
     }
 }
 
@@ -334,6 +346,21 @@ impl Admitted {
         states
     }
 
+    /// How far the customer is trusted, and what is open for it.
+    pub fn terms(&self) -> &CustomerTerms {
+        &self.key.grant.terms
+    }
+
+    /// When.
+    pub fn admitted_at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Cancelled when the account is suspended: what runs shall end.
+    pub fn cut(&self) -> &CancellationToken {
+        self.connection.cut()
+    }
+
     /// Counts the request's bytes; clones count into the same request.
     pub fn meter(&self) -> &StreamMeter {
         &self.meter
@@ -391,13 +418,20 @@ impl Inner {
         client: IpAddr,
     ) -> Result<Admitted, AdmissionError> {
         let now = self.clock.now();
-        let key = self.known_key(login, client, now).await?;
+        let epoch = self.cache.epoch();
+        let mut key = self.known_key(login, client, now).await?;
+        check_account(&key.grant)?;
+        check_client(&key.grant, client)?;
+        check_plan(&key.grant.plan, &login.targeting)?;
+        let mut targeting = within_countries(&key.grant.key.limits, &login.targeting)?;
+        let (key_connection, connection) = self.connect(&key.grant)?;
+        if self.cache.epoch() != epoch {
+            // Keys changed while this one was looked up: it may be one of an account whose connections were just cut.
+            key = self.known_key(login, client, now).await?;
+            check_account(&key.grant)?;
+            targeting = within_countries(&key.grant.key.limits, &login.targeting)?;
+        }
         let grant = &key.grant;
-        check_account(grant)?;
-        check_client(grant, client)?;
-        check_plan(&grant.plan, &login.targeting)?;
-        let targeting = within_countries(&grant.key.limits, &login.targeting)?;
-        let (key_connection, connection) = self.connect(grant)?;
         self.load_today(connection.account(), grant.key.account, now)
             .await?;
         self.check_bytes(grant, key_connection.key(), now).await?;
@@ -418,6 +452,7 @@ impl Inner {
             meter,
             key_connection,
             connection,
+            at: now,
             admission: self,
         })
     }

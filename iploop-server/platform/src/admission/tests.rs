@@ -259,6 +259,7 @@ fn grant(account: AccountId) -> KeyGrant {
             features: Vec::new(),
             is_active: true,
         },
+        terms: CustomerTerms::default(),
     }
 }
 
@@ -846,4 +847,32 @@ async fn a_refund_gives_the_key_its_bytes_back_too() {
     let left = world.login("").await.unwrap().limits();
     let left = left.iter().find(|limit| limit.name == "key-bytes-total").unwrap();
     assert_eq!(left.remaining, 100_000);
+}
+
+#[tokio::test]
+async fn suspension_ends_what_runs_and_refuses_what_was_being_admitted() {
+    let world = World::new().await;
+    let running = world.login("").await.unwrap();
+    assert!(!running.cut().is_cancelled());
+    // One that has read its key before the suspension, and asks for its connection after it.
+    let told = Arc::new(Notify::new());
+    world.admission.invalidate_account(world.account);
+    *world.keys.slow.lock() = Some(Arc::clone(&told));
+    let (late, ()) = tokio::join!(world.login(""), async {
+        tokio::task::yield_now().await;
+        for grant in world.keys.grants.lock().values_mut() {
+            grant.account_status = AccountStatus::Suspended;
+        }
+        world.admission.account_suspended(world.account);
+        told.notify_one();
+    });
+    assert!(matches!(late, Err(AdmissionError::AccountSuspended)), "{late:?}");
+    assert!(running.cut().is_cancelled());
+    drop(running);
+    for grant in world.keys.grants.lock().values_mut() {
+        grant.account_status = AccountStatus::Active;
+    }
+    world.admission.account_changed(world.account);
+    let again = world.login("").await.unwrap();
+    assert!(!again.cut().is_cancelled(), "what comes after is not touched");
 }

@@ -25,6 +25,10 @@ pub trait KeyChanges: Send + Sync + 'static {
     fn key_changed(&self, key: ApiKeyId);
     /// An account was verified, suspended or moved to another plan: all of its keys.
     fn account_changed(&self, account: AccountId);
+    /// An account was suspended or deleted: what runs under it shall end.
+    fn account_suspended(&self, account: AccountId) {
+        self.account_changed(account);
+    }
 }
 
 /// For processes that cache no grants.

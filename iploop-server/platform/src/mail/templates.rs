@@ -53,6 +53,22 @@ pub(crate) fn password_reset(to: &EmailAddress, name: &str, link: &str) -> Mail 
     )
 }
 
+/// To an admin: a customer was suspended.
+pub(crate) fn suspension(to: &EmailAddress, name: &str, account: &str, reason: &str, link: &str) -> Mail {
+    let customer = format!("the customer {account} was suspended by the server's own rules.");
+    let reason = format!("Reason: {reason}.");
+    letter(
+        to,
+        name,
+        "A customer was suspended",
+        &[&customer, &reason],
+        ("The records about it", link),
+        &[
+            "Running connections have ended. An admin can reinstate the account: POST /api/admin/accounts/{id}/reinstate.",
+        ],
+    )
+}
+
 /// The same letter as text and as HTML.
 fn letter(
     to: &EmailAddress,
@@ -126,6 +142,7 @@ mod tests {
             welcome(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             verification(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             password_reset(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            suspension(&to, "<b>Ada\"'</b>", "7", "<b>abuse</b>", "https://h/x?a=1&b=2"),
         ] {
             assert!(mail.text.contains("\nhttps://h/x?a=1&b=2\n"));
             assert!(mail.html.contains("href=\"https://h/x?a=1&amp;b=2\""));

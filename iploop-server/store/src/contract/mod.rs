@@ -11,6 +11,7 @@ mod nodes;
 mod opening;
 mod partners;
 mod plans;
+mod safeguards;
 mod sticky;
 mod usage;
 
@@ -146,6 +147,17 @@ on_every_database! {
         what_is_to_be_forgotten_is_not_read_and_then_deleted
         parallel_writes_of_the_same_sessions_all_end
     }
+    safeguards {
+        every_change_of_the_lists_counts_up_and_is_on_record
+        parallel_changes_of_the_lists_all_count
+        a_grant_reaches_the_login_until_it_is_revoked
+        grants_that_hold_are_bounded_and_ended_ones_make_room
+        a_status_moves_once_with_its_reason
+        audit_records_come_in_pages_and_as_a_feed
+        refusals_add_up_by_day_cause_customer_and_device
+        who_left_by_an_address_at_a_time_is_found
+        only_admins_that_may_sign_in_are_told
+    }
     opening {
         it_answers
         every_rule_of_the_ledger_holds_over_its_tables
@@ -173,6 +185,7 @@ pub(crate) async fn account_request(store: &dyn Store) -> NewAccount {
         company: Some("Engines".into()),
         role: Role::Customer,
         email_verified: false,
+        standing: iploop_platform::account::Standing::New,
         plan: plans.iter().find(|plan| plan.name == "Starter").unwrap().id,
         bonus_bytes: BONUS,
         now: at(0),

@@ -10,6 +10,7 @@ use iploop_platform::store::{Accounts, StoreError};
 use sqlx::Row as _;
 
 use super::columns::{id, text, text_or_none, time, time_or_none};
+use super::safeguards::{standing_from, standing_text};
 use super::{Row, SqlStore, Tx, ledger};
 use crate::error::{act, unreadable};
 
@@ -18,7 +19,8 @@ const REVOKED_GRACE: Duration = Duration::from_secs(60 * 60);
 
 macro_rules! columns {
     () => {
-        "id, email, first_name, last_name, company, phone, status, role, email_verified, created_at, last_login_at"
+        "id, email, first_name, last_name, company, phone, status, status_reason, standing, role, email_verified,
+         created_at, last_login_at"
     };
 }
 
@@ -239,8 +241,8 @@ impl Accounts for SqlStore {
 async fn insert_user(tx: &mut Tx, new: &NewAccount) -> Result<Option<Account>, sqlx::Error> {
     let row = sqlx::query(concat!(
         "INSERT INTO users (id, email, email_folded, password_hash, first_name, last_name, company, status, role,
-             email_verified, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10)
+             email_verified, created_at, standing)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10, $11)
          ON CONFLICT (email_folded) DO NOTHING
          RETURNING ",
         columns!()
@@ -255,6 +257,7 @@ async fn insert_user(tx: &mut Tx, new: &NewAccount) -> Result<Option<Account>, s
     .bind(role_text(new.role))
     .bind(new.email_verified)
     .bind(new.now.as_millis())
+    .bind(standing_text(new.standing))
     .fetch_optional(&mut **tx)
     .await?;
     row.as_ref().map(account_from).transpose()
@@ -289,6 +292,8 @@ fn account_from(row: &Row) -> Result<Account, sqlx::Error> {
         company: row.try_get("company")?,
         phone: row.try_get("phone")?,
         status: status_from(row, "status")?,
+        status_reason: row.try_get("status_reason")?,
+        standing: standing_from(row, "standing")?,
         role: match row.try_get("role")? {
             "customer" => Role::Customer,
             "admin" => Role::Admin,
@@ -306,6 +311,14 @@ pub(super) fn status_from(row: &Row, column: &str) -> Result<AccountStatus, sqlx
         "suspended" => Ok(AccountStatus::Suspended),
         "deleted" => Ok(AccountStatus::Deleted),
         other => Err(unreadable("users.status", &other)),
+    }
+}
+
+pub(super) fn status_text(status: AccountStatus) -> &'static str {
+    match status {
+        AccountStatus::Active => "active",
+        AccountStatus::Suspended => "suspended",
+        AccountStatus::Deleted => "deleted",
     }
 }
 

@@ -1,12 +1,14 @@
 //! Customer keys, and the one read behind every proxy login.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use iploop_platform::api_key::{
     ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, MAX_KEYS_PER_ACCOUNT, NewApiKey,
 };
 use iploop_platform::clock::Timestamp;
+use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::store::{ApiKeys, StoreError};
 use ipnet::IpNet;
@@ -18,7 +20,7 @@ use uuid::Uuid;
 use super::columns::{id, json, text, time, time_or_none};
 use super::ledger::ids;
 use super::plans::{plan_columns, plan_from};
-use super::{Row, SqlStore, accounts};
+use super::{Row, SqlStore, accounts, safeguards};
 use crate::error::act;
 
 macro_rules! columns {
@@ -208,7 +210,7 @@ impl ApiKeys for SqlStore {
         act(async {
             let row = sqlx::query(concat!(
                 "SELECT k.id, k.user_id, k.key_prefix, k.name, k.ip_whitelist, k.limits, k.is_active, k.last_used_at,
-                     k.expires_at, k.created_at, u.status AS account_status, u.email_verified, ",
+                     k.expires_at, k.created_at, u.status AS account_status, u.email_verified, u.standing, ",
                 plan_columns!(),
                 " FROM api_keys k
                  JOIN users u ON u.id = k.user_id
@@ -220,8 +222,14 @@ impl ApiKeys for SqlStore {
             .fetch_optional(&self.read)
             .await?;
             let Some(row) = row else { return Ok(None) };
+            let key = key_from(&row)?;
+            let terms = CustomerTerms {
+                standing: safeguards::standing_from(&row, "standing")?,
+                grants: Arc::new(safeguards::grants_of(&self.read, key.account).await?),
+            };
             Ok(Some(KeyGrant {
-                key: key_from(&row)?,
+                key,
+                terms,
                 account_status: accounts::status_from(&row, "account_status")?,
                 email_verified: row.try_get("email_verified")?,
                 plan: plan_from(&row)?,

@@ -12,11 +12,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use iploop_platform::admission::AdmissionError;
 use iploop_platform::metering::NoCredit;
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::io::Stream;
 use iploop_protocol::tunnel::StreamError;
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::download::Down;
 use self::upload::Up;
@@ -86,6 +88,8 @@ pub(super) struct Exchange<'a> {
     down: Down<'a>,
     patience: Patience,
     timer: Pin<Box<Sleep>>,
+    /// The account was suspended.
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Bytes that had moved when the timer was set.
     seen: u64,
     /// A read ahead is still worth while: it tells when the customer's connection breaks.
@@ -127,6 +131,7 @@ enum Stop {
     Answer(String),
     HungUp,
     NoCredit(NoCredit),
+    Suspended,
 }
 
 impl<'a> Exchange<'a> {
@@ -138,6 +143,7 @@ impl<'a> Exchange<'a> {
         sending: Sending,
         patience: Patience,
         announce: Announce<'a>,
+        cut: &CancellationToken,
     ) -> Self {
         let Sending { head, body, asked } = sending;
         Self {
@@ -148,6 +154,7 @@ impl<'a> Exchange<'a> {
             meter,
             patience,
             timer: Box::pin(sleep(patience.response)),
+            cut: Box::pin(cut.clone().cancelled_owned()),
             seen: 0,
             watches_customer: true,
         }
@@ -159,6 +166,9 @@ impl<'a> Exchange<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Exchanged, Failure>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(self.failure(Stop::Suspended)));
+        }
         match self.up.poll(cx, self.customer, self.stream, &self.meter) {
             Ok(()) => {}
             // The destination may have answered before it stopped reading: what it said decides.
@@ -234,6 +244,8 @@ impl<'a> Exchange<'a> {
         let answered = self.down.is_answered();
         match stop {
             Stop::CustomerLeft => Failure::Broken(End::CustomerLeft),
+            Stop::Suspended if answered => Failure::Broken(End::Suspended),
+            Stop::Suspended => unanswered(AdmissionError::AccountSuspended.into()),
             Stop::NoCredit(reason) if answered => Failure::Broken(End::NoCredit(reason)),
             Stop::NoCredit(reason) => unanswered(reason.into()),
             Stop::Customer(_) if answered => Failure::Broken(End::CustomerLeft),

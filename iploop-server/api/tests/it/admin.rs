@@ -1,0 +1,601 @@
+//! What admins do against abuse, and that all of it is on record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use iploop_platform::abuse::Cause;
+use iploop_platform::clock::Clock as _;
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, NodeId, RequestId};
+use iploop_platform::usage::{Timings, UsageRecord};
+use iploop_protocol::policy::{Context, PlatformPolicy, Policy, RuleClass};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Api, Settings};
+
+async fn send(api: &Api, admin: &str, method: Method, path: &str, body: Value) -> Answer {
+    api.call(method, path).bearer(admin).json(&body).send().await
+}
+
+async fn get(api: &Api, token: &str, path: &str) -> Value {
+    api.get(path).bearer(token).send().await.json()
+}
+
+/// A verified customer's id and token.
+async fn customer(api: &Api, email: &str) -> (String, String) {
+    let login = api.register(email).await;
+    let verify = api.mail_token().await;
+    let verified = api.post("/api/auth/verify-email").json(&json!({"token": verify}));
+    assert_eq!(verified.send().await.status, 200);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    (text(&login["user"]["id"]), text(&login["token"]))
+}
+
+fn refuses(policy: &PlatformPolicy, to: &str) -> bool {
+    let policy = Policy::new(Some(Arc::new(policy.clone())));
+    policy
+        .check_destination(&to.parse().unwrap(), &Context::at_gateway())
+        .is_err()
+}
+
+/// The newest record.
+async fn newest(api: &Api, admin: &str) -> Value {
+    get(api, admin, "/api/admin/audit?limit=1").await["records"][0].clone()
+}
+
+#[tokio::test]
+async fn only_admins_get_in() {
+    let api = Api::new().await;
+    let (id, token) = customer(&api, "ada@example.com").await;
+    for path in [
+        "/api/admin/policy",
+        "/api/admin/audit",
+        "/api/admin/refusals",
+        "/api/admin/exits/lookup?ip=1.1.1.1&at=2025-11-24T16:00:00Z&reason=why",
+        &format!("/api/admin/accounts/{id}/grants"),
+    ] {
+        let answer = api.get(path).bearer(&token).send().await;
+        assert_eq!(answer.problem(), (403, "admin_only".to_owned()), "{path}");
+        assert_eq!(api.get(path).send().await.problem().0, 401, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_listed_host_is_in_force_at_the_gateway_at_once_and_goes_to_devices_and_on_record() {
+    let api = Api::new().await;
+    let (root, admin) = api.admin().await;
+    let mut devices = api.forced.devices.subscribe();
+    let entry =
+        json!({"kind": "suffix", "value": "*.Bad.Example", "category": "complaints", "reason": "ticket 7"});
+    let path = "/api/admin/policy/entries";
+    let added = send(&api, &admin, Method::POST, path, entry.clone()).await;
+    assert_eq!(added.status, 201, "{}", added.text);
+    assert!(refuses(
+        api.forced.gateway.lock().last().unwrap(),
+        "a.bad.example:443"
+    ));
+    devices.changed().await.unwrap();
+    assert!(refuses(devices.borrow().as_ref().unwrap(), "a.bad.example:443"));
+    let record = newest(&api, &admin).await;
+    assert_eq!(record["actorId"], root.id.to_string());
+    assert_eq!(
+        (&record["action"], &record["reason"]),
+        (&json!("policy_entry_added"), &json!("ticket 7"))
+    );
+    assert_eq!(record["after"]["value"], "bad.example");
+
+    let again = send(&api, &admin, Method::POST, path, entry).await;
+    assert_eq!(again.problem(), (409, "already_listed".to_owned()));
+    for (field, value) in [("value", "not a host"), ("category", "No"), ("reason", "")] {
+        let mut wrong = json!({"kind": "suffix", "value": "x.example", "category": "c", "reason": "why"});
+        wrong[field] = json!(value);
+        let answer = send(&api, &admin, Method::POST, path, wrong).await;
+        assert_eq!(answer.problem(), (400, "invalid_fields".to_owned()), "{field}");
+    }
+
+    let policy = get(&api, &admin, "/api/admin/policy?category=complaints").await;
+    assert_eq!(
+        (&policy["version"], &policy["entries"][0]["value"]),
+        (&json!(2), &json!("bad.example"))
+    );
+    let off = json!({"isOn": false, "reason": "a pause"});
+    let category = "/api/admin/policy/categories/complaints";
+    assert_eq!(
+        send(&api, &admin, Method::PUT, category, off.clone())
+            .await
+            .status,
+        204
+    );
+    assert!(!refuses(
+        api.forced.gateway.lock().last().unwrap(),
+        "a.bad.example:443"
+    ));
+    let nothing = send(
+        &api,
+        &admin,
+        Method::PUT,
+        "/api/admin/policy/categories/nothing",
+        off,
+    )
+    .await;
+    assert_eq!(nothing.problem().0, 404);
+    let seed = json!({"isOn": true, "reason": "our rules"});
+    let category = "/api/admin/policy/categories/government_and_military";
+    assert_eq!(send(&api, &admin, Method::PUT, category, seed).await.status, 204);
+    assert!(refuses(
+        api.forced.gateway.lock().last().unwrap(),
+        "www.nasa.gov:443"
+    ));
+
+    let entry = format!("{path}/{}", added.json()["id"].as_str().unwrap());
+    let gone = api
+        .call(Method::DELETE, &format!("{entry}?reason=settled"))
+        .bearer(&admin)
+        .send()
+        .await;
+    assert_eq!(gone.status, 204);
+    let record = newest(&api, &admin).await;
+    assert_eq!(
+        (&record["before"]["value"], &record["after"]),
+        (&json!("bad.example"), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn devices_get_the_newest_list_and_not_one_for_each_edit() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let mut devices = api.forced.devices.subscribe();
+    let mut pushed = Vec::new();
+    for n in 0..20 {
+        let entry = json!({"kind": "port", "value": n.to_string(), "category": "c", "reason": "many"});
+        assert_eq!(
+            send(&api, &admin, Method::POST, "/api/admin/policy/entries", entry)
+                .await
+                .status,
+            201
+        );
+    }
+    // No request waits any more: time may pass by itself.
+    tokio::time::pause();
+    while pushed.last() != Some(&21) {
+        devices.changed().await.unwrap();
+        pushed.push(devices.borrow_and_update().as_ref().unwrap().version());
+    }
+    assert!(pushed.len() <= 3, "{pushed:?}");
+}
+
+#[tokio::test]
+async fn limits_are_set_whole_and_left_to_the_file_again() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let mut limits = get(&api, &admin, "/api/admin/policy").await["limits"].clone();
+    assert_eq!(limits["openStreams"], 64);
+    limits["openStreams"] = json!(8);
+    let path = "/api/admin/policy/limits";
+    let set = json!({"limits": limits, "reason": "an attack"});
+    assert_eq!(send(&api, &admin, Method::PUT, path, set).await.status, 204);
+    assert_eq!(api.forced.gateway.lock().last().unwrap().limits().open_streams, 8);
+    assert_eq!(newest(&api, &admin).await["after"]["openStreams"], 8);
+    limits["failurePercent"] = json!(101);
+    let wrong = json!({"limits": limits, "reason": "an error"});
+    assert_eq!(
+        send(&api, &admin, Method::PUT, path, wrong).await.problem().0,
+        400
+    );
+    let back = json!({"limits": null, "reason": "it is over"});
+    assert_eq!(send(&api, &admin, Method::PUT, path, back).await.status, 204);
+    assert_eq!(
+        get(&api, &admin, "/api/admin/policy").await["limits"]["openStreams"],
+        64
+    );
+    assert_eq!(newest(&api, &admin).await["before"]["openStreams"], 8);
+}
+
+#[tokio::test]
+async fn a_changed_file_is_read_again_and_a_broken_one_leaves_the_policy() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let entry = json!({"kind": "suffix", "value": "stored.example", "category": "c", "reason": "a test"});
+    send(&api, &admin, Method::POST, "/api/admin/policy/entries", entry).await;
+    *api.forced.file.lock() =
+        r#"{"format":1,"version":5,"lists":{"denySuffixes":["file.example"]}}"#.to_owned();
+    api.abuse.reload_file().await.unwrap();
+    let policy = api.forced.gateway.lock().last().unwrap().clone();
+    assert!(refuses(&policy, "file.example:80") && refuses(&policy, "stored.example:80"));
+    assert_eq!(policy.version(), 6);
+    let record = newest(&api, &admin).await;
+    assert_eq!(
+        (&record["actor"], &record["action"]),
+        (&json!("system"), &json!("policy_file_reloaded"))
+    );
+    *api.forced.file.lock() = "{}".to_owned();
+    assert!(api.abuse.reload_file().await.is_err());
+    assert_eq!(api.forced.gateway.lock().last(), Some(&policy));
+}
+
+#[tokio::test]
+async fn what_another_process_changes_is_noticed() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (id, _) = customer(&api, "ada@example.com").await;
+    let other = api.restarted().await;
+    let mut devices = other.forced.devices.subscribe();
+    let entry = json!({"kind": "suffix", "value": "bad.example", "category": "c", "reason": "a test"});
+    send(&api, &admin, Method::POST, "/api/admin/policy/entries", entry).await;
+    let reason = json!({"reason": "abuse"});
+    let path = format!("/api/admin/accounts/{id}/suspend");
+    assert_eq!(send(&api, &admin, Method::POST, &path, reason).await.status, 204);
+    devices.changed().await.unwrap();
+    assert!(refuses(devices.borrow().as_ref().unwrap(), "bad.example:80"));
+    let account: AccountId = id.parse().unwrap();
+    while !other.changes.suspended.lock().contains(&account) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn grants_are_given_with_reason_and_date_and_never_for_a_hard_rule() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (id, _) = customer(&api, "ada@example.com").await;
+    let path = format!("/api/admin/accounts/{id}/grants");
+    let until = api.clock.now().plus(Duration::from_secs(3600)).to_string();
+    let give = async |body: Value| send(&api, &admin, Method::POST, &path, body).await;
+    let given = give(json!({"tcpPorts": "5900-5910", "until": until, "reason": "ticket 8"})).await;
+    assert_eq!(given.status, 201, "{}", given.text);
+    assert_eq!(
+        give(json!({"rule": "as112", "until": until, "reason": "ticket 9"}))
+            .await
+            .status,
+        201
+    );
+    assert!(api.changes.accounts.lock().contains(&id.parse().unwrap()));
+    let past = api.clock.now().to_string();
+    for wrong in [
+        json!({"rule": "loopback", "until": until, "reason": "please"}),
+        json!({"rule": "private", "until": until, "reason": "please"}),
+        json!({"rule": "never_ports", "until": until, "reason": "please"}),
+        json!({"rule": "device_network", "until": until, "reason": "please"}),
+        json!({"rule": "platform_list", "until": until, "reason": "please"}),
+        json!({"rule": "nonsense", "until": until, "reason": "please"}),
+        json!({"tcpPorts": "9-1", "until": until, "reason": "please"}),
+        json!({"tcpPorts": "22", "rule": "as112", "until": until, "reason": "please"}),
+        json!({"until": until, "reason": "please"}),
+        json!({"tcpPorts": "22", "until": past, "reason": "please"}),
+        json!({"tcpPorts": "22", "until": until, "reason": ""}),
+    ] {
+        let answer = give(wrong.clone()).await;
+        assert_eq!(answer.problem(), (400, "invalid_fields".to_owned()), "{wrong}");
+    }
+    let unverified = api.register("new@example.com").await["user"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let body = json!({"tcpPorts": "22", "until": until, "reason": "please"});
+    let path_of = |id: &str| format!("/api/admin/accounts/{id}/grants");
+    assert_eq!(
+        send(&api, &admin, Method::POST, &path_of(&unverified), body.clone())
+            .await
+            .problem()
+            .0,
+        400
+    );
+    let nobody = send(
+        &api,
+        &admin,
+        Method::POST,
+        &path_of(&AccountId::new().to_string()),
+        body,
+    )
+    .await;
+    assert_eq!(nobody.problem(), (404, "account_not_found".to_owned()));
+
+    let grant = format!("{path}/{}?reason=over", given.json()["id"].as_str().unwrap());
+    assert_eq!(
+        api.call(Method::DELETE, &grant)
+            .bearer(&admin)
+            .send()
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        api.call(Method::DELETE, &grant)
+            .bearer(&admin)
+            .send()
+            .await
+            .problem()
+            .0,
+        404
+    );
+    let grants = get(&api, &admin, &path).await["grants"].clone();
+    assert_eq!(
+        (&grants[0]["rule"], &grants[1]["tcpPorts"]),
+        (&json!("as112"), &json!("5900-5910"))
+    );
+    assert!(grants[1]["revokedAt"].is_string() && grants[0]["revokedAt"].is_null());
+    let record = newest(&api, &admin).await;
+    assert_eq!(
+        (&record["action"], &record["accountId"]),
+        (&json!("grant_revoked"), &json!(id))
+    );
+}
+
+#[tokio::test]
+async fn twenty_forbidden_dials_suspend_the_customer_and_tell_the_admins() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (id, token) = customer(&api, "ada@example.com").await;
+    let account: AccountId = id.parse().unwrap();
+    for _ in 0..20 {
+        api.watch.refused(account, None, Cause::Rule(RuleClass::Loopback));
+    }
+    let mail = api.mail().await;
+    assert_eq!(mail.to.to_string(), "root@iploop.test");
+    assert!(
+        mail.text.contains(&id) && mail.text.contains("20 dials in 10 minutes"),
+        "{}",
+        mail.text
+    );
+    assert_eq!(*api.changes.suspended.lock(), [account]);
+    let answer = api.get("/api/auth/profile").bearer(&token).send().await;
+    assert_eq!(answer.problem(), (401, "account_suspended".to_owned()));
+    let record = newest(&api, &admin).await;
+    assert_eq!(
+        (&record["actor"], &record["action"]),
+        (&json!("system"), &json!("account_suspended"))
+    );
+    assert_eq!(
+        (&record["before"]["status"], &record["after"]["status"]),
+        (&json!("active"), &json!("suspended"))
+    );
+
+    let reason = json!({"reason": "a misunderstanding"});
+    let path = format!("/api/admin/accounts/{id}/reinstate");
+    assert_eq!(
+        send(&api, &admin, Method::POST, &path, reason.clone())
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        send(&api, &admin, Method::POST, &path, reason).await.problem(),
+        (409, "already_so".to_owned())
+    );
+    assert_eq!(
+        api.get("/api/auth/profile").bearer(&token).send().await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn admins_suspend_others_and_not_themselves_and_raise_new_customers() {
+    let api = Api::new().await;
+    let (root, admin) = api.admin().await;
+    let (id, token) = customer(&api, "ada@example.com").await;
+    let reason = json!({"reason": "abuse"});
+    let suspend = |id: &str| format!("/api/admin/accounts/{id}/suspend");
+    let own = send(
+        &api,
+        &admin,
+        Method::POST,
+        &suspend(&root.id.to_string()),
+        reason.clone(),
+    )
+    .await;
+    assert_eq!(own.problem().0, 400);
+    let no_id = send(&api, &admin, Method::POST, &suspend("x"), reason.clone()).await;
+    assert_eq!(no_id.problem(), (404, "account_not_found".to_owned()));
+    assert_eq!(
+        send(&api, &admin, Method::POST, &suspend(&id), reason)
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        api.get("/api/auth/profile")
+            .bearer(&token)
+            .send()
+            .await
+            .problem()
+            .0,
+        401
+    );
+
+    let standing = json!({"standing": "established", "reason": "known for years"});
+    let path = format!("/api/admin/accounts/{id}/standing");
+    assert_eq!(
+        send(&api, &admin, Method::PUT, &path, standing.clone())
+            .await
+            .status,
+        204
+    );
+    assert_eq!(newest(&api, &admin).await["before"]["standing"], "new");
+    assert_eq!(
+        send(&api, &admin, Method::PUT, &path, standing).await.problem().0,
+        409
+    );
+}
+
+#[tokio::test]
+async fn who_used_an_exit_is_told_to_admins_and_the_question_is_on_record() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (id, _) = customer(&api, "ada@example.com").await;
+    let (account, key, node) = (id.parse().unwrap(), ApiKeyId::new(), NodeId::new());
+    let now = api.clock.now();
+    let record = UsageRecord {
+        id: RequestId::new(),
+        account,
+        api_key: key,
+        gateway: GatewayId::new(),
+        node: Some(node),
+        session: None,
+        bytes_up: 1,
+        bytes_down: 1,
+        billable: true,
+        proxy_type: "connect".to_owned(),
+        destination: "example.com:443".to_owned(),
+        exit_country: None,
+        exit_city: None,
+        exit_asn: None,
+        exit_ip: Some("93.184.216.34".parse().unwrap()),
+        timings: Timings::default(),
+        status: Some(200),
+        error: None,
+        attempts: 1,
+        started_at: now,
+        ended_at: Some(now.plus(Duration::from_secs(5))),
+    };
+    api.store
+        .settle(std::slice::from_ref(&record), now)
+        .await
+        .unwrap();
+    let path = |at: &str| format!("/api/admin/exits/lookup?ip=93.184.216.34&at={at}&reason=complaint+12");
+    let found = get(&api, &admin, &path(&now.to_string())).await["requests"][0].clone();
+    assert_eq!(
+        (
+            &found["requestId"],
+            &found["accountId"],
+            &found["apiKeyId"],
+            &found["nodeId"]
+        ),
+        (&json!(record.id), &json!(account), &json!(key), &json!(node))
+    );
+    let asked = newest(&api, &admin).await;
+    assert_eq!(
+        (&asked["action"], &asked["subject"]),
+        (&json!("exit_looked_up"), &json!("93.184.216.34"))
+    );
+    assert_eq!(asked["reason"], "complaint 12");
+    let hour_ago = now.minus(Duration::from_secs(3600)).to_string();
+    assert_eq!(get(&api, &admin, &path(&hour_ago)).await["requests"], json!([]));
+    for wrong in [
+        "ip=93.184.216.34&at=yesterday&reason=why",
+        "ip=example.com&at=2025-11-24T16:00:00Z&reason=why",
+        "ip=93.184.216.34&at=2025-11-24T16:00:00Z",
+        "ip=93.184.216.34&at=2025-11-24T16:00:00Z&reason=",
+        "ip=93.184.216.34&at=2025-11-24T16:00:00Z&reason=why&within=3601",
+    ] {
+        let answer = api
+            .get(&format!("/api/admin/exits/lookup?{wrong}"))
+            .bearer(&admin)
+            .send()
+            .await;
+        assert_eq!(answer.problem().0, 400, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_counted_for_admins_by_rule_customer_and_device() {
+    let mut settings = Settings::default();
+    settings.abuse.suspend_after = 0;
+    let api = Api::with(settings).await;
+    let (_, admin) = api.admin().await;
+    let (account, node) = (AccountId::new(), NodeId::new());
+    for _ in 0..3 {
+        api.watch
+            .refused(account, Some(node), Cause::Rule(RuleClass::DeviceNetwork));
+    }
+    api.watch
+        .refused(account, None, Cause::Rule(RuleClass::PlatformList));
+    let path = format!("/api/admin/refusals?account={account}&node={node}&cause=device_network");
+    let counted = loop {
+        let refusals = get(&api, &admin, &path).await["refusals"].clone();
+        if refusals != json!([]) {
+            break refusals[0].clone();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&counted["count"], &counted["nodeId"]), (&json!(3), &json!(node)));
+    let all = get(&api, &admin, "/api/admin/refusals?days=1").await;
+    assert_eq!(all["refusals"].as_array().unwrap().len(), 2);
+    let bounds = api
+        .get("/api/admin/refusals?days=367")
+        .bearer(&admin)
+        .send()
+        .await;
+    assert_eq!(bounds.problem().0, 400);
+}
+
+#[tokio::test]
+async fn the_record_comes_in_pages_and_has_no_way_to_change() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    for n in 0..5 {
+        let entry = json!({"kind": "port", "value": n.to_string(), "category": "c", "reason": "many"});
+        send(&api, &admin, Method::POST, "/api/admin/policy/entries", entry).await;
+    }
+    let mut seen = Vec::new();
+    let mut path = "/api/admin/audit?limit=2".to_owned();
+    loop {
+        let page = get(&api, &admin, &path).await;
+        let values = page["records"].as_array().unwrap().iter();
+        seen.extend(values.map(|record| record["after"]["value"].as_str().unwrap().to_owned()));
+        let Some(cursor) = page["nextCursor"].as_str() else {
+            break;
+        };
+        path = format!("/api/admin/audit?limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, ["4", "3", "2", "1", "0"]);
+    for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        let answer = api.call(method, "/api/admin/audit").bearer(&admin).send().await;
+        assert_eq!(answer.problem().0, 405);
+    }
+    for wrong in ["limit=0", "limit=501", "action=nonsense", "cursor=x"] {
+        let answer = api
+            .get(&format!("/api/admin/audit?{wrong}"))
+            .bearer(&admin)
+            .send()
+            .await;
+        assert_eq!(answer.problem().0, 400, "{wrong}");
+    }
+}
+
+/// Every operation once, for the document.
+pub(crate) async fn visit_everything(api: &Api, admin: &str) {
+    let (id, _) = customer(api, "visited@example.com").await;
+    let entry = json!({"kind": "suffix", "value": "bad.example", "category": "c", "reason": "a visit"});
+    let added = send(api, admin, Method::POST, "/api/admin/policy/entries", entry)
+        .await
+        .json();
+    let entry = format!(
+        "/api/admin/policy/entries/{}?reason=over",
+        added["id"].as_str().unwrap()
+    );
+    api.call(Method::DELETE, &entry).bearer(admin).send().await;
+    let off = json!({"isOn": false, "reason": "a visit"});
+    send(
+        api,
+        admin,
+        Method::PUT,
+        "/api/admin/policy/categories/ticketing",
+        off,
+    )
+    .await;
+    let limits = json!({"limits": null, "reason": "a visit"});
+    send(api, admin, Method::PUT, "/api/admin/policy/limits", limits).await;
+    let grants = format!("/api/admin/accounts/{id}/grants");
+    let until = api.clock.now().plus(Duration::from_secs(60)).to_string();
+    let grant = json!({"tcpPorts": "22", "until": until, "reason": "a visit"});
+    let given = send(api, admin, Method::POST, &grants, grant).await.json();
+    api.get(&grants).bearer(admin).send().await;
+    let grant = format!("{grants}/{}?reason=over", given["id"].as_str().unwrap());
+    api.call(Method::DELETE, &grant).bearer(admin).send().await;
+    for act in ["suspend", "reinstate"] {
+        let path = format!("/api/admin/accounts/{id}/{act}");
+        send(api, admin, Method::POST, &path, json!({"reason": "a visit"})).await;
+    }
+    let standing = json!({"standing": "established", "reason": "a visit"});
+    let path = format!("/api/admin/accounts/{id}/standing");
+    send(api, admin, Method::PUT, &path, standing).await;
+    for path in [
+        "/api/admin/policy",
+        "/api/admin/audit",
+        "/api/admin/refusals",
+        "/api/admin/exits/lookup?ip=1.1.1.1&at=2025-11-24T16:00:00Z&reason=a+visit",
+    ] {
+        api.get(path).bearer(admin).send().await;
+    }
+}

@@ -1,0 +1,101 @@
+//! Limits of each customer on each device, counted here as the device counts them, so that a refusal costs no round trip. What
+//! the device itself counts is what holds.
+
+use std::sync::Arc;
+
+use iploop_platform::abuse::AbuseWatch;
+use iploop_platform::account::Standing;
+use iploop_platform::ids::NodeId;
+use iploop_protocol::destination::Destination;
+use iploop_protocol::policy::{AbuseLimits, AbuseTable, Limit, Limited};
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+
+/// Customers on devices that are remembered. Beyond, what a new one does is counted by its device alone.
+const MAX_REMEMBERED: usize = 50_000;
+
+/// A customer on a device; customers as devices see them.
+type Who = (NodeId, u64);
+
+/// The limits, and who has used how much of them.
+pub(crate) struct Guard {
+    table: Mutex<AbuseTable<Who>>,
+    limits: RwLock<AbuseLimits>,
+    /// Of new customers, in per cent of the limits.
+    new_customer_percent: u32,
+    /// Hears of refusals.
+    pub(crate) watch: AbuseWatch,
+}
+
+/// A stream that was counted, until it is dropped.
+pub(crate) struct Ticket {
+    guard: Arc<Guard>,
+    who: Who,
+    standing: Standing,
+}
+
+impl Guard {
+    pub(crate) fn new(new_customer_percent: u32, watch: AbuseWatch) -> Self {
+        Self {
+            table: Mutex::new(AbuseTable::new(MAX_REMEMBERED)),
+            limits: RwLock::default(),
+            new_customer_percent,
+            watch,
+        }
+    }
+
+    pub(crate) fn set_limits(&self, limits: AbuseLimits) {
+        *self.limits.write() = limits;
+    }
+
+    fn limits(&self, standing: Standing) -> AbuseLimits {
+        let limits = *self.limits.read();
+        match standing {
+            Standing::New => limits.scaled(self.new_customer_percent),
+            Standing::Established => limits,
+        }
+    }
+
+    /// Counts a stream to be opened; none where there is no room to count it.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        node: NodeId,
+        customer: u64,
+        standing: Standing,
+        to: &Destination,
+    ) -> Result<Option<Ticket>, Limited> {
+        let limits = self.limits(standing);
+        let who = (node, customer);
+        let admitted = self
+            .table
+            .lock()
+            .admit(Instant::now().into_std(), &limits, who, to);
+        match admitted {
+            Ok(()) => Ok(Some(Ticket {
+                guard: Arc::clone(self),
+                who,
+                standing,
+            })),
+            Err(limited) if limited.limit == Limit::Customers => {
+                metrics::counter!("iploop_hub_uncounted_customers_total").increment(1);
+                Ok(None)
+            }
+            Err(limited) => Err(limited),
+        }
+    }
+}
+
+impl Ticket {
+    /// The dial ended. True: so many failed that the customer is stopped on this device from now on.
+    pub(crate) fn dialled(&self, is_failure: bool) -> bool {
+        let limits = self.guard.limits(self.standing);
+        let mut table = self.guard.table.lock();
+        table.dialled(Instant::now().into_std(), &limits, self.who, is_failure)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.guard.table.lock().finished(self.who);
+    }
+}

@@ -1,0 +1,132 @@
+//! The audit record: who changed what, when, from what to what, and why. Append-only.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::ids::{AccountId, AuditId};
+
+/// One change. There is no way to alter or remove it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEntry {
+    /// Its id, by the time it was made.
+    pub id: AuditId,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// What was done.
+    pub action: AuditAction,
+    /// The customer it is about, if it is about one.
+    pub account: Option<AccountId>,
+    /// What it is about: an entry's or grant's id, a category, an address.
+    pub subject: String,
+    /// As it was; null where there was nothing.
+    pub before: Value,
+    /// As it is now; null where nothing is left.
+    pub after: Value,
+    /// Why, in the words of who did it.
+    pub reason: String,
+}
+
+/// Who changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A signed-in admin.
+    Admin(AccountId),
+    /// The server itself, by its rules.
+    System,
+    /// Somebody at the server's own command line.
+    CommandLine,
+}
+
+impl Actor {
+    /// `admin`, `system` or `command_line`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin(_) => "admin",
+            Self::System => "system",
+            Self::CommandLine => "command_line",
+        }
+    }
+}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident $text:literal,)*) => {
+        /// What was done.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum AuditAction {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl AuditAction {
+            /// Every action.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Its name in the database and the API.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+actions! {
+    /// A host suffix, an address or a port was put on the platform's list.
+    EntryAdded "policy_entry_added",
+    /// It was taken off.
+    EntryRemoved "policy_entry_removed",
+    /// A category of the list was switched on or off.
+    CategorySwitched "policy_category_switched",
+    /// The limits per customer and device were set, or left to the file again.
+    LimitsSet "policy_limits_set",
+    /// The policy's file changed and was read anew.
+    FileReloaded "policy_file_reloaded",
+    /// Something was opened for a customer.
+    GrantGiven "grant_given",
+    /// It was closed again before its date.
+    GrantRevoked "grant_revoked",
+    /// An account was suspended.
+    AccountSuspended "account_suspended",
+    /// An account may go on.
+    AccountReinstated "account_reinstated",
+    /// A customer got full limits, or those of new ones again.
+    StandingSet "standing_set",
+    /// Somebody looked up who used an exit's address.
+    ExitLookedUp "exit_looked_up",
+}
+
+impl fmt::Display for AuditAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No action has this name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no action has this name")]
+pub struct UnknownAction;
+
+impl FromStr for AuditAction {
+    type Err = UnknownAction;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAction> {
+        let named = Self::ALL.iter().copied().find(|action| action.as_str() == name);
+        named.ok_or(UnknownAction)
+    }
+}
+
+/// Which audit records, newest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// Older than this one: the last of the page before.
+    pub before: Option<AuditId>,
+    /// About this customer.
+    pub account: Option<AccountId>,
+    /// Of this kind.
+    pub action: Option<AuditAction>,
+    /// At most so many.
+    pub limit: u32,
+}

@@ -1,0 +1,101 @@
+//! Audit records: appended and read, never changed.
+
+use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::AuditId;
+use sqlx::Row as _;
+
+use super::columns::{id, id_or_none, json, text, time};
+use super::safeguards::stored;
+use super::{Pool, Row, Tx};
+use crate::error::unreadable;
+
+macro_rules! columns {
+    () => {
+        "id, at, actor, actor_id, action, user_id, subject, before_value, after_value, reason"
+    };
+}
+
+/// Appends a record in the transaction of what it is about.
+pub(super) async fn insert(tx: &mut Tx, entry: &AuditEntry) -> Result<(), sqlx::Error> {
+    let actor = match entry.actor {
+        Actor::Admin(account) => Some(account.uuid()),
+        Actor::System | Actor::CommandLine => None,
+    };
+    sqlx::query(concat!(
+        "INSERT INTO audit_records (",
+        columns!(),
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+    ))
+    .bind(entry.id.uuid())
+    .bind(entry.at.as_millis())
+    .bind(entry.actor.as_str())
+    .bind(actor)
+    .bind(entry.action.as_str())
+    .bind(entry.account.map(|account| account.uuid()))
+    .bind(text(&entry.subject))
+    .bind(stored(&entry.before))
+    .bind(stored(&entry.after))
+    .bind(text(&entry.reason))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn page(pool: &Pool, query: &AuditQuery) -> Result<Vec<AuditEntry>, sqlx::Error> {
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM audit_records
+         WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR action = $3)
+         ORDER BY id DESC LIMIT $4"
+    ))
+    .bind(query.before.map(|before| before.uuid()))
+    .bind(query.account.map(|account| account.uuid()))
+    .bind(query.action.map(AuditAction::as_str))
+    .bind(i64::from(query.limit))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(entry_from).collect()
+}
+
+pub(super) async fn since(
+    pool: &Pool,
+    from: Timestamp,
+    after: Option<AuditId>,
+    limit: u32,
+) -> Result<Vec<AuditEntry>, sqlx::Error> {
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM audit_records WHERE at >= $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3"
+    ))
+    .bind(from.as_millis())
+    .bind(after.map(|after| after.uuid()))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(entry_from).collect()
+}
+
+fn entry_from(row: &Row) -> Result<AuditEntry, sqlx::Error> {
+    let action: &str = row.try_get("action")?;
+    Ok(AuditEntry {
+        id: id(row, "id")?,
+        at: time(row, "at")?,
+        actor: match (row.try_get("actor")?, id_or_none(row, "actor_id")?) {
+            ("admin", Some(account)) => Actor::Admin(account),
+            ("system", _) => Actor::System,
+            ("command_line", _) => Actor::CommandLine,
+            (other, _) => return Err(unreadable("audit_records.actor", &other)),
+        },
+        action: action
+            .parse()
+            .map_err(|_| unreadable("audit_records.action", &action))?,
+        account: id_or_none(row, "user_id")?,
+        subject: row.try_get("subject")?,
+        before: json(row, "before_value")?,
+        after: json(row, "after_value")?,
+        reason: row.try_get("reason")?,
+    })
+}
