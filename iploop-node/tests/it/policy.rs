@@ -81,10 +81,9 @@ async fn the_devices_own_surroundings_are_closed_and_change_with_its_network() {
     });
     let node = world.start(hub.config(&[])).await;
     let device = hub.accept().await;
-    device.welcome_as(
-        Some(serde_json::json!({ "format": 1, "version": 1 })),
-        Some("81.2.3.4".parse().unwrap()),
-    );
+    // As many refusals a second as it takes to see the change.
+    let policy = serde_json::json!({ "format": 1, "version": 1, "limits": { "dialsPerSecond": 1_000_000 } });
+    device.welcome_as(Some(policy), Some("81.2.3.4".parse().unwrap()));
     for to in ["[2a00:1:2:3::9]:80", "9.9.9.9:443", "81.2.3.4:80"] {
         assert_eq!(device.refusal(to).await, forbidden("device_network"), "{to}");
     }
