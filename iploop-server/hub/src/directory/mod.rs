@@ -311,7 +311,7 @@ impl<T> Directory<T> {
                 .ok_or(search.nobody()),
             Some(preference) => {
                 let wanted = Resolved::of(wish, &self.names);
-                let kept = wanted.and_then(|wanted| search.same_ip(&wanted, preference));
+                let kept = wanted.and_then(|wanted| search.same_ip(&wanted.at_any_pace(), preference));
                 // The session's exit is there: it is not left because its customer uses it much.
                 if kept.is_none() && search.customer_full {
                     return Err(NoChoice::CustomerFull);

@@ -454,6 +454,26 @@ fn a_sticky_session_keeps_its_address_then_its_node_then_what_it_allows() {
 }
 
 #[test]
+fn a_sticky_session_does_not_leave_its_exit_because_its_figures_waver() {
+    let mut directory = Directory::default();
+    // Just come back, and not measured yet.
+    add(&mut directory, &anyone(1), 1);
+    let targeting = Targeting::parse("latency-100-speed-10").unwrap();
+    let nobody = Avoid::default();
+    let first = wish(&targeting, &nobody);
+    assert_eq!(chosen(&directory, &first), Err(NoChoice::NoExit));
+    let held = Wish {
+        prefer: Some(Preference {
+            node: node(1),
+            ip: ip(1),
+            or_else: OrElse::SameIp,
+        }),
+        ..first
+    };
+    assert_eq!(chosen(&directory, &held), Ok(1));
+}
+
+#[test]
 fn a_node_that_came_back_with_another_address_is_followed_only_when_its_old_address_is_gone() {
     let mut directory = Directory::default();
     let moved = Exit {

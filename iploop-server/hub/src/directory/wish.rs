@@ -85,6 +85,15 @@ impl<'a> Resolved<'a> {
         })
     }
 
+    /// The same, however slow: what a session holds on to was fast enough when it was chosen, and figures waver.
+    pub(super) fn at_any_pace(self) -> Self {
+        Self {
+            latency_ms: None,
+            speed_mbps: None,
+            ..self
+        }
+    }
+
     /// Whether a node is what the wish asks for. Its load is the caller's question.
     pub(super) fn fit<T>(&self, entry: &Entry<T>) -> Fit {
         let Traits {
