@@ -96,13 +96,13 @@ async fn connect(address: SocketAddr, source: Option<IpAddr>) -> Result<TcpStrea
 
 /// Whether a connection to `to` takes this source address. A loopback source can't leave the machine, and another one can't
 /// reach loopback: there the system chooses.
-fn binds(source: IpAddr, to: SocketAddr) -> bool {
+pub(crate) fn binds(source: IpAddr, to: SocketAddr) -> bool {
     source.is_ipv4() == to.is_ipv4() && source.is_loopback() == to.ip().is_loopback()
 }
 
 /// Whether the owner's choice of a source address lets a connection to `to` leave: an address of one family says which
 /// interface to use, and the other family would leave by any.
-fn may_leave(source: Option<IpAddr>, to: SocketAddr) -> bool {
+pub(crate) fn may_leave(source: Option<IpAddr>, to: SocketAddr) -> bool {
     source.is_none_or(|source| {
         source.is_loopback() || to.ip().is_loopback() || source.is_ipv4() == to.is_ipv4()
     })

@@ -17,6 +17,7 @@ mod backoff;
 mod clock;
 mod config;
 mod consent;
+mod datagrams;
 mod dial;
 mod error;
 mod grants;

@@ -12,17 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iploop_protocol::codes::ResetCode;
-use iploop_protocol::destination::{Destination, Host};
+use iploop_protocol::destination::{Destination, Host, HostName};
 use iploop_protocol::frame::{Open, StreamKind};
 use iploop_protocol::io::{Incoming, RelayError, Stream, relay};
-use iploop_protocol::policy::{CheckedAddresses, Limit, Refusal, RuleClass};
+use iploop_protocol::policy::{CheckedAddresses, Limit, Refusal, RuleClass, Transport};
 use parking_lot::RwLock;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::datagrams::{Association, End};
 use crate::dial::{DialError, dial};
-use crate::grants::CustomerGrants;
+use crate::grants::{CustomerGrants, Opened};
 use crate::rules::Rules;
 use crate::shared::Shared;
 use crate::sharing::NotSharing;
@@ -56,7 +57,7 @@ impl Refused {
     fn answer(self) -> (ResetCode, &'static str) {
         match self {
             Self::NotSharing(reason) => (code_of(reason), reason.as_str()),
-            Self::Kind => (ResetCode::Unsupported, "only TCP"),
+            Self::Kind => (ResetCode::Unsupported, "no datagrams"),
             Self::Limit(Limit::Customers) => (ResetCode::Busy, Limit::Customers.as_str()),
             Self::Limit(limit) => (ResetCode::Limited, limit.as_str()),
             Self::Policy(refusal) => (ResetCode::Forbidden, refusal.rule().as_str()),
@@ -95,6 +96,13 @@ pub(crate) async fn serve(mut incoming: Incoming, stage: Arc<Stage>, cut: Cancel
         Err(refused) => return stage.refuse(incoming, refused),
     };
     let open = incoming.open().clone();
+    if open.kind == StreamKind::Udp {
+        if let Some(stream) = incoming.accept(started.elapsed()) {
+            shared.traffic.count_served();
+            stage.relay_datagrams(stream, open.customer, &cut).await;
+        }
+        return;
+    }
     let customer = open.customer;
     let connected = tokio::select! {
         biased;
@@ -126,20 +134,16 @@ impl Stage {
         if let Some(reason) = self.shared.unwilling() {
             return Err(Refused::NotSharing(reason));
         }
-        if open.kind != StreamKind::Tcp {
-            return Err(Refused::Kind);
+        let rules = self.rules();
+        let mut customers = self.shared.customers.lock();
+        let (now, limits) = (Instant::now().into_std(), &rules.limits);
+        match open.kind {
+            StreamKind::Tcp => customers.admit(now, limits, open.customer, &open.destination),
+            StreamKind::Udp if !rules.opens_udp(&self.opened(open.customer)) => return Err(Refused::Kind),
+            StreamKind::Udp => customers.admit_datagrams(now, limits, open.customer),
         }
-        let limits = self.rules.read().limits;
-        self.shared
-            .customers
-            .lock()
-            .admit(
-                Instant::now().into_std(),
-                &limits,
-                open.customer,
-                &open.destination,
-            )
-            .map_err(|limited| Refused::Limit(limited.limit))?;
+        .map_err(|limited| Refused::Limit(limited.limit))?;
+        drop(customers);
         Ok(Admission {
             shared: &self.shared,
             customer: open.customer,
@@ -155,13 +159,15 @@ impl Stage {
         };
         let until = started + timeout;
         let rules = Arc::clone(&self.rules.read());
-        let opened = self.grants.of(open.customer, self.shared.now());
-        rules.check_destination(to, &opened).map_err(Refused::Policy)?;
+        let opened = self.opened(open.customer);
+        rules
+            .check_destination(to, Transport::Tcp, &opened)
+            .map_err(Refused::Policy)?;
         let answers = self.resolve(to, until).await?;
         // The network may have changed meanwhile: the rules of now decide.
         let rules = Arc::clone(&self.rules.read());
         let checked = rules
-            .check_addresses(to, &answers, &opened)
+            .check_addresses(to, &answers, Transport::Tcp, &opened)
             .map_err(Refused::Policy)?;
         if checked.is_empty() {
             return Err(Refused::Dns);
@@ -183,6 +189,48 @@ impl Stage {
                 Ok(Ok(answers)) => Ok(answers),
                 Ok(Err(_)) | Err(_) => Err(Refused::Dns),
             },
+        }
+    }
+
+    /// The addresses of a name; none where it has none or nobody knows.
+    pub(crate) async fn lookup(&self, name: &HostName) -> Vec<IpAddr> {
+        self.shared.parts.resolver.resolve(name).await.unwrap_or_default()
+    }
+
+    /// The rules of now.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read())
+    }
+
+    /// What is open for a customer now.
+    pub(crate) fn opened(&self, customer: u64) -> Opened {
+        self.grants.of(customer, self.shared.now())
+    }
+
+    /// Whether the customer may send datagrams to another place.
+    pub(crate) fn may_dial(&self, customer: u64, to: &Destination) -> bool {
+        let limits = self.rules.read().limits;
+        let mut customers = self.shared.customers.lock();
+        customers
+            .dial(Instant::now().into_std(), &limits, customer, to)
+            .is_ok()
+    }
+
+    async fn relay_datagrams(&self, mut stream: Stream, customer: u64, cut: &CancellationToken) {
+        let mut association = Association::new(self, customer);
+        let end = tokio::select! {
+            end = association.run(&mut stream) => Some(end),
+            () = cut.cancelled() => None,
+        };
+        match end {
+            // The peer knows.
+            Some(End::Stream) => {}
+            Some(End::Socket) => stream.reset(ResetCode::Internal),
+            Some(End::Depleted) => stream.reset_with(ResetCode::Limited, NotSharing::DailyCap.as_str()),
+            None => {
+                let (code, detail) = self.cut_short().answer();
+                stream.reset_with(code, detail);
+            }
         }
     }
 

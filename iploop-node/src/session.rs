@@ -176,7 +176,7 @@ pub(crate) fn hello(
             app_version: shared.config.app_version.clone(),
         },
         consent,
-        capabilities: Vec::new(),
+        capabilities: vec!["udp".to_owned()],
         max_streams: shared.config.limits.max_streams.max(1),
         test_allow: shared
             .test_allow

@@ -8,6 +8,7 @@
 
 mod caps;
 mod consent;
+mod datagrams;
 mod link;
 mod policy;
 #[cfg(target_os = "linux")]

@@ -159,7 +159,7 @@ impl<K: Ord + Copy> AbuseTable<K> {
         }
     }
 
-    /// Asks for a stream. Granted ones are returned with [`AbuseTable::finished`].
+    /// Asks for a stream to a destination. Granted ones are returned with [`AbuseTable::finished`].
     ///
     /// # Errors
     /// The limit that stands in the way. Nothing is to be returned then.
@@ -170,16 +170,52 @@ impl<K: Ord + Copy> AbuseTable<K> {
         who: K,
         to: &Destination,
     ) -> Result<(), Limited> {
+        self.who_may_open(now, limits, who)?;
+        self.dial(now, limits, who, to)?;
+        if let Some(customer) = self.table.get_mut(&who) {
+            customer.open_streams += 1;
+        }
+        Ok(())
+    }
+
+    /// Asks for a stream of datagrams, whose destinations are asked about by [`AbuseTable::dial`]. As with
+    /// [`AbuseTable::admit`], granted ones are returned.
+    ///
+    /// # Errors
+    /// The limit that stands in the way.
+    pub fn admit_datagrams(&mut self, now: Instant, limits: &AbuseLimits, who: K) -> Result<(), Limited> {
+        self.who_may_open(now, limits, who)?.open_streams += 1;
+        Ok(())
+    }
+
+    /// Asks to send datagrams to a place for the first time, on a stream that was admitted.
+    ///
+    /// # Errors
+    /// The limit that stands in the way.
+    pub fn dial(
+        &mut self,
+        now: Instant,
+        limits: &AbuseLimits,
+        who: K,
+        to: &Destination,
+    ) -> Result<(), Limited> {
+        let host = self.hosts.hasher.hash_one(&to.host);
+        let port = self.hosts.hasher.hash_one(to);
+        let Some(customer) = self.table.get_mut(&who) else {
+            return Err(Limited::new(Limit::Customers, SHORTLY));
+        };
+        customer.dial(now, limits, host, port)?;
+        self.hosts.admit(now, limits, &to.host)
+    }
+
+    /// A customer who may open another stream.
+    fn who_may_open(&mut self, now: Instant, limits: &AbuseLimits, who: K) -> Result<&mut Customer, Limited> {
         if !self.table.contains_key(&who) && !self.has_room(now, limits) {
             return Err(Limited::new(Limit::Customers, SHORTLY));
         }
-        let host = self.hosts.hasher.hash_one(&to.host);
-        let port = self.hosts.hasher.hash_one(to);
         let customer = self.table.entry(who).or_insert_with(|| Customer::new(now));
-        customer.admit(now, limits, host, port)?;
-        self.hosts.admit(now, limits, &to.host)?;
-        customer.open_streams += 1;
-        Ok(())
+        customer.may_open(now, limits)?;
+        Ok(customer)
     }
 
     /// A dial ended. True: so many failed that the customer is stopped from now on.
@@ -256,7 +292,7 @@ impl Customer {
         }
     }
 
-    fn admit(&mut self, now: Instant, limits: &AbuseLimits, host: u64, port: u64) -> Result<(), Limited> {
+    fn may_open(&mut self, now: Instant, limits: &AbuseLimits) -> Result<(), Limited> {
         self.seen_at = now;
         if let Some(until) = self.stopped_until.filter(|until| now < *until) {
             return Err(Limited::new(Limit::FailedDials, until - now));
@@ -265,6 +301,10 @@ impl Customer {
         if self.open_streams >= limits.open_streams {
             return Err(Limited::new(Limit::OpenStreams, SHORTLY));
         }
+        Ok(())
+    }
+
+    fn dial(&mut self, now: Instant, limits: &AbuseLimits, host: u64, port: u64) -> Result<(), Limited> {
         let dials = self.dials.at(now, SECOND);
         if *dials >= limits.dials_per_second {
             return Err(Limited::new(Limit::DialsPerSecond, self.dials.left(now, SECOND)));

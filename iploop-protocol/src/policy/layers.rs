@@ -39,10 +39,11 @@ pub enum Layer {
 /// ```json
 /// { "format": 1, "version": 12,
 ///   "lists": { "denySuffixes": ["gov"], "denyAddresses": ["192.5.6.0/24"], "denyPorts": ["6000-6063"], "allowPorts": [80, 443] },
-///   "ownAddresses": ["45.6.7.8"],
+///   "ownAddresses": ["45.6.7.8"], "openUdp": true,
 ///   "limits": { "openStreams": 64, "dialsPerSecond": 20 } }
 /// ```
-/// Only `format` and `version` are required; [`AbuseLimits`] has the names and defaults of the limits.
+/// Only `format` and `version` are required; [`AbuseLimits`] has the names and defaults of the limits. `openUdp` opens for every
+/// customer what a grant of `udp_closed` opens for one: datagrams to port 443.
 /// Unknown fields are an error: a list that this code doesn't know would otherwise not be kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "PlatformDocument", into = "PlatformDocument")]
@@ -51,6 +52,7 @@ pub struct PlatformPolicy {
     lists: NarrowPolicy,
     own_addresses: Vec<IpNet>,
     own: AddressSet,
+    open_udp: bool,
     limits: AbuseLimits,
 }
 
@@ -132,8 +134,15 @@ impl PlatformPolicy {
             lists,
             own_addresses,
             own,
+            open_udp: false,
             limits: AbuseLimits::default(),
         })
+    }
+
+    /// The same with datagrams open for every customer, or not.
+    #[must_use]
+    pub fn with_open_udp(self, open_udp: bool) -> Self {
+        Self { open_udp, ..self }
     }
 
     /// The same with other limits.
@@ -160,6 +169,10 @@ impl PlatformPolicy {
     /// What one customer may do on one device.
     pub fn limits(&self) -> &AbuseLimits {
         &self.limits
+    }
+
+    pub(super) fn opens_udp(&self) -> bool {
+        self.open_udp
     }
 
     pub(super) fn lists(&self) -> &NarrowPolicy {
@@ -284,6 +297,8 @@ struct PlatformDocument {
     lists: NarrowPolicy,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     own_addresses: Vec<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    open_udp: bool,
     #[serde(default)]
     limits: AbuseLimits,
 }
@@ -296,7 +311,9 @@ impl TryFrom<PlatformDocument> for PlatformPolicy {
             return Err(PolicyError::Format(document.format));
         }
         let own = parse_nets("ownAddresses", &document.own_addresses)?;
-        Ok(Self::new(document.version, document.lists, own)?.with_limits(document.limits))
+        Ok(Self::new(document.version, document.lists, own)?
+            .with_open_udp(document.open_udp)
+            .with_limits(document.limits))
     }
 }
 
@@ -307,6 +324,7 @@ impl From<PlatformPolicy> for PlatformDocument {
             version: policy.version,
             lists: policy.lists,
             own_addresses: policy.own_addresses.iter().map(IpNet::to_string).collect(),
+            open_udp: policy.open_udp,
             limits: policy.limits,
         }
     }

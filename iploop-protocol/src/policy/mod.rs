@@ -183,6 +183,12 @@ impl Policy {
         Ok(CheckedAddresses::new(answers, destination.port))
     }
 
+    /// Whether datagrams go anywhere at all: who has nothing opened is told so at once, and not datagram by datagram.
+    pub fn opens_udp(&self, context: &Context<'_>) -> bool {
+        const QUIC: u16 = 443;
+        self.check_port(QUIC, &context.by(Transport::Udp)).is_ok()
+    }
+
     fn check_name(&self, name: &HostName) -> Result<(), Refusal> {
         if let Some(row) = names::row(name) {
             return Err(row.rule.into());
@@ -225,15 +231,16 @@ impl Policy {
 
     fn check_port(&self, port: u16, context: &Context<'_>) -> Result<(), Refusal> {
         let row = ports::row(context.transport, port);
-        if self.platform.is_none() {
+        let Some(platform) = &self.platform else {
             return match row {
                 _ if ports::open_without_platform_policy(context.transport, port) => Ok(()),
                 Some(row) => Err(row.rule.into()),
                 None => Err(RuleClass::PolicyMissing.into()),
             };
-        }
-        let lifted = |row| match context.transport {
+        };
+        let lifted = |row: table::Row| match context.transport {
             Transport::Tcp => context.grants.lift_tcp_port(row, port, context.now_ms),
+            Transport::Udp if platform.opens_udp() && row.tier == Tier::Default => true,
             Transport::Udp => context.grants.lift_udp_port(row, context.now_ms),
         };
         match row {

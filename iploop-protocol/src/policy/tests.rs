@@ -182,6 +182,33 @@ fn the_platforms_own_addresses_are_refused_in_every_form() {
 }
 
 #[test]
+fn datagrams_are_open_for_everyone_only_where_the_platform_says_so_and_only_to_443() {
+    let closed = Policy::new(platform());
+    let text = r#"{"format":1,"version":1,"openUdp":true}"#;
+    let document = PlatformPolicy::parse(text).unwrap();
+    assert!(
+        serde_json::to_string(&document)
+            .unwrap()
+            .contains(r#""openUdp":true"#)
+    );
+    let open = Policy::new(Some(Arc::new(document)));
+    let context = Context::at_gateway().by(Transport::Udp);
+    assert!(!closed.opens_udp(&context) && !Policy::new(None).opens_udp(&context));
+    assert!(open.opens_udp(&Context::at_gateway()));
+    assert_eq!(check_in(&open, "1.1.1.1:443", &context), Ok(()));
+    assert_eq!(check_in(&open, "dns.example:443", &context), Ok(()));
+    for (text, class) in [
+        ("1.1.1.1:53", RuleClass::UdpNeverPorts),
+        ("1.1.1.1:80", RuleClass::UdpOtherPorts),
+        ("10.1.1.1:443", RuleClass::Private),
+        ("nas.local:443", RuleClass::LocalName),
+    ] {
+        assert_eq!(check_in(&open, text, &context), Err(class), "{text}");
+    }
+    assert!(check(&open, "1.1.1.1:8081").is_err(), "TCP is as it was");
+}
+
+#[test]
 fn grants_open_default_rules_for_their_customer_until_their_date() {
     let policy = Policy::new(platform());
     let granted = grants(

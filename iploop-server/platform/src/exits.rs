@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use iploop_protocol::destination::Destination;
 use iploop_protocol::io::Stream;
-use iploop_protocol::policy::{Grants, Limited};
+use iploop_protocol::policy::{Grants, Limited, Transport};
 use iploop_protocol::targeting::Targeting;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -65,8 +65,10 @@ pub struct ExitRequest {
     pub prefer: Option<Preference>,
     /// Exits that must not be chosen: those that failed for this request, or the last one of a rotating key.
     pub avoid: Avoid,
-    /// Where the device shall dial.
+    /// Where the device shall dial. Means nothing for datagrams, each of which has its own.
     pub destination: Destination,
+    /// A connection, or datagrams.
+    pub transport: Transport,
     /// First bytes for the destination, sent with OPEN so that they cost no round trip.
     pub early: Bytes,
     /// When the caller stops waiting.

@@ -6,7 +6,7 @@ use iploop_platform::exits::{ExitError, ExitRequest};
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::frame::{MAX_DATA_BYTES, StreamKind};
 use iploop_protocol::io::{OpenError, OpenRequest, Stream};
-use iploop_protocol::policy::{Limit, Limited};
+use iploop_protocol::policy::{Limit, Limited, Transport};
 use iploop_protocol::tunnel;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -56,7 +56,10 @@ pub(super) async fn dial(
     let mut early = request.early.clone();
     let more = early.split_off(early.len().min(MAX_DATA_BYTES));
     let open = OpenRequest {
-        kind: StreamKind::Tcp,
+        kind: match request.transport {
+            Transport::Tcp => StreamKind::Tcp,
+            Transport::Udp => StreamKind::Udp,
+        },
         destination: request.destination.clone(),
         customer,
         early,

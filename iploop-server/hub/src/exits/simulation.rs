@@ -367,6 +367,7 @@ fn wants(hedge: bool, prefer: Option<Preference>) -> ExitRequest {
         destination: "example.com:443".parse().unwrap(),
         early: Bytes::new(),
         deadline: Instant::now() + ATTEMPT_TIMEOUT,
+        transport: iploop_protocol::policy::Transport::Tcp,
         hedge,
     }
 }

@@ -27,6 +27,7 @@ fn request(targeting: &str) -> ExitRequest {
         prefer: None,
         avoid: Avoid::default(),
         destination: "example.com:443".parse().unwrap(),
+        transport: iploop_protocol::policy::Transport::Tcp,
         early: Bytes::new(),
         deadline: Instant::now() + PATIENCE,
         hedge: false,
