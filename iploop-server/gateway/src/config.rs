@@ -67,6 +67,10 @@ pub struct GatewayConfig {
     #[serde(with = "iploop_platform::duration")]
     #[schemars(with = "iploop_platform::duration::DurationText")]
     pub soft_drain: Duration,
+    /// The address that customers send their datagrams to (SOCKS5 UDP ASSOCIATE); by default the one that they connected to.
+    /// For a gateway behind a balancer or a translator.
+    #[schemars(example = &"198.51.100.1")]
+    pub udp_address: Option<IpAddr>,
     /// Live sticky sessions, and keys whose last exit is remembered. Beyond them new sessions are answered with `overloaded`.
     pub max_sessions: usize,
     /// Live sticky sessions of one account; beyond them new ones are answered with `too_many_sessions`.
@@ -96,6 +100,7 @@ impl Default for GatewayConfig {
             idle_timeout: Duration::from_secs(600),
             max_duration: Duration::from_secs(24 * 3600),
             soft_drain: Duration::from_secs(5),
+            udp_address: None,
             max_sessions: 100_000,
             max_sessions_per_account: 10_000,
             session_grace: Duration::from_secs(60),

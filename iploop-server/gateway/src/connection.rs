@@ -1,7 +1,7 @@
 //! A customer's socket with what was read ahead of it, and deadlines for every wait.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub(crate) struct Connection {
     /// Read and not yet used. Holds no memory while it is empty and nobody reads.
     ahead: BytesMut,
     peer: SocketAddr,
+    /// The address of ours that it came in at.
+    local: Option<IpAddr>,
 }
 
 impl Connection {
@@ -60,7 +62,18 @@ impl Connection {
             socket,
             ahead: BytesMut::new(),
             peer,
+            local: None,
         }
+    }
+
+    /// The same with the address of ours that it came in at.
+    pub(crate) fn at(self, local: Option<IpAddr>) -> Self {
+        Self { local, ..self }
+    }
+
+    /// The address of ours that it came in at.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.local
     }
 
     /// The customer's address.
@@ -160,6 +173,17 @@ impl Connection {
             }
         }
         std::future::pending().await
+    }
+
+    /// Ready when the connection is over, or the customer has finished writing; what it says until then is thrown away.
+    pub(crate) async fn ended(&mut self) {
+        loop {
+            self.ahead.clear();
+            let read = std::future::poll_fn(|cx| self.poll_read_more(cx, READ_BYTES)).await;
+            if !matches!(read, Ok(1..)) {
+                return;
+            }
+        }
     }
 
     /// Has the connection end in a reset once it is dropped.

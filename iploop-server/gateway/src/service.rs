@@ -1,6 +1,6 @@
 //! What every request needs, and its way from understood to admitted to settled.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use iploop_platform::abuse::{AbuseWatch, Cause};
@@ -21,6 +21,7 @@ use crate::drain::{Drain, Phase};
 use crate::exit::{Bounds, Refusals, Resolver, Search, Through};
 use crate::relay::{End, Lifetimes};
 use crate::sessions::{Sessions, Visit};
+use crate::socks5::SocksFault;
 use crate::telemetry;
 
 /// What every request needs.
@@ -116,16 +117,14 @@ impl Service {
         rotate: bool,
     ) -> Result<AdmittedRequest, ProxyError> {
         let Authorized {
-            mut account,
+            account,
             targeting,
             client,
         } = authorized;
         account.meter().set_destination(account.proxy_type, &destination);
         // A copy of a few pointers, so that no lock is held while names are resolved.
         let policy = self.policy.read().clone();
-        let terms = account.admitted.terms().clone();
-        let now_ms = u64::try_from(account.admitted.admitted_at().as_millis()).unwrap_or(0);
-        let context = Context::at_gateway().with_grants(&terms.grants, now_ms);
+        let context = account.policy_context();
         let allowed = account
             .admitted
             .check_destination(&destination)
@@ -157,7 +156,38 @@ impl Service {
                 return Err(account.failed(error));
             }
         };
+        self.begin_search(account, targeting, client, destination, rotate)
+    }
 
+    /// Lets an admitted request send datagrams, if those are open, and enters its session.
+    ///
+    /// # Errors
+    /// They are not. The request is settled then.
+    pub(crate) fn route_datagrams(&self, authorized: Authorized) -> Result<AdmittedRequest, ProxyError> {
+        let Authorized {
+            account,
+            targeting,
+            client,
+        } = authorized;
+        if !self.policy.read().opens_udp(&account.policy_context()) {
+            return Err(account.failed(SocksFault::Command.into()));
+        }
+        let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0).into();
+        let request = self.begin_search(account, targeting, client, nowhere, false)?;
+        Ok(AdmittedRequest {
+            search: request.search.for_datagrams(),
+            ..request
+        })
+    }
+
+    fn begin_search(
+        &self,
+        mut account: Account,
+        targeting: Arc<Targeting>,
+        client: IpAddr,
+        destination: Destination,
+        rotate: bool,
+    ) -> Result<AdmittedRequest, ProxyError> {
         let key = account.admitted.api_key();
         let payer = account.admitted.account();
         let visit = match self.sessions.visit(payer, key, &targeting, client) {
@@ -186,7 +216,7 @@ impl Service {
             bounds,
             self.refusals.clone(),
         )
-        .on_terms(terms);
+        .on_terms(account.admitted.terms().clone());
         Ok(AdmittedRequest {
             search,
             targeting,
@@ -229,6 +259,17 @@ impl Account {
     /// Cancelled when the account is suspended.
     pub(crate) fn cut(&self) -> &CancellationToken {
         self.admitted.cut()
+    }
+
+    /// What the exit policy has to know of this customer.
+    pub(crate) fn policy_context(&self) -> Context<'_> {
+        let now_ms = u64::try_from(self.admitted.admitted_at().as_millis()).unwrap_or(0);
+        Context::at_gateway().with_grants(&self.admitted.terms().grants, now_ms)
+    }
+
+    /// Whether the key may reach this, for those whose destination is not known when they are routed.
+    pub(crate) fn may_reach(&self, destination: &Destination) -> bool {
+        self.admitted.check_destination(destination).is_ok()
     }
 
     /// Since the request was understood.

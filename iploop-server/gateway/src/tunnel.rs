@@ -7,6 +7,7 @@ use iploop_platform::admission::LimitState;
 use iploop_platform::exits::OpenedExit;
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::io::Stream;
+use iploop_protocol::policy::Transport;
 use iploop_protocol::tunnel::StreamError;
 use tokio::time::Instant;
 
@@ -68,7 +69,7 @@ pub(crate) async fn establish(
     // What a customer sends before the answer goes along with the dial where it may arrive twice: a ClientHello may. The
     // rest waits for the answer of the exit.
     let early = match customer.ahead().first() {
-        Some(&TLS_HANDSHAKE) => customer.take(MAX_EARLY_BYTES),
+        Some(&TLS_HANDSHAKE) if search.transport() == Transport::Tcp => customer.take(MAX_EARLY_BYTES),
         _ => Bytes::new(),
     };
     customer.release();

@@ -262,7 +262,9 @@ impl ProxyError {
             | Self::Socks(SocksFault::Destination(_) | SocksFault::AddressType) => {
                 "write host:port for a tunnel and http://host/path for a plain request; IPv6 addresses stand in brackets"
             }
-            Self::Socks(SocksFault::Command) => "use CONNECT; BIND and UDP ASSOCIATE are not offered",
+            Self::Socks(SocksFault::Command) => {
+                "use CONNECT; BIND is not offered, and UDP ASSOCIATE only where the operator opens it"
+            }
             Self::Request(_) | Self::Line(_) | Self::Content(_) | Self::Socks(_) => {
                 "a proxy forwards only what has one reading; see the detail for what to change"
             }

@@ -3,6 +3,7 @@
 mod error;
 
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -34,7 +35,7 @@ pub(crate) enum Reply {
     HostUnreachable = 0x04,
     /// Refused.
     ConnectionRefused = 0x05,
-    /// BIND, UDP ASSOCIATE and unknown commands.
+    /// BIND, unknown commands, and UDP ASSOCIATE where it is not open.
     CommandNotSupported = 0x07,
     /// An address type that is none.
     AddressTypeNotSupported = 0x08,
@@ -227,20 +228,15 @@ fn put_tried(out: &mut BytesMut, tried: &[Tried]) {
 
 /// A SOCKS5 reply; the bound address is the exit's (RFC 1928 section 6).
 pub(crate) fn socks_reply(reply: Reply, exit: Option<std::net::IpAddr>) -> Bytes {
+    let ip = exit.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    socks_reply_at(reply, SocketAddr::new(ip, 0))
+}
+
+/// A SOCKS5 reply with an address and a port: where a customer's datagrams are taken.
+pub(crate) fn socks_reply_at(reply: Reply, bound: SocketAddr) -> Bytes {
     let mut out = BytesMut::with_capacity(22);
     out.put_slice(&[0x05, reply as u8, 0x00]);
-    match exit {
-        Some(std::net::IpAddr::V6(ip)) => {
-            out.put_u8(0x04);
-            out.put_slice(&ip.octets());
-        }
-        Some(std::net::IpAddr::V4(ip)) => {
-            out.put_u8(0x01);
-            out.put_slice(&ip.octets());
-        }
-        None => out.put_slice(&[0x01, 0, 0, 0, 0]),
-    }
-    out.put_slice(&[0, 0]);
+    crate::socks5::put_address(&mut out, bound);
     out.freeze()
 }
 
@@ -279,7 +275,6 @@ mod tests {
     use iploop_platform::admission::AdmissionError;
     use iploop_platform::exits::Place;
     use iploop_platform::ids::NodeId;
-    use std::net::Ipv4Addr;
 
     fn exit(city: &str) -> Exit {
         let place = Place {

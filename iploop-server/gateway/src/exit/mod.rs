@@ -17,6 +17,7 @@ use iploop_platform::exits::{
 };
 use iploop_platform::ids::{AccountId, ApiKeyId, NodeId};
 use iploop_protocol::destination::Destination;
+use iploop_protocol::policy::Transport;
 use iploop_protocol::targeting::{Rotation, Targeting};
 use tokio::time::{Instant, timeout_at};
 
@@ -63,6 +64,7 @@ pub(crate) struct Search {
     key: ApiKeyId,
     targeting: Arc<Targeting>,
     destination: Destination,
+    transport: Transport,
     visit: Option<Arc<Visit>>,
     deadline: Instant,
     bounds: Bounds,
@@ -121,6 +123,7 @@ impl Search {
             key,
             targeting,
             destination,
+            transport: Transport::Tcp,
             visit,
             deadline: Instant::now() + bounds.connect_timeout,
             bounds,
@@ -138,6 +141,19 @@ impl Search {
     #[must_use]
     pub(crate) fn on_terms(self, terms: CustomerTerms) -> Self {
         Self { terms, ..self }
+    }
+
+    /// The same search for a way of datagrams.
+    pub(crate) fn for_datagrams(self) -> Self {
+        Self {
+            transport: Transport::Udp,
+            ..self
+        }
+    }
+
+    /// For a connection, or for datagrams.
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// Exits asked so far.
@@ -224,6 +240,7 @@ impl Search {
                 prefer,
                 avoid,
                 destination: self.destination.clone(),
+                transport: self.transport,
                 early: early.clone(),
                 deadline,
                 hedge: self.bounds.hedge,

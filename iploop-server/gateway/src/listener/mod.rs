@@ -164,7 +164,8 @@ async fn serve(
     let deadline = Instant::now() + service.config.handshake_timeout;
     // Without it a small answer waits for the acknowledgement of the one before.
     let _ = socket.set_nodelay(true);
-    let customer = Connection::new(Box::new(socket), canonical(peer));
+    let local = socket.local_addr().ok().map(|local| local.ip().to_canonical());
+    let customer = Connection::new(Box::new(socket), canonical(peer)).at(local);
     // Boxed, so that a tunnel does not carry the memory of its handshake.
     let tunnel = Box::pin(sniff::serve(service, tls, customer, deadline, overloaded)).await;
     if let Some(tunnel) = tunnel {

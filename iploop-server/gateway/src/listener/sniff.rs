@@ -23,16 +23,17 @@ pub(super) async fn serve(
     if customer.ahead().first() == Some(&TLS_HANDSHAKE) {
         telemetry::spoke("tls");
         // Without a certificate there is nothing that a TLS client would understand.
+        let (peer, local) = (customer.peer(), customer.local());
         let accepted = tls?.accept(customer);
-        let (peer, socket) = match timeout_at(deadline, Box::pin(accepted)).await {
-            Ok(Ok(socket)) => (socket.get_ref().0.peer(), socket),
+        let socket = match timeout_at(deadline, Box::pin(accepted)).await {
+            Ok(Ok(socket)) => socket,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a TLS handshake failed");
                 return None;
             }
             Err(_) => return None,
         };
-        customer = Connection::new(Box::new(socket), peer);
+        customer = Connection::new(Box::new(socket), peer).at(local);
         if !matches!(customer.read_more(deadline).await, Ok(true)) {
             return None;
         }

@@ -138,7 +138,7 @@ pub(crate) async fn relay(
 }
 
 /// Ends when nothing was counted between two looks, or at the end of the longest life.
-async fn watch(meter: &StreamMeter, lifetimes: Lifetimes) -> End {
+pub(crate) async fn watch(meter: &StreamMeter, lifetimes: Lifetimes) -> End {
     let end = Instant::now() + lifetimes.max;
     let mut before = None;
     loop {

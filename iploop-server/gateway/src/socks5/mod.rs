@@ -1,12 +1,15 @@
-//! SOCKS5: greeting, password login, CONNECT (RFC 1928, RFC 1929). Everything else gets its reply code.
+//! SOCKS5: greeting, password login, CONNECT, and UDP ASSOCIATE where it is open (RFC 1928, RFC 1929). Everything else gets its
+//! reply code.
 
+mod udp;
 mod wire;
 
 use iploop_platform::ids::RequestId;
 use iploop_platform::metering::ProxyType;
 use tokio::time::Instant;
 
-pub(crate) use self::wire::SocksFault;
+use self::wire::Asked;
+pub(crate) use self::wire::{SocksFault, put_address};
 use crate::answer::{ProxyError, Reply, socks_reply};
 use crate::connection::Connection;
 use crate::request;
@@ -37,6 +40,13 @@ enum Ended {
     Said(Vec<u8>),
 }
 
+/// What a conversation came to.
+enum Understood {
+    Tunnel(Established),
+    /// Datagrams, from this port of the customer's if it is known.
+    Datagrams(Established, Option<u16>),
+}
+
 /// Serves one SOCKS5 connection up to its tunnel.
 pub(crate) async fn serve(
     service: &Service,
@@ -45,7 +55,11 @@ pub(crate) async fn serve(
     overloaded: bool,
 ) -> Option<Tunnel> {
     let ended = match Box::pin(converse(service, &mut customer, deadline, overloaded)).await {
-        Ok(established) => {
+        Ok(Understood::Datagrams(established, port)) => {
+            Box::pin(udp::serve(service, customer, established, port)).await;
+            return None;
+        }
+        Ok(Understood::Tunnel(established)) => {
             let reply = socks_reply(Reply::Succeeded, Some(established.opened.exit.ip));
             return established.announce(service, customer, &reply, STATUS_OK).await;
         }
@@ -75,7 +89,7 @@ async fn converse(
     customer: &mut Connection,
     deadline: Instant,
     overloaded: bool,
-) -> Result<Established, Ended> {
+) -> Result<Understood, Ended> {
     match message(customer, deadline, wire::greeting).await? {
         Ok(true) => say(customer, deadline, &[wire::VERSION, wire::METHOD_PASSWORD]).await?,
         Ok(false) | Err(_) => return Err(Ended::Said(vec![wire::VERSION, wire::METHOD_NONE])),
@@ -106,19 +120,30 @@ async fn converse(
     }
     say(customer, deadline, &LOGIN_ACCEPTED).await?;
 
-    let destination = message(customer, deadline, wire::request).await?;
-    let (authorized, destination) = match (authorized, destination) {
-        (Ok(authorized), Ok(destination)) => (authorized, destination),
-        (Ok(authorized), Err(fault)) => return Err(reply_to(&authorized.account.failed(fault.into()))),
-        (Err(error), _) => return Err(reply_to(&error)),
+    let asked = message(customer, deadline, wire::request).await?;
+    let (authorized, asked) = match (authorized, asked) {
+        (Ok(authorized), Ok(asked)) => (authorized, asked),
+        (Ok(authorized), Err(fault)) => {
+            return Err(Ended::Said(reply_to(&authorized.account.failed(fault.into()))));
+        }
+        (Err(error), _) => return Err(Ended::Said(reply_to(&error))),
     };
-    let request = match service.route(authorized, destination, false).await {
-        Ok(request) => request,
-        Err(error) => return Err(reply_to(&error)),
+    let request = match &asked {
+        Asked::Connect(destination) => service.route(authorized, destination.clone(), false).await,
+        Asked::Associate(_) => service.route_datagrams(authorized),
     };
+    let request = request.map_err(|error| Ended::Said(reply_to(&error)))?;
     match tunnel::establish(service, customer, request).await {
-        Ok(established) => Ok(established),
-        Err(NotEstablished::Error(error)) => Err(reply_to(&error)),
+        Ok(established) => Ok(match asked {
+            Asked::Connect(_) => Understood::Tunnel(established),
+            Asked::Associate(from) => {
+                // Behind a translator the customer knows neither its address nor its port as we see them.
+                let seen = from.filter(|from| from.ip().to_canonical() == customer.peer().ip());
+                let port = seen.map(|from| from.port()).filter(|port| *port != 0);
+                Understood::Datagrams(established, port)
+            }
+        }),
+        Err(NotEstablished::Error(error)) => Err(Ended::Said(reply_to(&error))),
         Err(NotEstablished::CustomerLeft) => Err(Ended::Gone),
     }
 }
@@ -148,6 +173,6 @@ async fn say(customer: &mut Connection, deadline: Instant, bytes: &[u8]) -> Resu
     customer.write(bytes, deadline).await.map_err(|_| Ended::Gone)
 }
 
-fn reply_to(error: &ProxyError) -> Ended {
-    Ended::Said(socks_reply(error.row().reply, None).to_vec())
+fn reply_to(error: &ProxyError) -> Vec<u8> {
+    socks_reply(error.row().reply, None).to_vec()
 }

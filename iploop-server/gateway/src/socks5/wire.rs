@@ -1,7 +1,8 @@
 //! The messages of SOCKS5 (RFC 1928) and its password login (RFC 1929), read from what has arrived so far.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use bytes::{BufMut, BytesMut};
 use iploop_protocol::destination::{Destination, Host, HostError};
 
 /// The version byte of SOCKS5.
@@ -25,8 +26,8 @@ pub(crate) enum SocksFault {
     /// The reserved byte says something.
     #[error("the reserved byte is not 0")]
     Reserved,
-    /// BIND, UDP ASSOCIATE or something unknown.
-    #[error("only CONNECT is offered")]
+    /// BIND, something unknown, or UDP ASSOCIATE where it is not open.
+    #[error("only CONNECT is offered, and UDP ASSOCIATE where it is open")]
     Command,
     /// Neither IPv4 nor IPv6 nor a name.
     #[error("the address type is not known")]
@@ -70,15 +71,26 @@ pub(super) fn login(input: &[u8]) -> Parsed<(&[u8], &[u8])> {
     Ok(Some(((user, password), end)))
 }
 
-/// `VER CMD RSV ATYP DST.ADDR DST.PORT`: the destination of a CONNECT.
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A connection.
+    Connect(Destination),
+    /// Datagrams, from this address where the customer knows it; a name is none.
+    Associate(Option<SocketAddr>),
+}
+
+const IPV4: u8 = 0x01;
+const NAME: u8 = 0x03;
+const IPV6: u8 = 0x04;
+
+/// `VER CMD RSV ATYP DST.ADDR DST.PORT`: a request.
 ///
 /// # Errors
 /// As soon as a byte makes it certain; each error is a reply code (RFC 1928 section 6).
-pub(super) fn request(input: &[u8]) -> Parsed<Destination> {
+pub(super) fn request(input: &[u8]) -> Parsed<Asked> {
     const CONNECT: u8 = 0x01;
-    const IPV4: u8 = 0x01;
-    const NAME: u8 = 0x03;
-    const IPV6: u8 = 0x04;
+    const ASSOCIATE: u8 = 0x03;
     let Some(&[version, command, reserved, kind]) = input.first_chunk::<4>() else {
         return match input {
             [version, ..] if *version != VERSION => Err(SocksFault::Version),
@@ -91,31 +103,67 @@ pub(super) fn request(input: &[u8]) -> Parsed<Destination> {
     if reserved != 0 {
         return Err(SocksFault::Reserved);
     }
-    let rest = &input[4..];
     // The address is read even where the command is refused, so that the reply answers a whole request.
-    let (host, at) = match kind {
+    let Some((host, port, end)) = address(kind, &input[4..], 4)? else {
+        return Ok(None);
+    };
+    let asked = match command {
+        CONNECT => Asked::Connect(Destination::new(host.map_err(SocksFault::Destination)?, port)),
+        ASSOCIATE => Asked::Associate(match host {
+            Ok(Host::Ip(ip)) => Some(SocketAddr::new(ip, port)),
+            Ok(Host::Name(_)) | Err(_) => None,
+        }),
+        _ => return Err(SocksFault::Command),
+    };
+    Ok(Some((asked, end)))
+}
+
+/// `RSV FRAG ATYP DST.ADDR DST.PORT DATA`: a datagram's destination and content; none if it is malformed or a fragment.
+pub(super) fn datagram(input: &[u8]) -> Option<(Destination, &[u8])> {
+    let (&[0, 0, 0, kind], rest) = input.split_first_chunk::<4>()? else {
+        return None;
+    };
+    let (host, port, end) = address(kind, rest, 4).ok()??;
+    Some((Destination::new(host.ok()?, port), &input[end..]))
+}
+
+/// Writes `ATYP ADDR PORT`.
+pub(crate) fn put_address(out: &mut BytesMut, address: SocketAddr) {
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            out.put_u8(IPV4);
+            out.put_slice(&ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            out.put_u8(IPV6);
+            out.put_slice(&ip.octets());
+        }
+    }
+    out.put_u16(address.port());
+}
+
+/// Host, port and where they end.
+type Address = (Result<Host, HostError>, u16, usize);
+
+/// An address of this type; `at` bytes come before it.
+fn address(kind: u8, rest: &[u8], at: usize) -> Result<Option<Address>, SocksFault> {
+    let (host, length) = match kind {
         IPV4 => match rest.first_chunk::<4>() {
-            Some(octets) => (Ok(Host::Ip(IpAddr::V4(Ipv4Addr::from(*octets)))), 8),
+            Some(octets) => (Ok(Host::Ip(IpAddr::V4(Ipv4Addr::from(*octets)))), 4),
             None => return Ok(None),
         },
         IPV6 => match rest.first_chunk::<16>() {
-            Some(octets) => (Ok(Host::Ip(IpAddr::V6(Ipv6Addr::from(*octets)))), 20),
+            Some(octets) => (Ok(Host::Ip(IpAddr::V6(Ipv6Addr::from(*octets)))), 16),
             None => return Ok(None),
         },
-        NAME => match counted(rest, 4) {
+        NAME => match counted(rest, 0) {
             Some((name, end)) => (Host::from_bytes(name), end),
             None => return Ok(None),
         },
         _ => return Err(SocksFault::AddressType),
     };
-    let Some(port) = input.get(at..).and_then(<[u8]>::first_chunk::<2>) else {
-        return Ok(None);
-    };
-    if command != CONNECT {
-        return Err(SocksFault::Command);
-    }
-    let host = host.map_err(SocksFault::Destination)?;
-    Ok(Some((Destination::new(host, u16::from_be_bytes(*port)), at + 2)))
+    let port = rest.get(length..).and_then(<[u8]>::first_chunk::<2>);
+    Ok(port.map(|port| (host, u16::from_be_bytes(*port), at + length + 2)))
 }
 
 /// A field with its length in front, and where it ends; `at` bytes come before the length.
@@ -191,7 +239,7 @@ mod tests {
             byte_by_byte(
                 &asked(kind, address),
                 request,
-                Destination::parse_authority(to).unwrap(),
+                Asked::Connect(Destination::parse_authority(to).unwrap()),
             );
         }
         let name = [vec![253], vec![b'a'; 253]].concat();
@@ -205,7 +253,6 @@ mod tests {
     fn each_refusal_has_its_reply_code() {
         for (message, reply) in [
             (vec![5, 2, 0, 1, 1, 2, 3, 4, 0, 80], 0x07),
-            (vec![5, 3, 0, 1, 0, 0, 0, 0, 0, 0], 0x07),
             (vec![5, 9, 0, 1, 1, 2, 3, 4, 0, 80], 0x07),
             (vec![5, 1, 0, 2], 0x08),
             (vec![5, 1, 0, 0], 0x08),
@@ -226,10 +273,54 @@ mod tests {
         }
     }
 
+    #[test]
+    fn associations_name_the_customers_address_or_none() {
+        let asked = |bytes: &[u8]| request(bytes).unwrap().unwrap().0;
+        for (address, expected) in [
+            (&[1, 0, 0, 0, 0, 0, 0][..], Some("0.0.0.0:0")),
+            (&[1, 192, 0, 2, 7, 4, 0], Some("192.0.2.7:1024")),
+            (b"\x03\x01x\x00\x00", None),
+            (b"\x03\x00\x00\x00", None),
+        ] {
+            let expected = expected.map(|text| text.parse().unwrap());
+            assert_eq!(asked(&[&[5, 3, 0], address].concat()), Asked::Associate(expected));
+        }
+    }
+
+    #[test]
+    fn datagrams_carry_their_address_and_fragments_are_refused() {
+        for (bytes, to, data) in [
+            (
+                &b"\0\0\0\x01\x01\x01\x01\x01\x01\xbbdata"[..],
+                "1.1.1.1:443",
+                &b"data"[..],
+            ),
+            (b"\0\0\0\x03\x09a.example\x01\xbb", "a.example:443", b""),
+            (
+                b"\0\0\0\x04\x26\x06\x47\0\0\0\0\0\0\0\0\0\0\0\x11\x11\x01\xbbx",
+                "[2606:4700::1111]:443",
+                b"x",
+            ),
+        ] {
+            assert_eq!(datagram(bytes), Some((to.parse().unwrap(), data)));
+        }
+        for bytes in [
+            &b""[..],
+            b"\0\0\0\x01\x01\x01\x01\x01\x01",
+            b"\0\0\x01\x01\x01\x01\x01\x01\x01\xbbfirst of many",
+            b"\0\0\x80\x01\x01\x01\x01\x01\x01\xbbthe last of many",
+            b"\0\x01\0\x01\x01\x01\x01\x01\x01\xbbreserved",
+            b"\0\0\0\x02\x01\x01\x01\x01\x01\xbb",
+            b"\0\0\0\x03\x060x7f.1\x01\xbb",
+        ] {
+            assert_eq!(datagram(bytes), None, "{bytes:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = (greeting(&bytes), login(&bytes), request(&bytes));
+            let _ = (greeting(&bytes), login(&bytes), request(&bytes), datagram(&bytes));
         }
     }
 }

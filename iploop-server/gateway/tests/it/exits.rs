@@ -20,10 +20,11 @@ use iploop_protocol::frame::StreamKind;
 use iploop_protocol::io::{
     Event, Incoming, OpenError, OpenRequest, Transport, Tunnel, Unmetered, connect, relay,
 };
+use iploop_protocol::policy;
 use iploop_protocol::tunnel::{Config, Side};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -217,7 +218,10 @@ impl Exits for TestExits {
                 Some(Trouble::Silence) => std::future::pending().await,
             };
             let open = OpenRequest {
-                kind: StreamKind::Tcp,
+                kind: match request.transport {
+                    policy::Transport::Tcp => StreamKind::Tcp,
+                    policy::Transport::Udp => StreamKind::Udp,
+                },
                 destination: request.destination,
                 customer: 1,
                 early: if lost { Bytes::new() } else { request.early },
@@ -305,6 +309,9 @@ impl TestExit {
 
 /// What the device does: dial what it was asked to, and relay.
 async fn dial(incoming: Incoming) {
+    if incoming.open().kind == StreamKind::Udp {
+        return carry_datagrams(incoming).await;
+    }
     let destination = incoming.open().destination.clone();
     let Host::Ip(ip) = destination.host else {
         incoming.reject(ResetCode::DnsFailed, "");
@@ -323,6 +330,34 @@ async fn dial(incoming: Incoming) {
             }
         }
         Err(_) => incoming.reject(ResetCode::Refused, ""),
+    }
+}
+
+/// Datagrams to loopback and back; a name is `echo`, which stands for the last address that was sent to.
+async fn carry_datagrams(incoming: Incoming) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    let Some(mut stream) = incoming.accept(Duration::from_millis(1)) else {
+        return;
+    };
+    let mut buffer = [0; 4096];
+    loop {
+        tokio::select! {
+            asked = stream.receive_datagram() => {
+                let Ok((to, data)) = asked else { return };
+                let ip = match to.host {
+                    Host::Ip(ip) => ip,
+                    Host::Name(_) => Ipv4Addr::LOCALHOST.into(),
+                };
+                socket.send_to(&data, (ip, to.port)).await.expect("loopback takes it");
+            }
+            received = socket.recv_from(&mut buffer) => {
+                let Ok((length, from)) = received else { return };
+                let data = Bytes::copy_from_slice(&buffer[..length]);
+                if stream.send_datagram(from.into(), data).is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use iploop_platform::keys::WantedLimits;
 use iploop_platform::metering::{MeterTask, MeteringConfig, Meters};
 use iploop_platform::store::Store;
 use iploop_platform::usage::UsageRecord;
-use iploop_protocol::policy::{Policy, TestAllow};
+use iploop_protocol::policy::{PlatformPolicy, Policy, TestAllow};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -48,6 +48,7 @@ pub(crate) struct Setup {
     pub(crate) balance_bytes: u64,
     pub(crate) max_concurrent: u32,
     pub(crate) limits: WantedLimits,
+    pub(crate) policy: Option<PlatformPolicy>,
 }
 
 impl Default for Setup {
@@ -65,6 +66,7 @@ impl Default for Setup {
             balance_bytes: 1 << 30,
             max_concurrent: 10_000,
             limits: WantedLimits::default(),
+            policy: None,
         }
     }
 }
@@ -79,7 +81,13 @@ impl World {
         let mut store = TestStore::new(setup.balance_bytes, setup.max_concurrent);
         store.limit_key(&setup.limits);
         let exits = TestExits::new(setup.exits);
-        Self::on(setup.config, store, exits, origins).await
+        let world = Self::on(setup.config, store, exits, origins).await;
+        if let Some(policy) = setup.policy {
+            let allow = TestAllow::parse(origins.iter().map(SocketAddr::to_string)).expect("addresses");
+            let policy = Policy::new(Some(Arc::new(policy))).with_test_allow(allow);
+            world.gateway.set_policy(policy);
+        }
+        world
     }
 
     /// The gateway of this world ends in order, and another one takes its place.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use iploop_platform::exits::{ExitError, ExitRequest};
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::frame::{MAX_DATA_BYTES, StreamKind};
@@ -53,7 +54,10 @@ pub(super) async fn dial(
     // The device gives up before we do, so that its answer tells a slow destination from a dead device.
     let grace = ANSWER_GRACE.min(left / 4);
     let timeout = dial_timeout.min(left - grace);
-    let mut early = request.early.clone();
+    let mut early = match request.transport {
+        Transport::Tcp => request.early.clone(),
+        Transport::Udp => Bytes::new(),
+    };
     let more = early.split_off(early.len().min(MAX_DATA_BYTES));
     let open = OpenRequest {
         kind: match request.transport {

@@ -365,6 +365,7 @@ fn wants(hedge: bool, prefer: Option<Preference>) -> ExitRequest {
         prefer,
         avoid: Avoid::default(),
         destination: "example.com:443".parse().unwrap(),
+        transport: iploop_protocol::policy::Transport::Tcp,
         early: Bytes::new(),
         deadline: Instant::now() + ATTEMPT_TIMEOUT,
         transport: iploop_protocol::policy::Transport::Tcp,
