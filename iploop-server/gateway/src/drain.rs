@@ -19,6 +19,7 @@ pub(crate) enum Phase {
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
     phase: AtomicU8,
+    leaving: CancellationToken,
     refusing: CancellationToken,
 }
 
@@ -34,9 +35,17 @@ impl Drain {
     /// Moves on; never back.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Relaxed);
+        if phase >= Phase::Soft {
+            self.leaving.cancel();
+        }
         if phase == Phase::Refusing {
             self.refusing.cancel();
         }
+    }
+
+    /// Ready when the gateway begins to leave: connections that carry many requests take no more.
+    pub(crate) async fn leaving(&self) {
+        self.leaving.cancelled().await;
     }
 
     /// Ready when new requests are refused: connections that wait for one end.

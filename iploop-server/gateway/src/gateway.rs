@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::GatewayConfig;
 use crate::drain::{Drain, Phase};
 use crate::exit::{Refusals, Resolver};
+use crate::listener;
 use crate::listener::tls;
-use crate::listener::{self, Load};
 use crate::service::Service;
 use crate::sessions::Sessions;
 
@@ -41,7 +41,6 @@ struct Inner {
     addresses: Vec<SocketAddr>,
     /// Taken by [`Gateway::run`].
     listeners: Mutex<Vec<TcpListener>>,
-    load: Arc<Load>,
     stop: CancellationToken,
 }
 
@@ -115,13 +114,13 @@ impl Gateway {
             refusals: Refusals::default(),
             config,
             drain: Drain::default(),
+            load: Arc::default(),
         });
         let inner = Inner {
             service,
             tls,
             addresses,
             listeners: Mutex::new(listeners),
-            load: Arc::default(),
             stop: CancellationToken::new(),
         };
         Ok(Self {
@@ -146,7 +145,7 @@ impl Gateway {
 
     /// Customers' connections that are open now.
     pub fn connections(&self) -> usize {
-        self.inner.load.connections()
+        self.inner.service.load.connections()
     }
 
     /// Puts another exit policy in force for new requests.
@@ -164,7 +163,6 @@ impl Gateway {
                 listener,
                 Arc::clone(&inner.service),
                 inner.tls.clone(),
-                Arc::clone(&inner.load),
                 inner.stop.clone(),
             ));
         }
@@ -192,7 +190,7 @@ impl Gateway {
         sleep(self.inner.service.config.soft_drain.min(grace)).await;
         drain.enter(Phase::Refusing);
         // Who is only here to be refused is not waited for: others would come meanwhile, without end.
-        while self.inner.load.served() > 0 && Instant::now() < end {
+        while self.inner.service.load.served() > 0 && Instant::now() < end {
             sleep(DRAIN_LOOK).await;
         }
         self.inner.stop.cancel();

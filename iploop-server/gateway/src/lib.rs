@@ -16,6 +16,7 @@ mod drain;
 mod exit;
 mod gateway;
 mod http;
+mod http2;
 mod listener;
 mod relay;
 mod request;

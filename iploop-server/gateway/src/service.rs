@@ -19,6 +19,7 @@ use crate::answer::{Fault, ProxyError};
 use crate::config::GatewayConfig;
 use crate::drain::{Drain, Phase};
 use crate::exit::{Bounds, Refusals, Resolver, Search, Through};
+use crate::listener::Load;
 use crate::relay::{End, Lifetimes};
 use crate::sessions::{Sessions, Visit};
 use crate::socks5::SocksFault;
@@ -35,6 +36,7 @@ pub(crate) struct Service {
     pub(crate) refusals: Refusals,
     pub(crate) config: GatewayConfig,
     pub(crate) drain: Drain,
+    pub(crate) load: Arc<Load>,
 }
 
 /// A request whose login was accepted, wherever it goes. Dropping it books it as served without a byte.

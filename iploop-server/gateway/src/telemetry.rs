@@ -3,7 +3,7 @@
 //! | name | kind | meaning |
 //! |---|---|---|
 //! | `iploop_gateway_connections` | gauge | customers' connections |
-//! | `iploop_gateway_connections_total{protocol}` | counter | connections by what they spoke first: `http`, `socks5`, `tls`, `none` |
+//! | `iploop_gateway_connections_total{protocol}` | counter | connections by what they spoke first: `http`, `http2`, `socks5`, `socks4`, `tls`, `none` |
 //! | `iploop_gateway_accept_failures_total` | counter | connections that could not be accepted: open files, memory |
 //! | `iploop_gateway_requests_total{type,code}` | counter | requests by `http`, `connect`, `socks5`, and error code or `ok` |
 //! | `iploop_gateway_attempts_total` | counter | exits asked |

@@ -48,7 +48,7 @@ pub(crate) struct Progress {
 }
 
 /// Tells content from framing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ChunkedDecoder {
     state: State,
     extension_bytes: u32,

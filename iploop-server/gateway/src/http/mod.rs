@@ -3,7 +3,7 @@
 //! The reading is our own and strict, on top of `httparse` for the lines: what a lenient parser hides is what lets one
 //! request pass for two.
 
-mod chunked;
+pub(crate) mod chunked;
 mod exchange;
 mod fields;
 mod forward;

@@ -50,13 +50,13 @@ impl Load {
 }
 
 /// A place among the connections; dropping it makes room for the next.
-struct Place {
+pub(crate) struct Place {
     load: Arc<Load>,
     is_refusal: bool,
 }
 
 impl Place {
-    fn take(load: &Arc<Load>, is_refusal: bool) -> Self {
+    pub(crate) fn take(load: &Arc<Load>, is_refusal: bool) -> Self {
         load.refusals.fetch_add(usize::from(is_refusal), Relaxed);
         load.connections.fetch_add(1, Relaxed);
         Self {
@@ -98,9 +98,9 @@ pub(crate) async fn run(
     listener: TcpListener,
     service: Arc<Service>,
     tls: Option<TlsAcceptor>,
-    load: Arc<Load>,
     stop: CancellationToken,
 ) {
+    let load = Arc::clone(&service.load);
     let mut connections = JoinSet::new();
     let most = service
         .config

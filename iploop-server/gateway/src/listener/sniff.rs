@@ -6,7 +6,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::connection::Connection;
 use crate::service::Service;
 use crate::tunnel::{TLS_HANDSHAKE, Tunnel};
-use crate::{http, socks5, telemetry};
+use crate::{http, http2, socks5, telemetry};
 
 /// Serves a connection up to its tunnel, if it comes to one. The first request is due at `deadline`, TLS included.
 pub(super) async fn serve(
@@ -33,7 +33,13 @@ pub(super) async fn serve(
             }
             Err(_) => return None,
         };
+        let is_http2 = socket.get_ref().1.alpn_protocol() == Some(http2::ALPN);
         customer = Connection::new(Box::new(socket), peer).at(local);
+        if is_http2 {
+            telemetry::spoke("http2");
+            Box::pin(http2::serve(service, customer, deadline)).await;
+            return None;
+        }
         if !matches!(customer.read_more(deadline).await, Ok(true)) {
             return None;
         }

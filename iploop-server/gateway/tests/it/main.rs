@@ -7,6 +7,7 @@ mod drain;
 mod exits;
 mod failover;
 mod guard;
+mod http2;
 mod limits;
 mod plain_http;
 mod session;
