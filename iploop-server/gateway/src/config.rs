@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,10 @@ pub struct GatewayConfig {
     /// Its private key in PEM. Needs `tls_cert`.
     #[schemars(example = &"/etc/iploop/key.pem")]
     pub tls_key: Option<PathBuf>,
+    /// Balancers, as addresses or CIDR prefixes, that say by the PROXY protocol (version 1 or 2) who their connections are from.
+    /// They must then say it on each; nobody else's word is taken.
+    #[schemars(with = "Vec<String>", example = &["10.0.0.0/24"])]
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Connections at the same time; beyond them requests are answered with `overloaded`.
     pub max_connections: usize,
     /// Connections that are answered with `overloaded` at the same time; beyond them nothing is accepted.
@@ -88,6 +93,7 @@ impl Default for GatewayConfig {
             listen: DEFAULT_PORTS.map(|port| SocketAddr::new(any, port)).to_vec(),
             tls_cert: None,
             tls_key: None,
+            proxy_protocol_from: Vec::new(),
             max_connections: 16_384,
             max_refusals: 1_024,
             handshake_timeout: MAX_HANDSHAKE_TIMEOUT,

@@ -71,6 +71,11 @@ impl Connection {
         Self { local, ..self }
     }
 
+    /// A balancer that is trusted says who the customer is.
+    pub(crate) fn comes_from(&mut self, peer: SocketAddr) {
+        self.peer = peer;
+    }
+
     /// The address of ours that it came in at.
     pub(crate) fn local(&self) -> Option<IpAddr> {
         self.local

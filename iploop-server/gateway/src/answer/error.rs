@@ -32,6 +32,9 @@ pub(crate) enum ProxyError {
     /// The content is not framed as its head says.
     #[error("the content of the request is malformed: {0}")]
     Content(&'static str),
+    /// A preface of the PROXY protocol that can't be believed or read, or a balancer's connection without one.
+    #[error("the PROXY protocol's preface of this connection is refused: {0}")]
+    Preface(&'static str),
     /// A SOCKS5 message that can't be followed.
     #[error(transparent)]
     Socks(#[from] SocksFault),
@@ -184,6 +187,7 @@ impl ProxyError {
             Self::Line(_)              => row(400, "malformed_request",       Some("http_request_error"),        GeneralFailure,          No,   Customer),
             Self::RequestTimeout       => row(408, "request_timeout",         Some("http_request_error"),        GeneralFailure,          No,   Customer),
             Self::Content(_)           => row(400, "malformed_content",       Some("http_request_error"),        GeneralFailure,          No,   Customer),
+            Self::Preface(_)           => row(400, "proxy_protocol",          Some("http_request_error"),        GeneralFailure,          No,   Customer),
             Self::Socks(SocksFault::Version | SocksFault::LoginVersion | SocksFault::Reserved) =>
                                           row(400, "malformed_request",       Some("http_request_error"),        GeneralFailure,          No,   Customer),
             Self::Socks(SocksFault::Command) => row(405, "method_not_allowed",      Some("http_request_denied"),       CommandNotSupported,     No,   Customer),
@@ -264,6 +268,9 @@ impl ProxyError {
             }
             Self::Socks(SocksFault::Command) => {
                 "use CONNECT; BIND is not offered, and UDP ASSOCIATE only where the operator opens it"
+            }
+            Self::Preface(_) => {
+                "speak HTTP, TLS or SOCKS5 from the first byte; a balancer's address belongs into gateway.proxy_protocol_from"
             }
             Self::Request(_) | Self::Line(_) | Self::Content(_) | Self::Socks(_) => {
                 "a proxy forwards only what has one reading; see the detail for what to change"
@@ -385,6 +392,7 @@ mod tests {
             LineFault::TooLong.into(),
             ProxyError::RequestTimeout,
             ProxyError::Content("…"),
+            ProxyError::Preface("…"),
             SocksFault::Version.into(),
             SocksFault::Command.into(),
             SocksFault::AddressType.into(),

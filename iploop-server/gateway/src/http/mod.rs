@@ -60,14 +60,7 @@ pub(crate) async fn serve(
             Ok(head) => head,
             Err(NoRequest::Gone) => return None,
             Err(NoRequest::Error(error)) => {
-                let error = refused(ProxyType::Http, error);
-                let manner = Manner {
-                    is_head: false,
-                    close: true,
-                };
-                if say(service, &mut customer, &error, RequestId::new(), manner).await {
-                    customer.linger().await;
-                }
+                refuse(service, customer, error).await;
                 return None;
             }
         };
@@ -106,6 +99,18 @@ pub(crate) async fn serve(
             return None;
         }
         deadline = Instant::now() + service.config.handshake_timeout;
+    }
+}
+
+/// Answers what is no request, and ends the connection.
+pub(crate) async fn refuse(service: &Service, mut customer: Connection, error: ProxyError) {
+    let error = refused(ProxyType::Http, error);
+    let manner = Manner {
+        is_head: false,
+        close: true,
+    };
+    if say(service, &mut customer, &error, RequestId::new(), manner).await {
+        customer.linger().await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Accepts customers and finds out what they speak.
 
+mod preface;
 mod sniff;
 pub(crate) mod tls;
 

@@ -3,6 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
+use super::preface::{self, Refused};
 use crate::connection::Connection;
 use crate::service::Service;
 use crate::tunnel::{TLS_HANDSHAKE, Tunnel};
@@ -19,6 +20,15 @@ pub(super) async fn serve(
     if !matches!(customer.read_more(deadline).await, Ok(true)) {
         telemetry::spoke("none");
         return None;
+    }
+    let trusted = &service.config.proxy_protocol_from;
+    match preface::take(trusted, &mut customer, deadline).await {
+        Ok(()) => {}
+        Err(Refused::Gone) => return None,
+        Err(Refused::Error(error)) => {
+            http::refuse(service, customer, error).await;
+            return None;
+        }
     }
     if customer.ahead().first() == Some(&TLS_HANDSHAKE) {
         telemetry::spoke("tls");

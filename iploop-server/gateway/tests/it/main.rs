@@ -1,6 +1,7 @@
 //! The whole gateway on loopback: real sockets in front, a test network of exits behind.
 
 mod bad_input;
+mod balancer;
 mod datagrams;
 mod deadlines;
 mod drain;
