@@ -13,14 +13,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::GatewayConfig;
 use crate::drain::{Drain, Phase};
 use crate::exit::{Refusals, Resolver};
 use crate::listener;
-use crate::listener::tls;
+use crate::listener::tls::Certificate;
 use crate::service::Service;
 use crate::sessions::Sessions;
 
@@ -37,7 +36,7 @@ pub struct Gateway {
 
 struct Inner {
     service: Arc<Service>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificate>>,
     addresses: Vec<SocketAddr>,
     /// Taken by [`Gateway::run`].
     listeners: Mutex<Vec<TcpListener>>,
@@ -86,7 +85,10 @@ impl Gateway {
             return Err(BindError::Config(mistakes));
         }
         let tls = match (&config.tls_cert, &config.tls_key) {
-            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key).map_err(BindError::Config)?),
+            (Some(cert), Some(key)) => {
+                let certificate = Certificate::read(cert, key).map_err(BindError::Config)?;
+                Some(Arc::new(certificate))
+            }
             _ => None,
         };
         let mut listeners = Vec::new();
@@ -143,6 +145,20 @@ impl Gateway {
         &*self.inner.service.exits
     }
 
+    /// Takes a renewed certificate from its files for new connections; true if they changed since they were last read. The running gateway does so
+    /// by itself twice a minute.
+    ///
+    /// Blocks on the file system.
+    ///
+    /// # Errors
+    /// Each mistake with its key: the certificate in use stays.
+    pub fn reload_certificate(&self) -> Result<bool, Vec<String>> {
+        match &self.inner.tls {
+            Some(certificate) => certificate.reload(),
+            None => Ok(false),
+        }
+    }
+
     /// Customers' connections that are open now.
     pub fn connections(&self) -> usize {
         self.inner.service.load.connections()
@@ -168,9 +184,16 @@ impl Gateway {
         }
         let serve = async { while running.join_next().await.is_some() {} };
         let sessions = &inner.service.sessions;
+        let follow = async {
+            match inner.tls.clone() {
+                Some(certificate) => certificate.follow().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = serve => {}
             () = sessions.keep() => {}
+            () = follow => {}
         }
         if let Err(error) = sessions.write_all().await {
             tracing::warn!(%error, "the last changes of sticky sessions could not be written down");

@@ -14,9 +14,9 @@ use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::tls::Certificate;
 use crate::connection::Connection;
 use crate::drain::Phase;
 use crate::service::Service;
@@ -98,7 +98,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub(crate) async fn run(
     listener: TcpListener,
     service: Arc<Service>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificate>>,
     stop: CancellationToken,
 ) {
     let load = Arc::clone(&service.load);
@@ -157,7 +157,7 @@ pub(crate) async fn run(
 /// Serves one connection to its end.
 async fn serve(
     service: &Service,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificate>>,
     socket: TcpStream,
     peer: SocketAddr,
     overloaded: bool,
@@ -196,7 +196,7 @@ mod tests {
     use crate::tunnel::Tunnel;
 
     fn size_of_serve<F>(
-        _: impl Fn(&'static Service, Option<TlsAcceptor>, TcpStream, SocketAddr, bool) -> F,
+        _: impl Fn(&'static Service, Option<Arc<Certificate>>, TcpStream, SocketAddr, bool) -> F,
     ) -> usize {
         size_of::<F>()
     }

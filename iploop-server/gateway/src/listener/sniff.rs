@@ -1,9 +1,11 @@
 //! Tells HTTP, TLS and SOCKS5 apart by the first byte.
 
+use std::sync::Arc;
+
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 use super::preface::{self, Refused};
+use super::tls::Certificate;
 use crate::connection::Connection;
 use crate::service::Service;
 use crate::tunnel::{TLS_HANDSHAKE, Tunnel};
@@ -12,7 +14,7 @@ use crate::{http, http2, socks5, telemetry};
 /// Serves a connection up to its tunnel, if it comes to one. The first request is due at `deadline`, TLS included.
 pub(super) async fn serve(
     service: &Service,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Certificate>>,
     mut customer: Connection,
     deadline: Instant,
     overloaded: bool,
@@ -34,7 +36,7 @@ pub(super) async fn serve(
         telemetry::spoke("tls");
         // Without a certificate there is nothing that a TLS client would understand.
         let (peer, local) = (customer.peer(), customer.local());
-        let accepted = tls?.accept(customer);
+        let accepted = tls?.acceptor().accept(customer);
         let socket = match timeout_at(deadline, Box::pin(accepted)).await {
             Ok(Ok(socket)) => socket,
             Ok(Err(error)) => {

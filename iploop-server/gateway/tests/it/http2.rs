@@ -19,7 +19,7 @@ struct Secure {
     world: World,
     connector: tokio_rustls::TlsConnector,
     tasks: JoinSet<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Secure {
@@ -44,7 +44,7 @@ impl Secure {
             world,
             connector: tokio_rustls::TlsConnector::from(Arc::new(config)),
             tasks: JoinSet::new(),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -104,6 +104,40 @@ async fn rest(body: &mut RecvStream) -> Vec<u8> {
         read.extend_from_slice(&data);
     }
     read
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_serves_new_connections_and_a_broken_one_does_not() {
+    let mut origin = Origin::start().await;
+    let mut secure = Secure::start(Setup::default(), &[origin.address]).await;
+    let mut old = secure.connect().await;
+    let gateway = secure.world.gateway.clone();
+    assert_eq!(gateway.reload_certificate(), Ok(false));
+    let (cert, key) = (
+        secure.folder.path().join("cert.pem"),
+        secure.folder.path().join("key.pem"),
+    );
+    std::fs::write(&cert, "broken, and of another length").unwrap();
+    assert!(gateway.reload_certificate().unwrap_err()[0].starts_with("gateway.tls_cert"));
+    assert_eq!(gateway.reload_certificate(), Ok(false), "it was told once");
+    drop(secure.connect().await);
+
+    let renewed = rcgen::generate_simple_self_signed(["renewed.proxy.test".to_owned()]).unwrap();
+    std::fs::write(&cert, renewed.cert.pem()).unwrap();
+    std::fs::write(&key, renewed.signing_key.serialize_pem()).unwrap();
+    assert_eq!(gateway.reload_certificate(), Ok(true));
+    let plain = TcpStream::connect(secure.world.address).await.unwrap();
+    let refused = secure
+        .connector
+        .connect("proxy.test".try_into().unwrap(), plain)
+        .await;
+    assert!(
+        refused.is_err(),
+        "who trusts the old one alone does not trust the new one"
+    );
+    let (answer, _send) = tunnel(&mut old, origin.address, "").await;
+    assert_eq!(answer.status(), 200, "what was open stays open");
+    origin.accept().await;
 }
 
 #[tokio::test]
