@@ -235,6 +235,13 @@ impl Service {
     }
 }
 
+impl Authorized {
+    /// What the customer asked for.
+    pub(crate) fn targeting(&self) -> &Targeting {
+        &self.targeting
+    }
+}
+
 impl Account {
     /// The request's id.
     pub(crate) fn id(&self) -> RequestId {

@@ -7,16 +7,17 @@ use iploop_platform::exits::OpenedExit;
 use iploop_platform::ids::RequestId;
 use iploop_platform::metering::ProxyType;
 use iploop_protocol::io::Stream;
+use tokio::time::Instant;
 
 use super::exchange::{Exchange, Exchanged, Failure, Patience, Sending};
 use super::request::{Act, Forward, Framing, RequestHead};
 use super::response::Asked;
-use super::{After, answer_error, authorize, profile};
+use super::{After, answer_error, authorize, echo, profile};
 use crate::answer::{AnotherExit, Debug, Manner, ProxyError, Success, put_success};
 use crate::connection::Connection;
 use crate::exit::Found;
 use crate::relay::RelayMeter;
-use crate::service::{Account, AdmittedRequest, Service};
+use crate::service::{Account, AdmittedRequest, Authorized, Service};
 use crate::telemetry;
 
 /// Longest head that goes along with the dial: one DATA payload of the tunnel.
@@ -68,11 +69,16 @@ pub(super) async fn forward(
         close: !asked.persistent || forward.body != Framing::None,
     };
     let authorization = authorization.map(|value| value.0);
-    let request = async {
-        let authorized = authorize(service, customer, id, ProxyType::Http, authorization, overloaded).await?;
-        service.route(authorized, destination, rotate).await
+    let authorized = authorize(service, customer, id, ProxyType::Http, authorization, overloaded).await;
+    let request = match authorized {
+        Ok(authorized) if echo::is_meant(&destination) => {
+            let after = answer_echo(service, customer, authorized, &forward, manner).await;
+            return Forwarded::Answered(after);
+        }
+        Ok(authorized) => service.route(authorized, destination, rotate).await,
+        Err(error) => Err(error),
     };
-    let request = match request.await {
+    let request = match request {
         Ok(request) => request,
         Err(error) => return Forwarded::Answered(answer_error(service, customer, &error, id, manner).await),
     };
@@ -80,6 +86,30 @@ pub(super) async fn forward(
         Run::Done(after) => Forwarded::Answered(after),
         Run::Upgraded { stream, account } => Forwarded::Upgraded { stream, account },
         Run::Failed(error) => Forwarded::Answered(answer_error(service, customer, &error, id, manner).await),
+    }
+}
+
+/// Answers from here what is asked of the echo. No byte of it is counted.
+async fn answer_echo(
+    service: &Service,
+    customer: &mut Connection,
+    authorized: Authorized,
+    forward: &Forward,
+    manner: Manner,
+) -> After {
+    let head = match authorized.targeting().profile() {
+        Some(preset) => profile::apply(preset, forward),
+        None => forward.head.clone(),
+    };
+    let account = authorized.account;
+    let (status, answer) = echo::answer(&head, customer.peer().ip(), account.id(), manner);
+    account.meter().set_status(status);
+    account.served();
+    let deadline = Instant::now() + service.config.handshake_timeout;
+    match customer.write(&answer, deadline).await {
+        Err(_) => After::Gone,
+        Ok(()) if manner.close => After::Close,
+        Ok(()) => After::KeepAlive,
     }
 }
 

@@ -4,6 +4,7 @@
 //! request pass for two.
 
 pub(crate) mod chunked;
+mod echo;
 mod exchange;
 mod fields;
 mod forward;

@@ -5,6 +5,7 @@ mod balancer;
 mod datagrams;
 mod deadlines;
 mod drain;
+mod echo;
 mod exits;
 mod failover;
 mod guard;
