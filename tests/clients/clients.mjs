@@ -6,7 +6,9 @@ import got from "got";
 import { HttpProxyAgent, HttpsProxyAgent as HpagentHttps } from "hpagent";
 import { HttpsProxyAgent } from "https-proxy-agent";
 import { SocksProxyAgent } from "socks-proxy-agent";
+import { chromium } from "playwright-core";
 import { ProxyAgent, fetch, request } from "undici";
+import WebSocket from "ws";
 
 const order = JSON.parse(process.argv[2]);
 const ca = fs.readFileSync(order.ca);
@@ -126,6 +128,71 @@ async function withGot() {
   }
 }
 
+/** ws: through a tunnel by an agent, and in the clear as an upgrade that the proxy forwards. */
+async function withWs() {
+  for (const one of proxies(["http", "https", "socks5", "upgrade"])) {
+    const isUpgrade = one.scheme === "upgrade";
+    if (isUpgrade && one.secure) continue;
+    await run("ws", one, async () => {
+      const url = new URL(one.url.replace(/^http/, "ws").replace(/echo$/, "ws"));
+      const options = { ca, handshakeTimeout: timeout };
+      if (isUpgrade) {
+        // The request goes to the proxy's address, and its target and Host say where it is meant for.
+        const token = Buffer.from(`${one.user}:${one.password}`).toString("base64");
+        options.headers = { Host: url.host, "Proxy-Authorization": `Basic ${token}` };
+        const target = `http://${url.host}${url.pathname}`;
+        url.host = one.address;
+        options.finishRequest = (request) => {
+          request.path = target;
+          request.end();
+        };
+      } else if (one.scheme.startsWith("socks")) {
+        options.agent = new SocksProxyAgent(one.proxy);
+      } else {
+        options.agent = new HttpsProxyAgent(one.proxy, { ca });
+      }
+      const socket = new WebSocket(url, options);
+      try {
+        return await new Promise((resolve, reject) => {
+          socket.on("error", reject);
+          socket.on("open", () => socket.send("hello"));
+          socket.on("message", (text) => {
+            const answer = JSON.parse(text);
+            resolve({ status: answer.said === "hello" ? 200 : null, answer });
+          });
+        });
+      } finally {
+        socket.close();
+      }
+    });
+  }
+}
+
+/** Playwright with Chromium, which speaks HTTP/2 to a proxy by TLS. It has no login for SOCKS5. */
+async function withPlaywright() {
+  const launch = { executablePath: order.chromium, args: ["--no-sandbox", "--ignore-certificate-errors"] };
+  const browser = await chromium.launch(launch);
+  try {
+    for (const one of proxies(["http", "https"])) {
+      await run("Playwright", one, async () => {
+        const proxy = { server: `${one.scheme}://${one.address}`, username: one.user, password: one.password };
+        const context = await browser.newContext({ proxy, ignoreHTTPSErrors: true });
+        try {
+          const page = await context.newPage();
+          const response = await page.goto(one.url, { timeout });
+          return { status: response.status(), answer: await response.json() };
+        } finally {
+          await context.close();
+        }
+      });
+    }
+  } finally {
+    await browser.close();
+  }
+}
+
 await withUndici();
 await withAxios();
 await withGot();
+await withWs();
+await withPlaywright();

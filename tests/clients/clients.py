@@ -10,6 +10,8 @@ import aiohttp
 import httpx
 import requests
 import requests.adapters
+import scrapy
+import scrapy.crawler
 import socks
 import urllib3
 import urllib3.contrib.socks
@@ -150,6 +152,37 @@ def with_pysocks():
         run("PySocks", case, ip, request)
 
 
+def with_scrapy():
+    """One crawl for all cases: its event loop starts only once in a process."""
+
+    class Spider(scrapy.Spider):
+        name = "echo"
+
+        async def start(self):
+            for case, scheme, address, user, password, url, ip in proxies(["http"]):
+                meta = {"proxy": f"{scheme}://{user}:{password}@{address}", "download_timeout": TIMEOUT}
+                yield scrapy.Request(
+                    url,
+                    self.parse,
+                    errback=self.failed,
+                    meta=meta,
+                    cb_kwargs={"case": case, "expected": ip},
+                    dont_filter=True,
+                )
+
+        def parse(self, response, case, expected):
+            report("Scrapy", case, expected, response.status, response.json().get("ip"))
+
+        def failed(self, failure):
+            case, expected = (failure.request.cb_kwargs[name] for name in ["case", "expected"])
+            report("Scrapy", case, expected, None, None, repr(failure.value))
+
+    settings = {"LOG_ENABLED": False, "RETRY_ENABLED": False, "TELNETCONSOLE_ENABLED": False}
+    process = scrapy.crawler.CrawlerProcess(settings)
+    process.crawl(Spider)
+    process.start()
+
+
 if __name__ == "__main__":
-    for client in [with_requests, with_httpx, with_aiohttp, with_urllib3, with_pysocks]:
+    for client in [with_requests, with_httpx, with_aiohttp, with_urllib3, with_pysocks, with_scrapy]:
         client()

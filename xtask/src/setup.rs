@@ -19,6 +19,9 @@ pub(crate) fn for_tests() -> Result<()> {
         ("python3", "python3"),
         ("node", "nodejs"),
         ("npm", "npm"),
+        ("chromium", "chromium"),
+        // A single file of source is compiled as it is started, which takes the compiler.
+        ("javac", "default-jdk-headless"),
     ] {
         if !is_installed(program) {
             packages.push(package);

@@ -28,6 +28,9 @@ pub struct GatewayConfig {
     /// Its private key in PEM. Needs `tls_cert`.
     #[schemars(example = &"/etc/iploop/key.pem")]
     pub tls_key: Option<PathBuf>,
+    /// Names the proxy to destinations and customers in a `Via` field on plain requests (RFC 9110 section 7.6.3). Off: a destination is not told that
+    /// there is a proxy.
+    pub via: bool,
     /// Balancers, as addresses or CIDR prefixes, that say by the PROXY protocol (version 1 or 2) who their connections are from.
     /// They must then say it on each; nobody else's word is taken.
     #[schemars(with = "Vec<String>", example = &["10.0.0.0/24"])]
@@ -93,6 +96,7 @@ impl Default for GatewayConfig {
             listen: DEFAULT_PORTS.map(|port| SocketAddr::new(any, port)).to_vec(),
             tls_cert: None,
             tls_key: None,
+            via: false,
             proxy_protocol_from: Vec::new(),
             max_connections: 16_384,
             max_refusals: 1_024,

@@ -1,12 +1,12 @@
-//! The HTTP libraries of Python and Node.js: one script for each language runs all its cases and says how each went.
+//! The HTTP libraries of Python, Node.js and Java: one script for each language runs all its cases and says how each went.
 
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Place, World, node_folder, python, repository, run};
+use crate::harness::{PATIENCE, Place, World, chromium, node_folder, python, repository, run};
 
-/// What both scripts are told, as JSON in their only argument.
+/// What the scripts of Python and Node.js are told, as JSON in their only argument.
 fn order(world: &World) -> Value {
     let exits = [Place::NEW_YORK, Place::BERLIN, Place::TEL_AVIV]
         .map(|place| json!({ "country": place.country, "ip": place.address }));
@@ -18,6 +18,7 @@ fn order(world: &World) -> Value {
         "ca": world.authority.ca,
         "key": world.account.key,
         "exits": exits,
+        "chromium": chromium(),
     })
 }
 
@@ -54,6 +55,7 @@ fn python_clients_leave_by_the_country_asked_for() {
         ("aiohttp", 9),
         ("urllib3", 12),
         ("PySocks", 6),
+        ("Scrapy", 6),
     ];
     check(&output, &least);
 }
@@ -72,5 +74,34 @@ fn nodejs_clients_leave_by_the_country_asked_for() {
         .arg(order(&world).to_string())
         .env("NODE_EXTRA_CA_CERTS", &world.authority.ca);
     let output = run(&mut command, 2 * PATIENCE);
-    check(&output, &[("undici", 9), ("axios", 9), ("got", 9)]);
+    let least = [
+        ("undici", 9),
+        ("axios", 9),
+        ("got", 9),
+        ("ws", 21),
+        ("Playwright", 12),
+    ];
+    check(&output, &least);
+}
+
+#[test]
+fn java_http_client_leaves_by_the_country_asked_for() {
+    let world = World::start();
+    let mut command = Command::new("java");
+    command
+        // Java keeps Basic out of tunnels unless it is told otherwise.
+        .args([
+            "-Djdk.http.auth.tunneling.disabledSchemes=",
+            "-XX:TieredStopAtLevel=1",
+        ])
+        .arg(repository().join("tests/clients/Client.java"))
+        .arg(world.ready.proxy.to_string())
+        .args([world.origin.url("/echo"), world.origin.https_url("/echo")])
+        .arg(&world.authority.ca)
+        .arg(&world.account.key);
+    for place in [Place::NEW_YORK, Place::BERLIN, Place::TEL_AVIV] {
+        command.arg(format!("{}={}", place.country, place.address));
+    }
+    let output = run(&mut command, 2 * PATIENCE);
+    check(&output, &[("HttpClient", 6)]);
 }

@@ -10,6 +10,7 @@ mod load;
 mod origin;
 mod postgres;
 mod program;
+mod websocket;
 mod world;
 
 pub(crate) use self::api::Api;
@@ -21,7 +22,7 @@ pub(crate) use self::link::Link;
 pub(crate) use self::load::{Asked, Load, Outcome, Way, ask};
 pub(crate) use self::origin::{Origin, pattern, sha256};
 pub(crate) use self::postgres::Postgres;
-pub(crate) use self::program::{Program, agent, node_folder, python, repository, run, server};
+pub(crate) use self::program::{Program, agent, chromium, node_folder, python, repository, run, server};
 pub(crate) use self::world::{
     Account, Place, Settings, TERMS, World, check, manage, policy, refuse_to_serve,
 };

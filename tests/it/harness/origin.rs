@@ -12,7 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 
 use super::http::{read_chunks, read_head};
-use super::{Authority, PATIENCE};
+use super::{Authority, PATIENCE, websocket};
 
 /// Bytes of each connection that are remembered as they came.
 const REMEMBERED: usize = 256 * 1024;
@@ -31,6 +31,7 @@ const PIECE: usize = 16 * 1024;
 /// | `/hold/NAME` | as `/echo`, but not before the gate is open |
 /// | `/drip/RATE` | without end, RATE bytes a second |
 /// | `/sink` | none: everything that follows is read and thrown away |
+/// | `/ws` | a WebSocket that answers each text with who came and what was said |
 /// | `/reset/NAME` | a part of an answer, then a reset once the gate is open |
 pub(crate) struct Origin {
     pub(crate) http: SocketAddr,
@@ -220,6 +221,9 @@ fn converse(stream: impl Read + Write, shared: &Shared, visit: &Visit, reset: &T
             let mut piece = vec![0; PIECE];
             while stream.read(&mut piece)? > 0 {}
             return Ok(());
+        }
+        if let (Some(key), "/ws") = (field("sec-websocket-key"), target) {
+            return websocket::serve(&mut stream, &key, visit.from.ip());
         }
         if field("expect").is_some() {
             stream.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;

@@ -51,6 +51,11 @@ pub(crate) fn node_folder() -> PathBuf {
     )
 }
 
+/// Debian's Chromium, or the one that `IPLOOP_TEST_CHROMIUM` names.
+pub(crate) fn chromium() -> PathBuf {
+    std::env::var_os("IPLOOP_TEST_CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from)
+}
+
 /// Runs a program to its end, within `most`.
 pub(crate) fn run(command: &mut Command, most: Duration) -> Output {
     let shown = format!("{command:?}");

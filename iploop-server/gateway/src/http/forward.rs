@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use iploop_platform::exits::OpenedExit;
 use iploop_platform::ids::RequestId;
 use iploop_platform::metering::ProxyType;
@@ -22,6 +22,9 @@ use crate::telemetry;
 
 /// Longest head that goes along with the dial: one DATA payload of the tunnel.
 const MAX_EARLY_BYTES: usize = iploop_protocol::frame::MAX_DATA_BYTES;
+
+/// Our name where the operator wants it said.
+const VIA: &[u8] = b"Via: 1.1 iploop\r\n";
 
 /// What became of a request.
 pub(super) enum Forwarded {
@@ -113,6 +116,16 @@ async fn answer_echo(
     }
 }
 
+/// The head with our name behind those of the proxies before us.
+fn with_via(head: &Bytes) -> Bytes {
+    let mut out = BytesMut::with_capacity(head.len() + VIA.len());
+    // Before the empty line.
+    out.put_slice(&head[..head.len().saturating_sub(2)]);
+    out.put_slice(VIA);
+    out.put_slice(b"\r\n");
+    out.freeze()
+}
+
 enum Run {
     Done(After),
     Upgraded { stream: Stream, account: Account },
@@ -131,10 +144,13 @@ async fn run(
         targeting,
         mut account,
     } = request;
-    let head = match targeting.profile() {
+    let mut head = match targeting.profile() {
         Some(preset) => profile::apply(preset, &forward),
         None => forward.head.clone(),
     };
+    if service.config.via {
+        head = with_via(&head);
+    }
     // Bytes that go along with the dial may arrive although the attempt fails, and then arrive again through another exit.
     let may_repeat = forward.is_idempotent && forward.body == Framing::None;
     let early = if may_repeat && head.len() <= MAX_EARLY_BYTES {
@@ -203,6 +219,9 @@ async fn run(
                 tried: search.tried(),
                 parameters: &parameters,
             });
+            if service.config.via {
+                out.put_slice(VIA);
+            }
             let session = session.as_deref();
             put_success(
                 out,

@@ -1,6 +1,6 @@
 //! Plain requests through an exit: what the origin hears, what the customer hears.
 
-use crate::world::{Customer, Origin, World, echo_origin, field, get, login, status};
+use crate::world::{Customer, Origin, Setup, World, echo_origin, field, get, login, status};
 
 use tokio::net::TcpStream;
 
@@ -327,6 +327,24 @@ async fn a_preset_changes_the_user_agent_of_plain_requests() {
         answer.contains("\r\nUser-Agent: Mozilla/5.0 (Windows NT 10.0"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn the_proxy_names_itself_only_where_the_operator_says_so() {
+    for via in [false, true] {
+        let (to, _origin) = echo_origin().await;
+        let mut setup = Setup::default();
+        setup.config.via = via;
+        let world = World::start_with(setup, &[to]).await;
+        let answer = world.ask(&get(to, "-profile-chrome-win")).await;
+        assert_eq!(status(&answer), 200);
+        // Once in our answer's head, once in the request's, which is the content here.
+        assert_eq!(
+            answer.matches("Via: 1.1 iploop\r\n").count(),
+            if via { 2 } else { 0 },
+            "{answer}"
+        );
+    }
 }
 
 #[tokio::test]
