@@ -368,7 +368,6 @@ fn wants(hedge: bool, prefer: Option<Preference>) -> ExitRequest {
         transport: iploop_protocol::policy::Transport::Tcp,
         early: Bytes::new(),
         deadline: Instant::now() + ATTEMPT_TIMEOUT,
-        transport: iploop_protocol::policy::Transport::Tcp,
         hedge,
     }
 }
