@@ -7,7 +7,9 @@
 //! cost = (streams + 1) × (latency + 100 ms) / (quality + 10)        latency not measured: 300 ms
 //! ```
 //!
-//! Between equally busy ones a draw decides, weighed by the inverse square of the cost. Draws come from the
+//! Between equally busy ones a draw decides, weighed by the inverse square of the cost. Where few fit (at most [`MAX_DRAWS`])
+//! latency counts for nothing and the weight is the quality: there, avoiding the slower ones would leave a customer who wants
+//! another exit each time with the same few. Draws come from the
 //! narrowest set that holds every fitting node: sets exist by country, by region, city and postal code in it, by
 //! autonomous system and provider in it, and by region and city with autonomous system. What the sets do not cover
 //! (connection, device type, excluded countries, avoided exits, two narrow wishes at once) is tested draw by draw.
@@ -547,7 +549,7 @@ impl<T> Search<'_, '_, T> {
             }
             match first {
                 None => first = Some(drawn),
-                Some(other) => return Some(self.draw(other, drawn, random)),
+                Some(other) => return Some(self.draw(other, drawn, Pool::Large, random)),
             }
         }
         first.or_else(|| self.scan(wanted, &pools, random))
@@ -557,6 +559,10 @@ impl<T> Search<'_, '_, T> {
     fn scan(&mut self, wanted: &Resolved<'_>, pools: &Pools<'_>, random: &mut impl Rng) -> Option<Slot> {
         let total = pools.len();
         let start = random.random_range(0..total);
+        let pool = match total {
+            ..=MAX_DRAWS => Pool::Small,
+            _ => Pool::Large,
+        };
         let mut first: Option<Slot> = None;
         for step in 0..total.min(MAX_SCAN) {
             let at = (start + step) % total;
@@ -565,7 +571,7 @@ impl<T> Search<'_, '_, T> {
             };
             match first {
                 None => first = Some(next),
-                Some(other) => return Some(self.draw(other, next, random)),
+                Some(other) => return Some(self.draw(other, next, pool, random)),
             }
         }
         first
@@ -596,7 +602,7 @@ impl<T> Search<'_, '_, T> {
         for _ in 0..MAX_NEIGHBOURS {
             let Some(slot) = next else { break };
             if self.fits(wanted, slot) {
-                best = Some(best.map_or(slot, |other| self.better(other, slot)));
+                best = Some(best.map_or(slot, |other| self.better(other, slot, Pool::Small)));
             }
             next = self
                 .directory
@@ -636,31 +642,31 @@ impl<T> Search<'_, '_, T> {
 
     /// The one that costs less. Between two that are equally busy a draw decides, weighed by what they cost: otherwise, where
     /// few fit and little goes on, the second best would never be used.
-    fn draw(&self, a: Slot, b: Slot, random: &mut impl Rng) -> Slot {
+    fn draw(&self, a: Slot, b: Slot, pool: Pool, random: &mut impl Rng) -> Slot {
         let known = |slot: Slot| self.directory.nodes.get(slot);
         match (known(a), known(b)) {
             (Some(one), Some(other)) if one.streams == other.streams => {
-                let (worth_a, worth_b) = worths(one, other);
+                let (worth_a, worth_b) = worths(one, other, pool);
                 if random.random_range(0..worth_a + worth_b) < worth_a {
                     a
                 } else {
                     b
                 }
             }
-            _ => self.better(a, b),
+            _ => self.better(a, b, pool),
         }
     }
 
     /// The one that costs less.
-    fn better(&self, a: Slot, b: Slot) -> Slot {
+    fn better(&self, a: Slot, b: Slot, pool: Pool) -> Slot {
         let known = |slot: Slot| self.directory.nodes.get(slot);
         let (Some(one), Some(other)) = (known(a), known(b)) else {
             return a;
         };
         let load = |entry: &Entry<T>| u64::from(entry.streams) + 1;
         // By products, since quotients would have to be rounded; each is below 2^44.
-        let cost_a = load(one) * slowness(one) * goodness(other);
-        let cost_b = load(other) * slowness(other) * goodness(one);
+        let cost_a = load(one) * slowness(one, pool) * goodness(other);
+        let cost_b = load(other) * slowness(other, pool) * goodness(one);
         if cost_b < cost_a { b } else { a }
     }
 
@@ -675,22 +681,37 @@ impl<T> Search<'_, '_, T> {
     }
 }
 
-/// How much two nodes are worth beside each other, apart from their load: the inverse squares of what they cost.
-fn worths<T>(a: &Entry<T>, b: &Entry<T>) -> (u64, u64) {
-    // Each below 2^24, so that the squares and their sum fit.
-    let worth_a = goodness(a) * slowness(b);
-    let worth_b = goodness(b) * slowness(a);
-    (worth_a * worth_a, worth_b * worth_b)
+/// From how many a choice is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pool {
+    /// Each of them is wanted now and then.
+    Small,
+    /// There is always another as good.
+    Large,
+}
+
+/// How much two nodes are worth beside each other, apart from their load.
+fn worths<T>(a: &Entry<T>, b: &Entry<T>, pool: Pool) -> (u64, u64) {
+    match pool {
+        Pool::Small => (goodness(a), goodness(b)),
+        // The inverse squares of what they cost; each factor is below 2^24, so that the squares and their sum fit.
+        Pool::Large => {
+            let worth_a = goodness(a) * slowness(b, pool);
+            let worth_b = goodness(b) * slowness(a, pool);
+            (worth_a * worth_a, worth_b * worth_b)
+        }
+    }
 }
 
 fn goodness<T>(entry: &Entry<T>) -> u64 {
     u64::from(entry.quality) + QUALITY_FLOOR
 }
 
-fn slowness<T>(entry: &Entry<T>) -> u64 {
-    let latency_ms = match entry.latency_ms {
-        u16::MAX => ASSUMED_LATENCY_MS,
-        measured => u64::from(measured),
+fn slowness<T>(entry: &Entry<T>, pool: Pool) -> u64 {
+    let latency_ms = match (pool, entry.latency_ms) {
+        (Pool::Small, _) => return 1,
+        (Pool::Large, u16::MAX) => ASSUMED_LATENCY_MS,
+        (Pool::Large, measured) => u64::from(measured),
     };
     latency_ms + LATENCY_FLOOR_MS
 }

@@ -1,10 +1,13 @@
 //! Nodes that rest after failures: out of the sets until their time is over, then tried by one request at a time.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap};
 use std::time::Instant;
 
-use super::{Directory, NodeKey};
+use iploop_platform::ids::NodeId;
+
+use super::wish::{Fit, Resolved};
+use super::{Directory, MAX_SCAN, NodeKey, Wish};
 
 /// Ended rests looked at for one choice, so that none takes long.
 const WAKE_AT_ONCE: usize = 8;
@@ -48,7 +51,7 @@ impl Condition {
     }
 }
 
-/// When which rest ends.
+/// When which rest ends. A node that was roused and rests again may have an earlier entry left, which wakes it sooner.
 #[derive(Debug, Default)]
 pub(super) struct Resting {
     ends: BinaryHeap<Reverse<(Instant, NodeKey)>>,
@@ -67,12 +70,17 @@ impl<T> Directory<T> {
             self.resting.ends.push(Reverse((until, key)));
         }
         if self.resting.ends.len() > self.by_node.len() + MOST_STALE {
-            let nodes = &self.nodes;
-            self.resting.ends.retain(|Reverse((_, key))| {
-                nodes
-                    .of(*key)
-                    .is_some_and(|entry| entry.condition == Condition::Resting)
-            });
+            // One entry for each that rests still: the latest.
+            let mut latest: HashMap<NodeKey, Instant> = HashMap::new();
+            for Reverse((end, key)) in self.resting.ends.drain() {
+                let entry = self.nodes.of(key);
+                if entry.is_some_and(|entry| entry.condition == Condition::Resting) {
+                    let kept = latest.entry(key).or_insert(end);
+                    *kept = end.max(*kept);
+                }
+            }
+            let ends = latest.into_iter().map(|(key, end)| Reverse((end, key)));
+            self.resting.ends.extend(ends);
         }
     }
 
@@ -92,6 +100,43 @@ impl<T> Directory<T> {
                 entry.condition = Condition::Trial;
                 self.relist(key.slot);
             }
+        }
+    }
+
+    /// Puts one resting node that fits on trial before its time: for a wish that nobody else fulfils. False if there is none among
+    /// the first [`MAX_SCAN`].
+    pub fn rouse(&mut self, wish: &Wish<'_>) -> bool {
+        let Some(wanted) = Resolved::of(wish, &self.names) else {
+            return false;
+        };
+        let fitting = self
+            .resting
+            .ends
+            .iter()
+            .take(MAX_SCAN)
+            .filter(|Reverse((_, key))| {
+                self.nodes.of(*key).is_some_and(|entry| {
+                    entry.condition == Condition::Resting
+                        && entry.sharing
+                        && entry.streams < entry.max_streams
+                        && wanted.fit(entry) == Fit::Fits
+                })
+            });
+        let Some(Reverse((_, key))) = fitting.min_by_key(|Reverse((end, _))| *end) else {
+            return false;
+        };
+        let key = *key;
+        if let Some(entry) = self.nodes.of_mut(key) {
+            entry.condition = Condition::Trial;
+        }
+        self.relist(key.slot);
+        true
+    }
+
+    /// Lets a node be asked although it rests: by the sticky session that holds on to it.
+    pub fn rouse_node(&mut self, node: NodeId) {
+        if let Some(slot) = self.slot_of(node) {
+            self.works(self.nodes.key(slot));
         }
     }
 

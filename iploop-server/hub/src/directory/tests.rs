@@ -271,6 +271,12 @@ fn rests_of_nodes_that_are_gone_are_not_kept_without_bound() {
         let (key, _) = add(&mut directory, &anyone(1), 1);
         directory.rest(key, start);
     }
+    let (key, _) = add(&mut directory, &anyone(1), 1);
+    let (targeting, avoid) = (Targeting::default(), Avoid::default());
+    for n in 0..10_000 {
+        directory.rest(key, start + Duration::from_millis(n));
+        assert!(directory.rouse(&wish(&targeting, &avoid)));
+    }
     assert!(directory.resting() < 2000, "{}", directory.resting());
 }
 
@@ -577,6 +583,37 @@ fn idle_nodes_take_turns_by_quality() {
         times[0] > times[2] && times[1] > times[2] && times[2] > 60,
         "{times:?}"
     );
+}
+
+#[test]
+fn a_slow_node_is_rarely_chosen_of_many_and_takes_its_turn_among_few() {
+    for (nodes, at_least, at_most) in [(100, 1, 30), (10, 60, 140)] {
+        let mut directory = Directory::default();
+        for n in 0..nodes {
+            let (key, _) = add(&mut directory, &anyone(n), n);
+            let latency = Some(Duration::from_millis(if n < nodes / 10 { 2000 } else { 100 }));
+            directory.set_figures(
+                key,
+                Figures {
+                    quality: 80,
+                    latency,
+                    speed_mbps: None,
+                },
+            );
+        }
+        let (targeting, avoid) = (Targeting::default(), Avoid::default());
+        let mut random = random();
+        let slow = (0..1000)
+            .filter(|_| {
+                let key = directory.choose(&wish(&targeting, &avoid), &mut random).unwrap();
+                *directory.get(key).unwrap() < nodes / 10
+            })
+            .count();
+        assert!(
+            (at_least..=at_most).contains(&slow),
+            "{slow} of 1000 where one in ten of {nodes} is slow"
+        );
+    }
 }
 
 #[test]

@@ -149,7 +149,15 @@ fn choose(shared: &Arc<Shared>, request: &ExitRequest, avoid: &Avoid) -> Result<
     let mut random = shared.random();
     let mut live = shared.live.lock();
     live.wake(Instant::now().into_std());
-    let key = live.choose(&wish, &mut random).map_err(|nobody| match nobody {
+    if let Some(prefer) = request.prefer {
+        live.rouse_node(prefer.node);
+    }
+    let mut chosen = live.choose(&wish, &mut random);
+    // Not where somebody works who is only to be avoided: that one serves sooner.
+    if chosen == Err(NoChoice::NoExit) && live.rouse(&wish) {
+        chosen = live.choose(&wish, &mut random);
+    }
+    let key = chosen.map_err(|nobody| match nobody {
         NoChoice::NoExit => ExitError::NoExit,
         NoChoice::NoOtherExit => ExitError::NoOtherExit,
         NoChoice::SessionExitGone => ExitError::SessionExitGone,

@@ -424,6 +424,37 @@ async fn a_device_that_shows_no_sign_of_life_is_given_up_early_and_rests() {
         .unwrap_err();
     assert_eq!(failure.error, ExitError::NodeTimeout);
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    let failure = attempt(shared, wants(false, None)).await.unwrap_err();
-    assert_eq!(failure.error, ExitError::NoExit);
+    enter(&shared, 2, Device::Healthy, 2, &mut tasks);
+    for _ in 0..20 {
+        let opened = attempt(Arc::clone(&shared), wants(false, None)).await.unwrap();
+        assert_eq!(opened.exit.node, uuid::Uuid::from_u128(2).into());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resting_device_is_asked_where_there_is_no_other_and_by_its_own_session() {
+    let shared = fleet(&mut SmallRng::seed_from_u64(1));
+    let mut tasks = JoinSet::new();
+    enter(&shared, 1, Device::Healthy, 1, &mut tasks);
+    let node = NodeId::from(uuid::Uuid::from_u128(1));
+    let rest = |shared: &Shared| {
+        let mut live = shared.live.lock();
+        let (key, _) = live.find(node).unwrap();
+        live.rest(key, Instant::now().into_std() + Duration::from_secs(600));
+    };
+    rest(&shared);
+    let only = attempt(Arc::clone(&shared), wants(false, None)).await.unwrap();
+    assert_eq!(only.exit.node, node);
+    drop(only);
+    enter(&shared, 2, Device::Healthy, 2, &mut tasks);
+    rest(&shared);
+    let another = attempt(Arc::clone(&shared), wants(false, None)).await.unwrap();
+    assert_ne!(another.exit.node, node);
+    let prefer = Preference {
+        node,
+        ip: std::net::Ipv4Addr::from_bits(0x0100_0001).into(),
+        or_else: OrElse::SameIp,
+    };
+    let own = attempt(shared, wants(false, Some(prefer))).await.unwrap();
+    assert_eq!(own.exit.node, node);
 }
