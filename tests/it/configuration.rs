@@ -1,22 +1,28 @@
 //! A configuration with mistakes is refused before anything listens, key by key.
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::harness::{check, refuse_to_serve};
 
-/// A port that is taken: were anything opened before the mistakes are found, the error would be another.
-fn with_listeners(taken: &std::net::TcpListener, rest: &str) -> String {
-    let address = taken.local_addr().unwrap();
+/// Ports that are taken.
+fn taken() -> [TcpListener; 4] {
+    std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+}
+
+/// Were anything opened before the mistakes are found, the error would be another.
+fn with_listeners(taken: &[TcpListener; 4], rest: &str) -> String {
+    let [gateway, hub, api, metrics] = taken.each_ref().map(|listener| listener.local_addr().unwrap());
     format!(
-        "[gateway]\nlisten = [\"{address}\"]\n{rest}\n[hub]\nlisten = \"{address}\"\n[api]\nlisten = \"{address}\"\n\
-         [metrics]\nlisten = \"{address}\"\n"
+        "[gateway]\nlisten = [\"{gateway}\"]\n{rest}\n[hub]\nlisten = \"{hub}\"\n[api]\nlisten = \"{api}\"\n\
+         [metrics]\nlisten = \"{metrics}\"\n"
     )
 }
 
 #[test]
 fn every_mistake_is_named_before_anything_is_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken();
     let text = with_listeners(
         &taken,
         "idle_timeout = \"15\"\nmax_attempts = \"many\"\nlisten_backlog = 5\ntls_cert = \"cert.pem\"\nhandshake_timeout = \"1m\"",
@@ -64,7 +70,7 @@ fn every_mistake_is_named_before_anything_is_opened() {
 #[test]
 fn text_that_is_no_toml_and_files_that_are_missing_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken();
     let free = "[gateway]\nlisten = [\"127.0.0.1:0\"]\n[hub]\nlisten = \"127.0.0.1:0\"\n[api]\nlisten = \"127.0.0.1:0\"\n\
                 [metrics]\nlisten = \"127.0.0.1:0\"\n";
     let with = |section: &str, lines: &str| {
