@@ -171,6 +171,11 @@ impl Tunnel {
         inner.dispatch();
     }
 
+    /// Bytes of the streams that this side has sent and received, as it counted them itself.
+    pub fn relayed_bytes(&self) -> u64 {
+        self.shared.lock().tunnel.relayed_bytes()
+    }
+
     /// The round trip without queues, once it was measured.
     pub fn rtt(&self) -> Option<Duration> {
         self.shared.lock().tunnel.rtt()

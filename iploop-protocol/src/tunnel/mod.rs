@@ -195,6 +195,7 @@ pub struct Tunnel {
     ack_now: bool,
     /// Bytes that may still come on streams that we reset: what their windows had open.
     stray_bytes: u64,
+    relayed_bytes: u64,
     control_parts: BytesMut,
     guard: Guard,
     liveness: Liveness,
@@ -243,6 +244,7 @@ impl Tunnel {
             ack_due: None,
             ack_now: false,
             stray_bytes: 0,
+            relayed_bytes: 0,
             control_parts: BytesMut::new(),
             guard: Guard::new(),
             liveness: Liveness {
@@ -365,6 +367,11 @@ impl Tunnel {
     pub fn held_bytes(&self) -> usize {
         let streams: usize = self.streams.values().map(StreamState::held_bytes).sum();
         streams + self.outbox.held_bytes() + self.control_parts.len() + self.events.len() * size_of::<Event>()
+    }
+
+    /// Bytes of the streams that this side has sent and received, as it counted them itself; the peer may say otherwise.
+    pub fn relayed_bytes(&self) -> u64 {
+        self.relayed_bytes
     }
 
     /// The round trip without queues, once it was measured.

@@ -251,6 +251,7 @@ impl Tunnel {
                 )
             })?;
         state.receive.credit = u32::try_from(credit).unwrap_or(u32::MAX);
+        self.relayed_bytes += length;
         if state.receive.granted_at.is_none() {
             state.receive.granted_at = Some(now);
         }
@@ -382,6 +383,7 @@ impl Tunnel {
                 format!("no datagrams may come on stream {}", stream.0),
             ));
         };
+        self.relayed_bytes += data.len() as u64;
         // A copy: a datagram may wait long, and must not keep the message that it came in.
         let most_bytes = usize::try_from(state.receive.window).unwrap_or(usize::MAX);
         datagrams

@@ -136,6 +136,7 @@ impl Tunnel {
             }
         }
         if sent > 0 {
+            self.relayed_bytes += sent;
             self.send_credit -= sent;
             self.path.on_sent(now, sent);
         }

@@ -43,6 +43,7 @@ impl Tunnel {
         self.streams
             .insert(stream, StreamState::new(StreamPhase::Opening, kind, window_bytes));
         self.local_streams += 1;
+        self.relayed_bytes += early.len() as u64;
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let open = Open {
             kind,
@@ -236,6 +237,7 @@ impl Tunnel {
         let state = self.streams.get_mut(&stream).ok_or(StreamError::Closed)?;
         let datagrams = state.datagrams.as_mut().ok_or(StreamError::Closed)?;
         if data.len() <= MAX_DATAGRAM_BYTES {
+            self.relayed_bytes += data.len() as u64;
             datagrams.outgoing.push(peer, data, self.config.send_queue_bytes);
             self.wake_sender(stream);
         }

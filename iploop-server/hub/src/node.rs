@@ -8,7 +8,7 @@ use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::{Exit, Measured};
 use iploop_platform::ids::ConsentId;
 use iploop_platform::node::NodeActivity;
-use iploop_protocol::control::{GrantsUpdate, Heartbeat, ToNode};
+use iploop_protocol::control::{GrantsUpdate, ToNode};
 use iploop_protocol::io::Tunnel;
 use iploop_protocol::policy::Grants;
 use parking_lot::Mutex;
@@ -18,9 +18,6 @@ use crate::quality::{Breaker, Outcome, Quality, Verdict};
 
 /// A sign of life is stored this often, even if nothing else happened.
 const STORE_LIFE_EVERY: Duration = Duration::from_secs(300);
-
-/// Most bytes believed of one heartbeat: the figure is the device's own, and sums must stay sums.
-const MAX_REPORTED_BYTES: u64 = 1 << 40;
 
 /// One connection of one device.
 pub(crate) struct Node {
@@ -70,8 +67,9 @@ struct Record {
     breaker: Breaker,
     requests: u64,
     successful: u64,
-    /// Of these bytes, the device's own total since it connected, not all may be stored yet.
-    bytes: u64,
+    /// Of the bytes that the tunnel relayed, those that the network's sum has …
+    summed_bytes: u64,
+    /// … and those that the store has.
     stored_bytes: u64,
     stored_at: Timestamp,
 }
@@ -90,7 +88,7 @@ impl Node {
             breaker: Breaker::default(),
             requests: 0,
             successful: 0,
-            bytes: 0,
+            summed_bytes: 0,
             stored_bytes: 0,
             stored_at: now,
         };
@@ -177,18 +175,16 @@ impl Node {
         record.quality
     }
 
-    /// Notes a heartbeat; bytes that are new by it.
-    pub(crate) fn heard(&self, heartbeat: &Heartbeat) -> u64 {
+    /// Bytes relayed since this was asked last, as we counted them: what a device says of itself is no figure of ours.
+    pub(crate) fn take_new_bytes(&self) -> u64 {
+        let bytes = self.tunnel.relayed_bytes();
         let mut record = self.record.lock();
-        let bytes = heartbeat.bytes_up.saturating_add(heartbeat.bytes_down);
-        let new = bytes.saturating_sub(record.bytes).min(MAX_REPORTED_BYTES);
-        record.bytes += new;
-        new
+        bytes - std::mem::replace(&mut record.summed_bytes, bytes)
     }
 
-    /// Bytes that the device says it relayed since it connected.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.record.lock().bytes
+    /// The sum of all that [`Node::take_new_bytes`] gave.
+    pub(crate) fn summed_bytes(&self) -> u64 {
+        self.record.lock().summed_bytes
     }
 
     /// What is measured of it now, with the round trip as the tunnel measured it.
@@ -212,15 +208,16 @@ impl Node {
         now: Timestamp,
         instant: Instant,
     ) -> Option<NodeActivity> {
+        let relayed = self.tunnel.relayed_bytes();
         let mut record = self.record.lock();
-        let bytes = record.bytes - record.stored_bytes;
+        let bytes = relayed - record.stored_bytes;
         let is_news = record.requests > 0 || bytes > 0 || !connected;
         if !is_news && now.since(record.stored_at) < STORE_LIFE_EVERY {
             return None;
         }
         let requests = std::mem::take(&mut record.requests);
         let successful_requests = std::mem::take(&mut record.successful);
-        record.stored_bytes = record.bytes;
+        record.stored_bytes = relayed;
         record.stored_at = now;
         Some(NodeActivity {
             node: self.exit.node,

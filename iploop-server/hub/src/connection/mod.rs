@@ -202,7 +202,7 @@ fn welcome(
 async fn hear(shared: &Shared, tunnel: &Tunnel, presence: &mut Presence, message: &[u8]) {
     match ToHub::decode(message) {
         Ok(Some(ToHub::Status(status))) => presence.set_sharing(status.sharing),
-        Ok(Some(ToHub::Heartbeat(heartbeat))) => presence.heard(&heartbeat),
+        Ok(Some(ToHub::Heartbeat(_))) => presence.heard(),
         Ok(Some(ToHub::Withdraw(withdrawal))) => withdraw(shared, tunnel, presence, &withdrawal).await,
         Ok(Some(ToHub::Hello(_))) => tunnel.close(CloseCode::Unexpected, None, "a second hello"),
         // Types that this version does not know are ignored.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use iploop_protocol::codes::CloseCode;
-use iploop_protocol::control::Heartbeat;
 use iploop_protocol::io::{Closed, Initiator, Tunnel};
 use tokio::time::Instant;
 
@@ -103,9 +102,9 @@ impl Presence {
         self.set_sharing(false);
     }
 
-    /// Notes the device's own figures.
-    pub(super) fn heard(&self, heartbeat: &Heartbeat) {
-        self.shared.add_bytes(self.node.heard(heartbeat));
+    /// A heartbeat came: time to look at our own figures of the device.
+    pub(super) fn heard(&self) {
+        self.shared.add_bytes(self.node.take_new_bytes());
         let figures = self.node.figures(Instant::now().into_std());
         self.shared.live.lock().set_figures(self.key, figures);
     }
@@ -136,7 +135,7 @@ impl Drop for Presence {
             .node
             .take_activity(!self.was_last, self.shared.clock.now(), now);
         self.shared.activity.push(last);
-        self.shared.subtract_bytes(self.node.bytes());
+        self.shared.subtract_bytes(self.node.summed_bytes());
         metrics::gauge!("iploop_hub_nodes").decrement(1.0);
     }
 }

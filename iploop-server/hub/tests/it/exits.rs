@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::support::{PATIENCE, TestHub, until};
 
-fn request(targeting: &str) -> ExitRequest {
+pub(crate) fn request(targeting: &str) -> ExitRequest {
     ExitRequest {
         account: AccountId::new(),
         terms: CustomerTerms::default(),

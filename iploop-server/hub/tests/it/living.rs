@@ -1,13 +1,16 @@
 //! A registered device's life: pauses, heartbeats, policy, withdrawal, departure.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
+use iploop_platform::exits::{ExitRequest, Exits};
 use iploop_platform::network::Network;
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{Heartbeat, SharingStatus, ToHub, ToNode, Withdrawal};
 use iploop_protocol::policy::{NarrowDocument, NarrowPolicy, PlatformPolicy};
 
+use crate::exits::request;
 use crate::support::{NOW, TestHub, hello, until};
 
 fn status(sharing: bool) -> ToHub {
@@ -44,31 +47,40 @@ async fn a_paused_device_stays_connected_and_gets_no_streams() {
     );
     node.say(status(true));
     until(|| hub.hub.stats().available_nodes == 1).await;
-    node.tunnel.drain(std::time::Duration::from_secs(1));
+    node.tunnel.drain(Duration::from_secs(1));
     until(|| hub.hub.stats().available_nodes == 0).await;
 }
 
 #[tokio::test]
-async fn heartbeats_are_summed_and_stored_when_the_device_leaves() {
+async fn bytes_are_what_the_hub_counted_whatever_a_device_says() {
     let hub = TestHub::start().await;
-    let node = hub.node(1).await;
+    let mut node = hub.node_from(1, "127.0.2.7", |_| {}).await;
     let id = node.id();
-    for (bytes_up, bytes_down) in [(100, 900), (150, 1850)] {
-        node.say(ToHub::Heartbeat(Heartbeat {
-            bytes_up,
-            bytes_down,
-            ..Heartbeat::default()
-        }));
-    }
+    let early = Bytes::from(vec![7; 1500]);
+    let opening = hub.hub.open(ExitRequest {
+        early,
+        ..request("country-de")
+    });
+    let (opened, mut far) = tokio::join!(opening, async {
+        node.incoming().await.accept(Duration::ZERO).unwrap()
+    });
+    far.write_chunk(Bytes::from(vec![9; 500])).await.unwrap();
+    let mut near = opened.unwrap().stream;
+    assert_eq!(near.read_chunk().await.unwrap().unwrap().len(), 500);
+    node.say(ToHub::Heartbeat(Heartbeat {
+        bytes_up: u64::MAX,
+        bytes_down: 1 << 50,
+        ..Heartbeat::default()
+    }));
     until(|| hub.hub.stats().bandwidth_bytes == 2000).await;
+    drop((near, far));
     node.tunnel.close(CloseCode::Done, None, "");
     until(|| hub.hub.stats() == Default::default()).await;
-    hub.hub.drain(std::time::Duration::ZERO).await;
+    hub.hub.drain(Duration::ZERO).await;
     let activity = hub.store.activity.lock();
-    let [last] = activity.as_slice() else {
-        panic!("{activity:?}")
-    };
-    assert_eq!((last.node, last.bytes, last.connected), (id, 2000, false));
+    let bytes: u64 = activity.iter().map(|one| one.bytes).sum();
+    let last = activity.last().unwrap();
+    assert_eq!((last.node, bytes, last.connected), (id, 2000, false));
 }
 
 #[tokio::test]
