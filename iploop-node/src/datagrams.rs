@@ -14,13 +14,14 @@ use iploop_protocol::codes::ResetCode;
 use iploop_protocol::destination::{Destination, Host};
 use iploop_protocol::frame::MAX_DATAGRAM_BYTES;
 use iploop_protocol::io::{Counted, Depleted, Direction, Meter, Stream};
-use iploop_protocol::policy::{MAX_ANSWER_AGE, Transport};
+use iploop_protocol::policy::MAX_ANSWER_AGE;
 use iploop_protocol::tunnel::StreamError;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::time::{Duration, Instant, timeout};
 
 use crate::dial::{binds, may_leave};
+use crate::grants::Opened;
 use crate::rules::Rules;
 use crate::serve::Stage;
 
@@ -106,10 +107,7 @@ impl<'a> Association<'a> {
     /// Sends a datagram where it may go; else it is lost, as datagrams are.
     async fn ask(&mut self, to: Destination, data: Bytes) -> Result<(), End> {
         let rules = self.stage.rules();
-        if rules
-            .check_destination(&to, Transport::Udp, &self.stage.opened(self.customer))
-            .is_err()
-        {
+        if rules.check_destination(&to, &self.opened()).is_err() {
             self.refused();
             return Ok(());
         }
@@ -186,8 +184,7 @@ impl<'a> Association<'a> {
         if let Some((ip, port)) = known {
             return Some(SocketAddr::new(ip, port));
         }
-        let opened = self.stage.opened(self.customer);
-        let Ok(checked) = rules.check_addresses(to, answers, Transport::Udp, &opened) else {
+        let Ok(checked) = rules.check_addresses(to, answers, &self.opened()) else {
             self.refused();
             return None;
         };
@@ -207,6 +204,7 @@ impl<'a> Association<'a> {
     /// Passes on what a peer sent. Anybody else's is dropped: a port that is open to all is an open door.
     async fn deliver(&mut self, stream: &mut Stream, from: SocketAddr, data: &[u8]) -> Result<(), End> {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let opened = self.opened();
         let Some(checked) = self.peers.get_mut(&(from.ip(), from.port())) else {
             return Ok(());
         };
@@ -215,8 +213,7 @@ impl<'a> Association<'a> {
         }
         let rules = self.stage.rules();
         if !Arc::ptr_eq(checked, &rules) {
-            let opened = self.stage.opened(self.customer);
-            let still = rules.check_addresses(&from.into(), &[from.ip()], Transport::Udp, &opened);
+            let still = rules.check_addresses(&from.into(), &[from.ip()], &opened);
             if !still.is_ok_and(|still| !still.is_empty()) {
                 self.peers.remove(&(from.ip(), from.port()));
                 return Ok(());
@@ -264,6 +261,10 @@ impl<'a> Association<'a> {
             }
         };
         Ok(&self.sockets[at].inner)
+    }
+
+    fn opened(&self) -> Opened {
+        self.stage.opened_for_datagrams(self.customer)
     }
 
     fn refused(&self) {

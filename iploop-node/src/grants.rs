@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use iploop_protocol::control::GrantsUpdate;
-use iploop_protocol::policy::Grants;
+use iploop_protocol::policy::{Grants, Transport};
 use parking_lot::RwLock;
 use time::OffsetDateTime;
 
@@ -16,10 +16,11 @@ const MAX_CUSTOMERS: usize = 1024;
 pub(crate) struct CustomerGrants(RwLock<BTreeMap<u64, Arc<Grants>>>);
 
 /// What is open for one customer at a moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Opened {
     grants: Option<Arc<Grants>>,
     now_ms: u64,
+    transport: Transport,
 }
 
 impl CustomerGrants {
@@ -41,11 +42,24 @@ impl CustomerGrants {
         Opened {
             grants: self.0.read().get(&customer).cloned(),
             now_ms: u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(u64::MAX),
+            transport: Transport::Tcp,
         }
     }
 }
 
 impl Opened {
+    /// The same for datagrams.
+    pub(crate) fn for_datagrams(self) -> Self {
+        Self {
+            transport: Transport::Udp,
+            ..self
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
     pub(crate) fn grants(&self) -> &Grants {
         self.grants.as_deref().unwrap_or(Grants::NONE)
     }

@@ -7,7 +7,6 @@ use iploop_protocol::control::PolicyUpdate;
 use iploop_protocol::destination::Destination;
 use iploop_protocol::policy::{
     AbuseLimits, CheckedAddresses, Context, Layer, LocalNetwork, PlatformPolicy, Policy, Refusal, RuleClass,
-    Transport,
 };
 
 use crate::grants::Opened;
@@ -88,18 +87,13 @@ impl Rules {
     }
 
     /// Before anybody resolves.
-    pub(crate) fn check_destination(
-        &self,
-        to: &Destination,
-        by: Transport,
-        opened: &Opened,
-    ) -> Result<(), Refusal> {
-        self.policy.check_destination(to, &self.context(by, opened))
+    pub(crate) fn check_destination(&self, to: &Destination, opened: &Opened) -> Result<(), Refusal> {
+        self.policy.check_destination(to, &self.context(opened))
     }
 
     /// Whether datagrams go anywhere.
     pub(crate) fn opens_udp(&self, opened: &Opened) -> bool {
-        self.policy.opens_udp(&self.context(Transport::Udp, opened))
+        self.policy.opens_udp(&self.context(opened))
     }
 
     /// Every answer of the resolver, by the policy and then by the system's routes.
@@ -110,12 +104,9 @@ impl Rules {
         &self,
         to: &Destination,
         answers: &[IpAddr],
-        by: Transport,
         opened: &Opened,
     ) -> Result<CheckedAddresses, Refusal> {
-        let mut checked = self
-            .policy
-            .check_addresses(to, answers, &self.context(by, opened))?;
+        let mut checked = self.policy.check_addresses(to, answers, &self.context(opened))?;
         let had_any = !checked.is_empty();
         let mut is_apart = false;
         checked.retain(|address| match self.way(address) {
@@ -132,10 +123,10 @@ impl Rules {
         Ok(checked)
     }
 
-    fn context<'a>(&'a self, by: Transport, opened: &'a Opened) -> Context<'a> {
+    fn context<'a>(&'a self, opened: &'a Opened) -> Context<'a> {
         Context::on_device(&self.local)
+            .by(opened.transport())
             .with_grants(opened.grants(), opened.now_ms())
-            .by(by)
     }
 
     fn way(&self, to: SocketAddr) -> Way {

@@ -15,7 +15,7 @@ use iploop_protocol::codes::ResetCode;
 use iploop_protocol::destination::{Destination, Host, HostName};
 use iploop_protocol::frame::{Open, StreamKind};
 use iploop_protocol::io::{Incoming, RelayError, Stream, relay};
-use iploop_protocol::policy::{CheckedAddresses, Limit, Refusal, RuleClass, Transport};
+use iploop_protocol::policy::{CheckedAddresses, Limit, Refusal, RuleClass};
 use parking_lot::RwLock;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -135,11 +135,13 @@ impl Stage {
             return Err(Refused::NotSharing(reason));
         }
         let rules = self.rules();
+        if open.kind == StreamKind::Udp && !rules.opens_udp(&self.opened_for_datagrams(open.customer)) {
+            return Err(Refused::Kind);
+        }
         let mut customers = self.shared.customers.lock();
         let (now, limits) = (Instant::now().into_std(), &rules.limits);
         match open.kind {
             StreamKind::Tcp => customers.admit(now, limits, open.customer, &open.destination),
-            StreamKind::Udp if !rules.opens_udp(&self.opened(open.customer)) => return Err(Refused::Kind),
             StreamKind::Udp => customers.admit_datagrams(now, limits, open.customer),
         }
         .map_err(|limited| Refused::Limit(limited.limit))?;
@@ -159,15 +161,13 @@ impl Stage {
         };
         let until = started + timeout;
         let rules = Arc::clone(&self.rules.read());
-        let opened = self.opened(open.customer);
-        rules
-            .check_destination(to, Transport::Tcp, &opened)
-            .map_err(Refused::Policy)?;
+        let opened = self.grants.of(open.customer, self.shared.now());
+        rules.check_destination(to, &opened).map_err(Refused::Policy)?;
         let answers = self.resolve(to, until).await?;
         // The network may have changed meanwhile: the rules of now decide.
         let rules = Arc::clone(&self.rules.read());
         let checked = rules
-            .check_addresses(to, &answers, Transport::Tcp, &opened)
+            .check_addresses(to, &answers, &opened)
             .map_err(Refused::Policy)?;
         if checked.is_empty() {
             return Err(Refused::Dns);
@@ -202,18 +202,17 @@ impl Stage {
         Arc::clone(&self.rules.read())
     }
 
-    /// What is open for a customer now.
-    pub(crate) fn opened(&self, customer: u64) -> Opened {
-        self.grants.of(customer, self.shared.now())
-    }
-
     /// Whether the customer may send datagrams to another place.
     pub(crate) fn may_dial(&self, customer: u64, to: &Destination) -> bool {
         let limits = self.rules.read().limits;
         let mut customers = self.shared.customers.lock();
-        customers
-            .dial(Instant::now().into_std(), &limits, customer, to)
-            .is_ok()
+        let now = Instant::now().into_std();
+        customers.dial(now, &limits, customer, to).is_ok()
+    }
+
+    /// What is open for a customer's datagrams now.
+    pub(crate) fn opened_for_datagrams(&self, customer: u64) -> Opened {
+        self.grants.of(customer, self.shared.now()).for_datagrams()
     }
 
     async fn relay_datagrams(&self, mut stream: Stream, customer: u64, cut: &CancellationToken) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iploop_protocol::codes::ResetCode;
+use iploop_protocol::control::{GrantsUpdate, ToNode};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::frame::StreamKind;
 use iploop_protocol::io::{OpenError, OpenRequest, Stream};
@@ -131,9 +132,9 @@ async fn peers_are_bounded_and_datagrams_are_closed_by_default() {
     };
     assert_eq!(code, ResetCode::Unsupported);
     // Ten ports of one host a minute, as for connections.
-    device.send(&iploop_protocol::control::ToNode::Policy(
-        iploop_protocol::control::PolicyUpdate { document: opened() },
-    ));
+    device.send(&ToNode::Policy(iploop_protocol::control::PolicyUpdate {
+        document: opened(),
+    }));
     let mut stream = loop {
         match associate(&device).await {
             Ok(stream) => break stream,
@@ -163,4 +164,26 @@ async fn peers_are_bounded_and_datagrams_are_closed_by_default() {
         Err(StreamError::Reset { .. } | StreamError::Closed)
     ));
     while device.events.next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_grant_opens_datagrams_for_its_customer_alone() {
+    let (world, hub, echo) = (World::new(), FakeHub::bind().await, echo().await);
+    let _node = world.start(hub.config(&[echo])).await;
+    let device = hub.register().await;
+    assert!(associate(&device).await.is_err());
+    let grants = serde_json::json!([{ "opening": { "rule": "udp_closed" }, "untilMs": u64::MAX }]);
+    let opened = |customer: u64| {
+        ToNode::Grants(GrantsUpdate {
+            customer: format!("{customer:016x}"),
+            grants: grants.clone(),
+        })
+    };
+    // Messages and streams keep their order.
+    device.send(&opened(2));
+    assert!(associate(&device).await.is_err());
+    device.send(&opened(1));
+    let mut stream = associate(&device).await.unwrap();
+    send(&mut stream, echo, b"granted");
+    assert_eq!(&stream.receive_datagram().await.unwrap().1[..], b"granted");
 }

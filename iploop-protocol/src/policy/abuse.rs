@@ -159,7 +159,7 @@ impl<K: Ord + Copy> AbuseTable<K> {
         }
     }
 
-    /// Asks for a stream to a destination. Granted ones are returned with [`AbuseTable::finished`].
+    /// Asks for a stream. Granted ones are returned with [`AbuseTable::finished`].
     ///
     /// # Errors
     /// The limit that stands in the way. Nothing is to be returned then.
@@ -170,21 +170,22 @@ impl<K: Ord + Copy> AbuseTable<K> {
         who: K,
         to: &Destination,
     ) -> Result<(), Limited> {
-        self.who_may_open(now, limits, who)?;
-        self.dial(now, limits, who, to)?;
-        if let Some(customer) = self.table.get_mut(&who) {
-            customer.open_streams += 1;
-        }
+        let (host, port) = self.places_of(to);
+        let customer = self.open(now, limits, who)?;
+        customer.dial(now, limits, host, port)?;
+        self.hosts.admit(now, limits, &to.host)?;
+        self.opened(who);
         Ok(())
     }
 
-    /// Asks for a stream of datagrams, whose destinations are asked about by [`AbuseTable::dial`]. As with
-    /// [`AbuseTable::admit`], granted ones are returned.
+    /// Asks for a stream of datagrams, whose destinations are asked about by [`AbuseTable::dial`]. Granted ones are returned
+    /// with [`AbuseTable::finished`].
     ///
     /// # Errors
-    /// The limit that stands in the way.
+    /// As [`AbuseTable::admit`].
     pub fn admit_datagrams(&mut self, now: Instant, limits: &AbuseLimits, who: K) -> Result<(), Limited> {
-        self.who_may_open(now, limits, who)?.open_streams += 1;
+        self.open(now, limits, who)?;
+        self.opened(who);
         Ok(())
     }
 
@@ -199,23 +200,33 @@ impl<K: Ord + Copy> AbuseTable<K> {
         who: K,
         to: &Destination,
     ) -> Result<(), Limited> {
-        let host = self.hosts.hasher.hash_one(&to.host);
-        let port = self.hosts.hasher.hash_one(to);
-        let Some(customer) = self.table.get_mut(&who) else {
-            return Err(Limited::new(Limit::Customers, SHORTLY));
-        };
+        let (host, port) = self.places_of(to);
+        let customer = self.table.get_mut(&who);
+        let customer = customer.ok_or(Limited::new(Limit::Customers, SHORTLY))?;
         customer.dial(now, limits, host, port)?;
         self.hosts.admit(now, limits, &to.host)
     }
 
+    /// Hashes of the host, and of the host with the port.
+    fn places_of(&self, to: &Destination) -> (u64, u64) {
+        let hasher = &self.hosts.hasher;
+        (hasher.hash_one(&to.host), hasher.hash_one(to))
+    }
+
     /// A customer who may open another stream.
-    fn who_may_open(&mut self, now: Instant, limits: &AbuseLimits, who: K) -> Result<&mut Customer, Limited> {
+    fn open(&mut self, now: Instant, limits: &AbuseLimits, who: K) -> Result<&mut Customer, Limited> {
         if !self.table.contains_key(&who) && !self.has_room(now, limits) {
             return Err(Limited::new(Limit::Customers, SHORTLY));
         }
         let customer = self.table.entry(who).or_insert_with(|| Customer::new(now));
         customer.may_open(now, limits)?;
         Ok(customer)
+    }
+
+    fn opened(&mut self, who: K) {
+        if let Some(customer) = self.table.get_mut(&who) {
+            customer.open_streams += 1;
+        }
     }
 
     /// A dial ended. True: so many failed that the customer is stopped from now on.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use iploop_platform::abuse::{AbuseWatch, Cause};
 use iploop_platform::admission::{Admission, AdmissionError, Admitted, LimitState};
 use iploop_platform::exits::{Exit, Exits};
-use iploop_platform::ids::RequestId;
+use iploop_platform::ids::{AccountId, RequestId};
 use iploop_platform::metering::{Outcome, ProxyType, StreamMeter};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::policy::{Context, Policy};
@@ -126,7 +126,9 @@ impl Service {
         account.meter().set_destination(account.proxy_type, &destination);
         // A copy of a few pointers, so that no lock is held while names are resolved.
         let policy = self.policy.read().clone();
-        let context = account.policy_context();
+        let terms = account.admitted.terms().clone();
+        let now_ms = u64::try_from(account.admitted.admitted_at().as_millis()).unwrap_or(0);
+        let context = Context::at_gateway().with_grants(&terms.grants, now_ms);
         let allowed = account
             .admitted
             .check_destination(&destination)
@@ -171,7 +173,7 @@ impl Service {
             targeting,
             client,
         } = authorized;
-        if !self.policy.read().opens_udp(&account.policy_context()) {
+        if !self.policy.read().opens_udp(&account.context()) {
             return Err(account.failed(SocksFault::Command.into()));
         }
         let nowhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0).into();
@@ -270,10 +272,15 @@ impl Account {
         self.admitted.cut()
     }
 
-    /// What the exit policy has to know of this customer.
-    pub(crate) fn policy_context(&self) -> Context<'_> {
+    /// What the policy asks about the customer besides the destination.
+    pub(crate) fn context(&self) -> Context<'_> {
         let now_ms = u64::try_from(self.admitted.admitted_at().as_millis()).unwrap_or(0);
         Context::at_gateway().with_grants(&self.admitted.terms().grants, now_ms)
+    }
+
+    /// Who pays.
+    pub(crate) fn payer(&self) -> AccountId {
+        self.admitted.account()
     }
 
     /// Whether the key may reach this, for those whose destination is not known when they are routed.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use iploop_platform::abuse::Cause;
 use iploop_platform::exits::OpenedExit;
 use iploop_platform::metering::ProxyType;
 use iploop_protocol::codes::ResetCode;
@@ -73,6 +74,7 @@ pub(super) async fn serve(
         from: customer.peer().ip(),
         port,
         peers: BTreeSet::new(),
+        refused: BTreeSet::new(),
     };
     let end = tokio::select! {
         end = association.run(&mut stream) => end,
@@ -104,6 +106,8 @@ struct Association<'a> {
     /// The customer's port, once it is known.
     port: Option<u16>,
     peers: BTreeSet<Destination>,
+    /// Places that the policy refused.
+    refused: BTreeSet<Destination>,
 }
 
 impl Association<'_> {
@@ -160,10 +164,19 @@ impl Association<'_> {
             .map_err(End::ExitFailed)
     }
 
-    fn may_go(&self, to: &Destination) -> bool {
-        let policy = self.service.policy.read();
-        let context = self.account.policy_context().by(Transport::Udp);
-        policy.check_destination(to, &context).is_ok() && self.account.may_reach(to)
+    fn may_go(&mut self, to: &Destination) -> bool {
+        if !self.account.may_reach(to) {
+            return false;
+        }
+        let context = self.account.context().by(Transport::Udp);
+        let checked = self.service.policy.read().check_destination(to, &context);
+        let Err(refusal) = checked else { return true };
+        // A place is told once: a client that asks again and again is stubborn, and no worse than that.
+        if self.refused.len() < MAX_PEERS && self.refused.insert(to.clone()) {
+            let cause = Cause::Rule(refusal.rule());
+            self.service.watch.refused(self.account.payer(), None, cause);
+        }
+        false
     }
 
     async fn deliver(&mut self, from: &Destination, data: &[u8]) -> Result<(), End> {
