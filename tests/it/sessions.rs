@@ -59,6 +59,10 @@ fn sessions_go_on_through_their_exits_when_the_server_is_killed_and_when_it_leav
         assert_eq!(listed[name]["requests"], 2);
     }
     assert_eq!(listed["ahead"]["exit"], Value::Null);
+    // All of them are back, whether a session was theirs or not.
+    for device in &world.devices {
+        device.program.event("sharing");
+    }
 
     // Left in order: also what was rotated a moment ago.
     let rotated = world
