@@ -32,11 +32,6 @@ impl<S> ReadAhead<S> {
             is_busy: false,
         }
     }
-
-    /// The connection.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {

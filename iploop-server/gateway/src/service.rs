@@ -126,9 +126,7 @@ impl Service {
         account.meter().set_destination(account.proxy_type, &destination);
         // A copy of a few pointers, so that no lock is held while names are resolved.
         let policy = self.policy.read().clone();
-        let terms = account.admitted.terms().clone();
-        let now_ms = u64::try_from(account.admitted.admitted_at().as_millis()).unwrap_or(0);
-        let context = Context::at_gateway().with_grants(&terms.grants, now_ms);
+        let context = account.context();
         let allowed = account
             .admitted
             .check_destination(&destination)
