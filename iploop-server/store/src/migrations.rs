@@ -37,6 +37,56 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "abuse",
         sql: include_str!("../migrations/0005_abuse.sql"),
     },
+    Migration {
+        version: 6,
+        name: "ledger",
+        sql: include_str!("../migrations/0006_ledger.sql"),
+    },
+    Migration {
+        version: 7,
+        name: "accounts",
+        sql: include_str!("../migrations/0007_accounts.sql"),
+    },
+    Migration {
+        version: 8,
+        name: "rollups",
+        sql: include_str!("../migrations/0008_rollups.sql"),
+    },
+    Migration {
+        version: 9,
+        name: "webhooks",
+        sql: include_str!("../migrations/0009_webhooks.sql"),
+    },
+    Migration {
+        version: 10,
+        name: "support",
+        sql: include_str!("../migrations/0010_support.sql"),
+    },
+    Migration {
+        version: 11,
+        name: "ip_login",
+        sql: include_str!("../migrations/0011_ip_login.sql"),
+    },
+    Migration {
+        version: 12,
+        name: "billing",
+        sql: include_str!("../migrations/0012_billing.sql"),
+    },
+    Migration {
+        version: 13,
+        name: "partners",
+        sql: include_str!("../migrations/0013_partners.sql"),
+    },
+    Migration {
+        version: 14,
+        name: "admin",
+        sql: include_str!("../migrations/0014_admin.sql"),
+    },
+    Migration {
+        version: 15,
+        name: "credits",
+        sql: include_str!("../migrations/0015_credits.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.
