@@ -105,8 +105,12 @@ pub(crate) async fn verify_reset_token(
 )]
 pub(crate) async fn reset_password_page(
     State(state): State<ApiState>,
-    Query(query): Query<TokenQuery>,
+    query: Result<Query<TokenQuery>, ApiError>,
 ) -> Result<Response, ApiError> {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => return html::refusal("Set a new password", error),
+    };
     match check(&state, &query.token).await {
         Ok(()) => Ok(form(StatusCode::OK, &query.token, None)),
         Err(error) => html::refusal("Set a new password", error),

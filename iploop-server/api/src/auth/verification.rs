@@ -69,8 +69,12 @@ pub(crate) async fn resend_verification(
 )]
 pub(crate) async fn verify_email_page(
     State(state): State<ApiState>,
-    Query(query): Query<TokenQuery>,
+    query: Result<Query<TokenQuery>, ApiError>,
 ) -> Result<Response, ApiError> {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => return html::refusal(TITLE, error),
+    };
     let purpose = MailTokenPurpose::VerifyEmail;
     match state
         .parts()

@@ -13,6 +13,7 @@ mod admin;
 mod desk;
 mod documented;
 mod edges;
+mod fuzzing;
 mod harness;
 mod keys;
 mod pages;
