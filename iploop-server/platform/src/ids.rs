@@ -90,6 +90,10 @@ id! {
     ConsentId
 }
 id! {
+    /// An entry of the ledger: a row of `ledger_entries`, or the usage of one customer and day.
+    EntryId
+}
+id! {
     /// An audit record: a row of `audit_records`.
     AuditId
 }

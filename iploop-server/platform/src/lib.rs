@@ -15,6 +15,7 @@ pub mod exits;
 pub mod field;
 pub mod ids;
 pub mod keys;
+pub mod ledger;
 pub mod login;
 pub mod mail;
 pub mod metering;

@@ -9,6 +9,7 @@ use crate::account::{Account, MailTokenPurpose, NewAccount};
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, RequestId};
+use crate::ledger::Books;
 use crate::node::{NodeActivity, NodeRegistration, Registered};
 use crate::partner::{NewPartner, Partner};
 use crate::plan::Plan;
@@ -17,11 +18,11 @@ use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 
 /// Everything the platform keeps.
 pub trait Store:
-    Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Safeguards + Health
+    Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Safeguards + Books + Health
 {
 }
 impl<T> Store for T where
-    T: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Safeguards + Health
+    T: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Safeguards + Books + Health
 {
 }
 
@@ -170,7 +171,7 @@ pub trait Ledger: Send + Sync + 'static {
     async fn settle(&self, records: &[UsageRecord], now: Timestamp) -> Result<(), StoreError>;
     /// Returns what is left of a gateway's leases: of one account, or of all at its start and end.
     async fn return_leases(&self, gateway: GatewayId, account: Option<AccountId>) -> Result<(), StoreError>;
-    /// Adds bytes by hand, as a transaction of type `bonus`; idempotent by `key`.
+    /// Adds bytes by hand, as a transaction of type `bonus`; idempotent by `key`, `Conflict` if that stands for something else.
     async fn credit(
         &self,
         account: AccountId,

@@ -94,6 +94,12 @@ actions! {
     AccountReinstated "account_reinstated",
     /// A customer got full limits, or those of new ones again.
     StandingSet "standing_set",
+    /// A customer's bytes or their value were corrected by hand.
+    BalanceAdjusted "balance_adjusted",
+    /// A customer got money back.
+    Refunded "refunded",
+    /// A partner was paid.
+    PartnerPaid "partner_paid",
     /// Somebody looked up who used an exit's address.
     ExitLookedUp "exit_looked_up",
 }

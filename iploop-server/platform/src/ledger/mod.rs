@@ -1,0 +1,25 @@
+//! The ledger: double entry under everything that moves bytes, money or credits.
+//!
+//! ```text
+//! checkout, admins ─▶ LedgerService ─▶ Act ─▶ postings (act.rs) ─┐
+//!                                                               ├─▶ Books / Ledger ─▶ ledger_entries, ledger_postings
+//! gateway ─▶ settle ─▶ what bytes sold for (value.rs) ──────────┘                     ledger_usage
+//! ```
+//!
+//! Balances, used bytes and what partners are owed follow from the postings; where a table holds such a number as well,
+//! `iploop-server ledger check` proves it equal ([`Books::check_ledger`]). The accounts and the rules of usage are in
+//! `docs/decisions/0005-ledger.md`.
+
+mod act;
+mod check;
+mod service;
+mod store;
+mod value;
+
+pub use act::{Account, Act, EntryKind, Holdings, NewEntry, Owner, Postings, Refusal, Unit};
+pub use check::{Checked, Difference, MAX_DIFFERENCES, Sum};
+pub use service::{LedgerError, LedgerParts, LedgerService, PurseChanges, Purchase, Refund, Who};
+pub use store::{
+    Booked, Booking, Books, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor, TransactionStatus,
+};
+pub use value::{partner_micros, returned_micros, sold_micros};
