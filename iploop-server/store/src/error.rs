@@ -79,6 +79,11 @@ pub(crate) async fn act<T>(work: impl Future<Output = Result<T, Failure>>) -> Re
     }
 }
 
+/// Runs one act of an operator's, however long it takes.
+pub(crate) async fn unhurried<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+    work.await.map_err(|Failure(error)| error)
+}
+
 /// A value in the database that the program can't read.
 pub(crate) fn unreadable(column: &str, value: &dyn std::fmt::Display) -> sqlx::Error {
     sqlx::Error::Decode(format!("{column} holds {value}").into())

@@ -66,11 +66,17 @@ mod dialect {
     /// row locks order the rest.
     pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+    /// Starts a transaction that only reads, all of it as the data is at its first read.
+    pub(super) const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+
+    /// Lets the transaction's statements run for as long as they take.
+    pub(super) const UNHURRIED: &str = "SET LOCAL statement_timeout = 0";
+
     /// Keeps other servers from migrating until the transaction ends.
     pub(super) const LOCK_MIGRATIONS: &str = "SELECT 1 FROM pg_advisory_xact_lock(7596835421)";
 
-    /// A migration in PostgreSQL's words, which they are.
-    pub(super) fn migration(sql: &'static str) -> Cow<'static, str> {
+    /// A statement in PostgreSQL's words, which they are.
+    pub(super) fn statement(sql: &'static str) -> Cow<'static, str> {
         Cow::Borrowed(sql)
     }
 }

@@ -91,11 +91,17 @@ mod dialect {
     /// when another process wrote between.
     pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
+    /// Starts a transaction that only reads, all of it as the data is at its first read.
+    pub(super) const SNAPSHOT: &str = "BEGIN";
+
+    /// Lets the transaction's statements run for as long as they take: they do already.
+    pub(super) const UNHURRIED: &str = "SELECT 1";
+
     /// Keeps other servers from migrating: [`BEGIN`] does that already.
     pub(super) const LOCK_MIGRATIONS: &str = "SELECT 1";
 
-    /// A migration in SQLite's words: `UUID '…'` becomes a blob.
-    pub(super) fn migration(sql: &str) -> String {
+    /// A statement in SQLite's words: `UUID '…'` becomes a blob.
+    pub(super) fn statement(sql: &str) -> String {
         let mut parts = sql.split("UUID '");
         let mut text = String::from(parts.next().unwrap_or_default());
         for part in parts {

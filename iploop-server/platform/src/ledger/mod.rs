@@ -20,6 +20,6 @@ pub use act::{Account, Act, EntryKind, Holdings, NewEntry, Owner, Postings, Refu
 pub use check::{Checked, Difference, MAX_DIFFERENCES, Sum};
 pub use service::{LedgerError, LedgerParts, LedgerService, PurseChanges, Purchase, Refund, Who};
 pub use store::{
-    Booked, Booking, Books, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor, TransactionStatus,
+    Booked, Booking, Books, MAX_SHARE_ROWS, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor, TransactionStatus,
 };
 pub use value::{partner_micros, returned_micros, sold_micros};

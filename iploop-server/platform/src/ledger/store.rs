@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::act::{EntryKind, NewEntry, Refusal};
 use super::check::Checked;
@@ -54,6 +55,34 @@ pub struct Transaction {
     pub metadata: Value,
     /// When; usage: the beginning of its UTC day.
     pub at: Timestamp,
+}
+
+impl Transaction {
+    /// What a customer used on a UTC day, as a line of its statement: what left the purse. Its id follows from both.
+    pub fn of_usage(account: AccountId, day: Timestamp, bytes: i64, sold_micros: i64) -> Self {
+        Self {
+            id: usage_id(account, day),
+            kind: EntryKind::Usage,
+            bytes: bytes.saturating_neg(),
+            amount_micros: sold_micros.saturating_neg(),
+            credits: 0,
+            description: "Usage".to_owned(),
+            reference: None,
+            status: TransactionStatus::Completed,
+            metadata: Value::Object(serde_json::Map::new()),
+            at: day,
+        }
+    }
+}
+
+/// The time as in UUID v7, then the customer's id, as far as UUID v8 has room for it.
+fn usage_id(account: AccountId, day: Timestamp) -> EntryId {
+    let account = account.uuid().as_u128();
+    let millis = u128::from(day.as_millis().unsigned_abs()) & 0xffff_ffff_ffff;
+    let (middle, tail) = ((account >> 62) & 0xfff, account & ((1 << 62) - 1));
+    EntryId::from(Uuid::from_u128(
+        (millis << 80) | (0x8 << 76) | (middle << 64) | (0b10 << 62) | tail,
+    ))
 }
 
 /// How a transaction stands. What is not completed yet is not in the ledger.
@@ -122,6 +151,9 @@ impl PartnerTotals {
     }
 }
 
+/// Most periods in one answer: a year of hours and a little more.
+pub const MAX_SHARE_ROWS: u32 = 10_000;
+
 /// Length of the periods of a partner's statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -171,7 +203,7 @@ pub trait Books: Send + Sync + 'static {
     /// What a partner earned and got. Reads every hour in which it earned.
     async fn partner_totals(&self, partner: PartnerId) -> Result<PartnerTotals, StoreError>;
     /// What a partner's devices earned by requests that began in `[from, to)`, oldest first; periods without any are left
-    /// out. The newest 25 hours may still change: a request ends later than it begins.
+    /// out, and so is what comes behind [`MAX_SHARE_ROWS`]. The newest 25 hours may still change: a request ends later than it begins.
     async fn partner_shares(
         &self,
         partner: PartnerId,

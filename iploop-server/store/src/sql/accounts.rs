@@ -11,7 +11,7 @@ use sqlx::Row as _;
 
 use super::columns::{id, text, text_or_none, time, time_or_none};
 use super::safeguards::{standing_from, standing_text};
-use super::{Row, SqlStore, Tx, ledger};
+use super::{Row, SqlStore, Tx, books};
 use crate::error::{act, unreadable};
 
 /// A revoked login's row stays for this long after its end, for servers whose clocks are behind.
@@ -34,17 +34,15 @@ impl Accounts for SqlStore {
                 .ok_or(StoreError::Conflict { what: "email" })?;
             sqlx::query(
                 "INSERT INTO user_plans (user_id, plan_id, balance_bytes, used_bytes, started_at)
-                 VALUES ($1, $2, $3, 0, $4)",
+                 VALUES ($1, $2, 0, 0, $3)",
             )
             .bind(new.id.uuid())
             .bind(new.plan.uuid())
-            .bind(new.bonus_bytes)
             .bind(new.now.as_millis())
             .execute(&mut *tx)
             .await?;
             if new.bonus_bytes != 0 {
-                ledger::insert_bonus(&mut tx, new.id, new.bonus_bytes, "Welcome bonus", None, new.now)
-                    .await?;
+                books::welcome(&mut tx, new.id, new.bonus_bytes, new.now).await?;
             }
             tx.commit().await?;
             Ok(account)

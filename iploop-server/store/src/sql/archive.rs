@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use iploop_platform::clock::Timestamp;
-use iploop_platform::usage::UsageRecord;
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::types::Json;
@@ -11,7 +10,8 @@ use uuid::Uuid;
 
 use super::Tx;
 use super::ledger::{ids, lock_purses};
-use super::usage::{record_columns, record_from};
+use super::sold::Sold;
+use super::usage::record_columns;
 use crate::booking::{cost_bytes, signed};
 use crate::error::Failure;
 
@@ -48,16 +48,16 @@ pub(super) async fn archive(tx: &mut Tx, before: Timestamp, limit: u32) -> Resul
     let rows = sqlx::query(concat!(
         "SELECT ",
         record_columns!(),
-        " FROM usage_records WHERE id IN (",
+        ", sold_micros, partner_micros, partner_id FROM usage_records WHERE id IN (",
         given!(id uuid),
         ")"
     ))
     .bind(Json(ids(&requests)))
     .fetch_all(&mut **tx)
     .await?;
-    let records: Vec<UsageRecord> = rows.iter().map(record_from).collect::<Result<_, _>>()?;
+    let records: Vec<Sold> = rows.iter().map(Sold::from_row).collect::<Result<_, _>>()?;
     add_sums(tx, &records).await?;
-    let gone: Vec<Uuid> = records.iter().map(|record| record.id.uuid()).collect();
+    let gone: Vec<Uuid> = records.iter().map(|sold| sold.record.id.uuid()).collect();
     sqlx::query(concat!(
         "DELETE FROM usage_records WHERE id IN (",
         given!(id uuid),
@@ -69,9 +69,10 @@ pub(super) async fn archive(tx: &mut Tx, before: Timestamp, limit: u32) -> Resul
     Ok(gone.len() as u64)
 }
 
-async fn add_sums(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), sqlx::Error> {
+async fn add_sums(tx: &mut Tx, records: &[Sold]) -> Result<(), sqlx::Error> {
     let mut sums: BTreeMap<(Uuid, i64, Uuid), Sums> = BTreeMap::new();
-    for record in records {
+    for sold in records {
+        let record = &sold.record;
         let hour_at = record.started_at.hour_start().as_millis();
         let (user_id, api_key_id) = (record.account.uuid(), record.api_key.uuid());
         let sum = sums
@@ -82,19 +83,20 @@ async fn add_sums(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), sqlx::Erro
                 hour_at,
                 ..Sums::default()
             });
-        sum.add(record);
+        sum.add(sold);
     }
     if sums.is_empty() {
         return Ok(());
     }
     sqlx::query(concat!(
         "INSERT INTO usage_archive (user_id, api_key_id, hour_at, requests, successful, bytes_uploaded, bytes_downloaded,
-             billed_bytes, duration_ms, ended)
+             billed_bytes, duration_ms, ended, sold_micros, partner_micros)
          SELECT user_id, api_key_id, hour_at, requests, successful, bytes_uploaded, bytes_downloaded, billed_bytes,
-             duration_ms, ended FROM (",
+             duration_ms, ended, sold_micros, partner_micros FROM (",
         given!(
             user_id uuid, api_key_id uuid, hour_at bigint, requests bigint, successful bigint, bytes_uploaded bigint,
-            bytes_downloaded bigint, billed_bytes bigint, duration_ms bigint, ended bigint
+            bytes_downloaded bigint, billed_bytes bigint, duration_ms bigint, ended bigint, sold_micros bigint,
+            partner_micros bigint
         ),
         ") AS new WHERE TRUE
          ON CONFLICT (user_id, hour_at, api_key_id) DO UPDATE SET
@@ -104,7 +106,9 @@ async fn add_sums(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), sqlx::Erro
              bytes_downloaded = usage_archive.bytes_downloaded + excluded.bytes_downloaded,
              billed_bytes = usage_archive.billed_bytes + excluded.billed_bytes,
              duration_ms = usage_archive.duration_ms + excluded.duration_ms,
-             ended = usage_archive.ended + excluded.ended"
+             ended = usage_archive.ended + excluded.ended,
+             sold_micros = usage_archive.sold_micros + excluded.sold_micros,
+             partner_micros = usage_archive.partner_micros + excluded.partner_micros"
     ))
     .bind(Json(sums.into_values().collect::<Vec<_>>()))
     .execute(&mut **tx)
@@ -124,16 +128,21 @@ struct Sums {
     billed_bytes: i64,
     duration_ms: i64,
     ended: i64,
+    sold_micros: i64,
+    partner_micros: i64,
 }
 
 impl Sums {
-    fn add(&mut self, record: &UsageRecord) {
+    fn add(&mut self, sold: &Sold) {
+        let record = &sold.record;
         let add = |sum: &mut i64, more: i64| *sum = sum.saturating_add(more);
         add(&mut self.requests, 1);
         add(&mut self.successful, i64::from(record.error.is_none()));
         add(&mut self.bytes_uploaded, signed(record.bytes_up));
         add(&mut self.bytes_downloaded, signed(record.bytes_down));
         add(&mut self.billed_bytes, cost_bytes(record));
+        add(&mut self.sold_micros, sold.sold_micros);
+        add(&mut self.partner_micros, sold.partner_micros);
         let Some(ended_at) = record.ended_at else { return };
         add(&mut self.ended, 1);
         let duration = ended_at.since(record.started_at).as_millis();

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use iploop_platform::abuse::Actor;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, GatewayId, LeaseId};
+use iploop_platform::ledger::{Act, Booking, NewEntry, Refusal};
 use iploop_platform::store::{Lease, Ledger, StoreError};
 use iploop_platform::usage::{Balance, UsageRecord};
 use serde::Serialize;
+use serde_json::json;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::columns::{id, text};
-use super::{SqlStore, Tx, settle};
+use super::columns::id;
+use super::{SqlStore, Tx, books, settle};
 use crate::booking::signed;
 use crate::error::{Failure, act};
 
@@ -24,6 +27,8 @@ pub(super) struct Purse {
     pub(super) balance_bytes: i64,
     /// Used in all.
     pub(super) used_bytes: i64,
+    /// What was paid for the balance and has not moved yet.
+    pub(super) value_micros: i64,
 }
 
 #[async_trait]
@@ -129,34 +134,34 @@ impl Ledger for SqlStore {
         key: &str,
         now: Timestamp,
     ) -> Result<Balance, StoreError> {
+        let bonus = NewEntry {
+            act: Act::Bonus { account, bytes },
+            description: description.to_owned(),
+            reason: None,
+            actor: Actor::System,
+            key: Some(key.to_owned()),
+            metadata: json!({}),
+            audit: None,
+            now,
+        };
         act(async {
             let mut tx = self.begin().await?;
-            let purse = lock_purse(&mut tx, account).await?;
-            let purse = purse.ok_or_else(|| internal("a credit for an account that does not exist"))?;
-            let balance_bytes = purse
-                .balance_bytes
-                .checked_add(bytes)
-                .ok_or_else(|| internal("a credit beyond all bounds"))?;
-            let leased_bytes = leased_bytes(&mut tx, account).await?;
-            if !insert_bonus(&mut tx, account, bytes, description, Some(key), now).await? {
-                let Purse {
-                    balance_bytes,
-                    used_bytes,
-                } = purse;
-                return Ok(Balance {
-                    bytes: balance_bytes,
-                    leased_bytes,
-                    used_bytes,
-                });
+            match books::book(&mut tx, &bonus).await? {
+                Booking::Done(_) => {}
+                Booking::Refused(Refusal::KeyTaken) => {
+                    return Err(StoreError::Conflict { what: "idempotency key" }.into());
+                }
+                Booking::Refused(Refusal::NoSuchOwner) => {
+                    return Err(internal("a credit for an account that does not exist"));
+                }
+                Booking::Refused(_) => return Err(internal("a credit beyond all bounds")),
             }
-            sqlx::query("UPDATE user_plans SET balance_bytes = $2 WHERE user_id = $1")
-                .bind(account.uuid())
-                .bind(balance_bytes)
-                .execute(&mut *tx)
-                .await?;
+            let leased_bytes = leased_bytes(&mut tx, account).await?;
+            let purse = lock_purse(&mut tx, account).await?;
+            let purse = purse.ok_or_else(|| internal("a purse that is gone"))?;
             tx.commit().await?;
             Ok(Balance {
-                bytes: balance_bytes,
+                bytes: purse.balance_bytes,
                 leased_bytes,
                 used_bytes: purse.used_bytes,
             })
@@ -171,7 +176,7 @@ pub(super) async fn lock_purses(
     accounts: &[Uuid],
 ) -> Result<BTreeMap<AccountId, Purse>, sqlx::Error> {
     let rows = sqlx::query(concat!(
-        "SELECT user_id, balance_bytes, used_bytes FROM user_plans WHERE user_id IN (",
+        "SELECT user_id, balance_bytes, used_bytes, value_micros FROM user_plans WHERE user_id IN (",
         given!(id uuid),
         ") ORDER BY user_id",
         locked!()
@@ -183,36 +188,11 @@ pub(super) async fn lock_purses(
         let purse = Purse {
             balance_bytes: row.try_get("balance_bytes")?,
             used_bytes: row.try_get("used_bytes")?,
+            value_micros: row.try_get("value_micros")?,
         };
         Ok((id(row, "user_id")?, purse))
     });
     purses.collect()
-}
-
-/// Writes a transaction of type `bonus`; false if the account has one with this key already.
-pub(super) async fn insert_bonus(
-    tx: &mut Tx,
-    account: AccountId,
-    bytes: i64,
-    description: &str,
-    key: Option<&str>,
-    now: Timestamp,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query(
-        "INSERT INTO billing_transactions (id, user_id, type, amount_micros, bytes, description, idempotency_key,
-             created_at)
-         VALUES ($1, $2, 'bonus', 0, $3, $4, $5, $6)
-         ON CONFLICT (user_id, idempotency_key) DO NOTHING",
-    )
-    .bind(Uuid::now_v7())
-    .bind(account.uuid())
-    .bind(bytes)
-    .bind(text(description))
-    .bind(key.map(text))
-    .bind(now.as_millis())
-    .execute(&mut **tx)
-    .await?;
-    Ok(done.rows_affected() > 0)
 }
 
 #[derive(Serialize)]
@@ -225,7 +205,7 @@ pub(super) fn ids(ids: &[Uuid]) -> Vec<Id> {
     ids.iter().map(|&id| Id { id }).collect()
 }
 
-async fn lock_purse(tx: &mut Tx, account: AccountId) -> Result<Option<Purse>, sqlx::Error> {
+pub(super) async fn lock_purse(tx: &mut Tx, account: AccountId) -> Result<Option<Purse>, sqlx::Error> {
     Ok(lock_purses(tx, &[account.uuid()]).await?.remove(&account))
 }
 

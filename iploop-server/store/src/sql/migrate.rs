@@ -39,7 +39,7 @@ async fn run(pool: &Pool) -> Result<i64, Failure> {
             "bringing the database up to date"
         );
         // Safe: the text is one of our own files.
-        sqlx::raw_sql(AssertSqlSafe(dialect::migration(step.sql)))
+        sqlx::raw_sql(AssertSqlSafe(dialect::statement(step.sql)))
             .execute(&mut *tx)
             .await?;
         sqlx::query("INSERT INTO schema_migrations (version, name) VALUES ($1, $2)")

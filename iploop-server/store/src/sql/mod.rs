@@ -2,7 +2,7 @@
 //! `dialect` module and the macros `locked!` and `given!` their meaning.
 //!
 //! Locks, the same everywhere: who changes several rows of a table locks them first, in the order of their ids, and who
-//! changes a balance or a lease holds the lock of the account's row in `user_plans`. So nobody waits in a circle.
+//! changes a balance or a lease holds the lock of the account's row in `user_plans`; who pays a partner, that of its row in `partners`. So nobody waits in a circle.
 
 use super::{Db, Pool, Row, dialect};
 
@@ -10,15 +10,18 @@ mod accounts;
 mod api_keys;
 mod archive;
 mod audit;
+mod books;
 mod columns;
 mod health;
 mod ledger;
+mod ledger_check;
 mod migrate;
 mod nodes;
 mod partners;
 mod plans;
 mod safeguards;
 mod settle;
+mod sold;
 mod sticky;
 mod usage;
 

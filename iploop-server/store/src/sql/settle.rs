@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use super::Tx;
 use super::columns::{text, time};
-use super::ledger::{Purse, ids, internal, lock_purses};
-use super::usage::{record_columns, record_from};
+use super::ledger::{ids, internal, lock_purses};
+use super::sold::{Sales, Sold};
+use super::usage::record_columns;
 use crate::booking::{cost_bytes, merge, signed};
 use crate::error::Failure;
 
@@ -37,19 +38,21 @@ pub(super) async fn settle(tx: &mut Tx, records: &[UsageRecord], now: Timestamp)
         return Err(internal("usage of an account that does not exist"));
     }
     let mut changes = Changes {
+        sales: Sales::new(purses),
         archived_before: archived_before(tx).await?,
         ..Changes::default()
     };
     let given: Vec<UsageRecord> = given.into_values().collect();
     for records in given.chunks(ROWS_PER_STATEMENT) {
         let known = booked_records(tx, records).await?;
+        changes.sales.meet_devices(tx, records, known.values()).await?;
         let mut rows = Vec::with_capacity(records.len());
         for record in records {
             rows.extend(changes.note(known.get(&record.id), record)?);
         }
         write_records(tx, &rows).await?;
     }
-    write_purses(tx, &purses, &changes.cost_bytes).await?;
+    changes.sales.write(tx).await?;
     draw_on_leases(tx, &changes.drawn_bytes).await?;
     note_keys(tx, &changes.key_bytes, now).await?;
     Ok(())
@@ -66,8 +69,8 @@ async fn archived_before(tx: &mut Tx) -> Result<Timestamp, sqlx::Error> {
 /// What a batch does to balances and leases.
 #[derive(Default)]
 struct Changes {
-    /// New bytes by account; less than nothing where booked bytes go back.
-    cost_bytes: BTreeMap<AccountId, i64>,
+    /// What is taken from the purses, and for what it was sold.
+    sales: Sales,
     /// New bytes by the lease they were served under. What goes back is free again, not leased.
     drawn_bytes: BTreeMap<(AccountId, GatewayId), i64>,
     /// New bytes by key; less than nothing where booked bytes go back.
@@ -77,16 +80,12 @@ struct Changes {
 
 impl Changes {
     /// The record as it shall be stored, or none if the row stays as it is.
-    fn note(
-        &mut self,
-        known: Option<&UsageRecord>,
-        given: &UsageRecord,
-    ) -> Result<Option<UsageRecord>, Failure> {
+    fn note(&mut self, known: Option<&Sold>, given: &UsageRecord) -> Result<Option<Sold>, Failure> {
         let stored = match known {
-            Some(known) if known.account != given.account => {
+            Some(known) if known.record.account != given.account => {
                 return Err(another_accounts());
             }
-            Some(known) => merge(known.clone(), given),
+            Some(known) => merge(known.record.clone(), given),
             // It may have been booked, and be in the archive since.
             None if given.started_at < self.archived_before => UsageRecord {
                 billable: false,
@@ -94,13 +93,11 @@ impl Changes {
             },
             None => given.clone(),
         };
-        if known == Some(&stored) {
+        if known.is_some_and(|known| known.record == stored) {
             return Ok(None);
         }
-        let new_bytes = cost_bytes(&stored).saturating_sub(known.map_or(0, cost_bytes));
+        let new_bytes = cost_bytes(&stored).saturating_sub(known.map_or(0, |known| cost_bytes(&known.record)));
         if new_bytes != 0 {
-            let cost = self.cost_bytes.entry(stored.account).or_default();
-            *cost = cost.saturating_add(new_bytes);
             let used = self.key_bytes.entry(stored.api_key).or_default();
             *used = used.saturating_add(new_bytes);
         }
@@ -111,7 +108,7 @@ impl Changes {
                 .or_default();
             *drawn = drawn.saturating_add(new_bytes);
         }
-        Ok(Some(stored))
+        Ok(Some(self.sales.sell(known, stored)))
     }
 }
 
@@ -148,12 +145,12 @@ fn as_stored(record: &UsageRecord) -> UsageRecord {
 async fn booked_records(
     tx: &mut Tx,
     records: &[UsageRecord],
-) -> Result<BTreeMap<RequestId, UsageRecord>, sqlx::Error> {
+) -> Result<BTreeMap<RequestId, Sold>, sqlx::Error> {
     let requests: Vec<Uuid> = records.iter().map(|record| record.id.uuid()).collect();
     let rows = sqlx::query(concat!(
         "SELECT ",
         record_columns!(),
-        " FROM usage_records WHERE id IN (",
+        ", sold_micros, partner_micros, partner_id FROM usage_records WHERE id IN (",
         given!(id uuid),
         ")"
     ))
@@ -161,11 +158,11 @@ async fn booked_records(
     .fetch_all(&mut **tx)
     .await?;
     rows.iter()
-        .map(|row| record_from(row).map(|record| (record.id, record)))
+        .map(|row| Sold::from_row(row).map(|known| (known.record.id, known)))
         .collect()
 }
 
-async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failure> {
+async fn write_records(tx: &mut Tx, records: &[Sold]) -> Result<(), Failure> {
     if records.is_empty() {
         return Ok(());
     }
@@ -173,15 +170,15 @@ async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failu
     let done = sqlx::query(concat!(
         "INSERT INTO usage_records (",
         record_columns!(),
-        ") SELECT ",
+        ", sold_micros, partner_micros, partner_id) SELECT ",
         record_columns!(),
-        " FROM (",
+        ", sold_micros, partner_micros, partner_id FROM (",
         given!(
             id uuid, user_id uuid, api_key_id uuid, gateway_id uuid, node_id uuid, session_id text,
             bytes_uploaded bigint, bytes_downloaded bigint, billable boolean, proxy_type text, destination text,
             exit_country text, exit_city text, exit_asn bigint, exit_ip text, select_ms bigint, dial_ms bigint,
             first_byte_ms bigint, destination_host text, status_code bigint, error_code text, attempts bigint,
-            started_at bigint, ended_at bigint
+            started_at bigint, ended_at bigint, sold_micros bigint, partner_micros bigint, partner_id uuid
         ),
         ") AS new WHERE TRUE
          ON CONFLICT (id) DO UPDATE SET
@@ -206,7 +203,10 @@ async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failu
              error_code = excluded.error_code,
              attempts = excluded.attempts,
              started_at = excluded.started_at,
-             ended_at = excluded.ended_at
+             ended_at = excluded.ended_at,
+             sold_micros = excluded.sold_micros,
+             partner_micros = excluded.partner_micros,
+             partner_id = excluded.partner_id
          WHERE usage_records.user_id = excluded.user_id"
     ))
     .bind(Json(records.iter().map(RecordRow::from).collect::<Vec<_>>()))
@@ -218,36 +218,6 @@ async fn write_records(tx: &mut Tx, records: &[UsageRecord]) -> Result<(), Failu
     } else {
         Err(another_accounts())
     }
-}
-
-async fn write_purses(
-    tx: &mut Tx,
-    purses: &BTreeMap<AccountId, Purse>,
-    cost_bytes: &BTreeMap<AccountId, i64>,
-) -> Result<(), sqlx::Error> {
-    let rows: Vec<PurseRow> = cost_bytes
-        .iter()
-        .filter_map(|(account, &cost)| {
-            let purse = purses.get(account)?;
-            Some(PurseRow {
-                user_id: account.uuid(),
-                balance_bytes: purse.balance_bytes.saturating_sub(cost),
-                used_bytes: purse.used_bytes.saturating_add(cost),
-            })
-        })
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(concat!(
-        "UPDATE user_plans SET balance_bytes = now.balance_bytes, used_bytes = now.used_bytes FROM (",
-        given!(user_id uuid, balance_bytes bigint, used_bytes bigint),
-        ") AS now WHERE user_plans.user_id = now.user_id"
-    ))
-    .bind(Json(rows))
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }
 
 async fn draw_on_leases(
@@ -339,13 +309,6 @@ fn sorted(ids: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
 }
 
 #[derive(Serialize)]
-struct PurseRow {
-    user_id: Uuid,
-    balance_bytes: i64,
-    used_bytes: i64,
-}
-
-#[derive(Serialize)]
 struct KeyRow {
     api_key_id: Uuid,
     day: u32,
@@ -387,10 +350,14 @@ struct RecordRow<'a> {
     attempts: u32,
     started_at: i64,
     ended_at: Option<i64>,
+    sold_micros: i64,
+    partner_micros: i64,
+    partner_id: Option<Uuid>,
 }
 
-impl<'a> From<&'a UsageRecord> for RecordRow<'a> {
-    fn from(record: &'a UsageRecord) -> Self {
+impl<'a> From<&'a Sold> for RecordRow<'a> {
+    fn from(sold: &'a Sold) -> Self {
+        let record = &sold.record;
         Self {
             id: record.id.uuid(),
             user_id: record.account.uuid(),
@@ -416,6 +383,9 @@ impl<'a> From<&'a UsageRecord> for RecordRow<'a> {
             attempts: record.attempts,
             started_at: record.started_at.as_millis(),
             ended_at: record.ended_at.map(Timestamp::as_millis),
+            sold_micros: sold.sold_micros,
+            partner_micros: sold.partner_micros,
+            partner_id: sold.partner.map(|partner| partner.uuid()),
         }
     }
 }
