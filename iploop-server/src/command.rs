@@ -43,6 +43,18 @@ pub enum Act {
     /// Partners, whose apps bring devices.
     #[command(subcommand)]
     Partner(PartnerAct),
+    /// The books.
+    #[command(subcommand)]
+    Ledger(LedgerAct),
+}
+
+/// Acts on the books.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum LedgerAct {
+    /// Prove that the books balance: all entries, what follows from them, and the usage that they stand for.
+    ///
+    /// Prints what was checked and every difference with its ids; exit status 1 if there is one. A server may run meanwhile.
+    Check,
 }
 
 /// Descriptions of the configuration.

@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod config;
+pub mod ledger;
 pub mod manage;
 mod policy;
 pub mod server;

@@ -10,9 +10,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use iploop_server::command::{Act, Command, ConfigAct};
+use iploop_server::command::{Act, Command, ConfigAct, LedgerAct};
 use iploop_server::config::{self, Config};
-use iploop_server::manage;
+use iploop_server::{ledger, manage};
 use iploop_server::server::{DRAIN_GRACE, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     // Only a server needs the files that the configuration names: an account can be made without its certificate.
     let load = match command.act {
         Act::Serve | Act::Check => Config::load_with_files,
-        Act::Account(_) | Act::Partner(_) | Act::Config(_) => Config::load,
+        Act::Account(_) | Act::Partner(_) | Act::Ledger(_) | Act::Config(_) => Config::load,
     };
     let config = match load(command.place.config.as_deref(), environment(), command.place.data) {
         Ok(config) => config,
@@ -79,6 +79,11 @@ async fn run(act: Act, config: Config) -> Result<()> {
         Act::Check => println!("the configuration is sound"),
         Act::Account(act) => println!("{}", manage::account(&config, act).await?),
         Act::Partner(act) => println!("{}", manage::partner(&config, act).await?),
+        Act::Ledger(LedgerAct::Check) => {
+            let checked = ledger::check(&config).await?;
+            println!("{checked}");
+            anyhow::ensure!(checked.differences.is_empty(), "the books are not in order");
+        }
         Act::Serve => {
             let server = Server::bind(config).await?;
             println!("{}", server.ready_line());

@@ -381,6 +381,7 @@ impl ApiPieces<'_> {
         tasks.spawn(login_task.run(stop.clone()));
         let (mail, mail_task) = mail::open(&config.mail, &config.data, Arc::clone(&clock))?;
         tasks.spawn(mail_task.run(stop.clone()));
+        let ledger = crate::ledger::service(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&admission));
         let changes: Arc<dyn KeyChanges> = admission;
         let public_url = match config.accounts.public_url.clone() {
             Some(url) => url,
@@ -423,6 +424,7 @@ impl ApiPieces<'_> {
             accounts,
             logins,
             keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes),
+            ledger,
             sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone())),
             store,
             network: Arc::new(hub.clone()),

@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod billing;
 mod config;
 mod error;
 mod explain;
@@ -73,6 +74,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/proxy/sessions", sticky::router())
         .nest("/api/nodes", nodes::router())
         .nest("/api/usage", usage::router())
+        .nest("/api/billing", billing::router())
         .nest("/api/partners", partners::router())
         .nest("/api/admin", admin::router());
     openapi::complete(router.get_openapi_mut());

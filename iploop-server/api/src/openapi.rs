@@ -22,6 +22,7 @@ use crate::problem::{FieldError, Problem};
         (name = "proxy", description = "How to reach the proxy, and from where it can exit"),
         (name = "sessions", description = "Sticky sessions: which exit they have, and a new one by hand"),
         (name = "usage", description = "What was used"),
+        (name = "billing", description = "What was bought, given, used and paid back"),
         (name = "nodes", description = "The network in aggregates"),
         (name = "partners", description = "Who may bring devices, for admins"),
         (name = "admin", description = "Lists, grants, suspension, complaints and the audit record, for admins"),

@@ -7,6 +7,7 @@ use iploop_platform::abuse::AbuseService;
 use iploop_platform::accounts::AccountService;
 use iploop_platform::clock::Clock;
 use iploop_platform::keys::KeyService;
+use iploop_platform::ledger::LedgerService;
 use iploop_platform::login::Logins;
 use iploop_platform::network::Network;
 use iploop_platform::sticky::SessionService;
@@ -30,6 +31,8 @@ pub struct ApiParts {
     pub logins: Logins,
     /// Customer keys.
     pub keys: KeyService,
+    /// Acts on the ledger: purchases, refunds, corrections.
+    pub ledger: LedgerService,
     /// Sticky sessions.
     pub sessions: SessionService,
     /// For reading: usage, plans, and whether the data can be reached.

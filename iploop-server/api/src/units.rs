@@ -1,4 +1,4 @@
-//! Bytes as customers read them.
+//! Bytes and money as customers read them.
 
 /// Bytes in a gigabyte (DESIGN 4.5: 1 GB is 10^9 bytes).
 const GIGABYTE: f64 = 1e9;
@@ -11,4 +11,12 @@ pub(crate) fn gigabytes(bytes: u64) -> f64 {
 /// As [`gigabytes`], for what may be below zero.
 pub(crate) fn signed_gigabytes(bytes: i64) -> f64 {
     bytes as f64 / GIGABYTE
+}
+
+/// Micro-dollars in a dollar.
+const DOLLAR: f64 = 1e6;
+
+/// For display; the exact micro-dollars stand beside it in every answer.
+pub(crate) fn dollars(micros: i64) -> f64 {
+    micros as f64 / DOLLAR
 }

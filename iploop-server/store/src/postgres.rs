@@ -8,6 +8,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::error::{ACQUIRE_TIMEOUT, OpenError, act};
 
+#[cfg(test)]
+pub(crate) use sql::old_database;
 pub use sql::SqlStore as PostgresStore;
 
 type Db = sqlx::Postgres;
@@ -76,7 +78,7 @@ mod dialect {
     pub(super) const LOCK_MIGRATIONS: &str = "SELECT 1 FROM pg_advisory_xact_lock(7596835421)";
 
     /// A statement in PostgreSQL's words, which they are.
-    pub(super) fn statement(sql: &'static str) -> Cow<'static, str> {
+    pub(super) fn statement(sql: &str) -> Cow<'_, str> {
         Cow::Borrowed(sql)
     }
 }

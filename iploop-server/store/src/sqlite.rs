@@ -8,6 +8,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 use crate::error::{ACQUIRE_TIMEOUT, OpenError, act};
 
+#[cfg(test)]
+pub(crate) use sql::old_database;
 pub use sql::SqlStore as SqliteStore;
 
 type Db = sqlx::Sqlite;

@@ -255,7 +255,7 @@ pub(crate) async fn recent_usage(
     }))
 }
 
-fn in_range(field: &'static str, value: u32, most: u32) -> Result<(), ApiError> {
+pub(crate) fn in_range(field: &'static str, value: u32, most: u32) -> Result<(), ApiError> {
     if (1..=most).contains(&value) {
         Ok(())
     } else {

@@ -20,7 +20,8 @@ use iploop_platform::accounts::{
 };
 use iploop_platform::clock::{Clock, Timestamp};
 use iploop_platform::ids::{AccountId, ApiKeyId};
-use iploop_platform::keys::{KeyChanges, KeyService};
+use iploop_platform::keys::{KeyChanges, KeyService, NobodyToTell};
+use iploop_platform::ledger::{LedgerParts, LedgerService};
 use iploop_platform::login::{LoginConfig, Logins, SigningSecret};
 use iploop_platform::mail::{self, Mail, MailError, Mailer};
 use iploop_platform::network::{CityPresence, CountryPresence, Network, NetworkStats, Pool};
@@ -167,6 +168,11 @@ impl Api {
             accounts,
             logins: logins.clone(),
             keys: KeyService::new(Arc::clone(&store), clock.clone(), changes.clone()),
+            ledger: LedgerService::new(LedgerParts {
+                store: Arc::clone(&store),
+                clock: clock.clone(),
+                changes: Arc::new(NobodyToTell),
+            }),
             sessions: SessionService::new(Arc::clone(&store), Arc::new(Desk::new(clock.clone()))),
             store: Arc::clone(&store),
             network: Arc::new(FixedNetwork(settings.locations)),

@@ -14,9 +14,12 @@ use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{
-    AccountId, ApiKeyId, AuditId, ConsentId, GatewayId, GrantId, LeaseId, PlanId, RequestId,
+    AccountId, ApiKeyId, AuditId, ConsentId, GatewayId, GrantId, LeaseId, PartnerId, PlanId, RequestId,
 };
 use iploop_platform::keys::{KeyLimits, WantedLimits};
+use iploop_platform::ledger::{
+    Booking, Books, Checked, NewEntry, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor,
+};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::plan::{Gates, Plan};
@@ -450,6 +453,36 @@ impl Safeguards for TestStore {
         not_here()
     }
     async fn admin_addresses(&self, _: u32) -> Result<Vec<(String, String)>, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Books for TestStore {
+    async fn book(&self, _: &NewEntry) -> Result<Booking, StoreError> {
+        not_here()
+    }
+    async fn transactions(
+        &self,
+        _: AccountId,
+        _: Option<TransactionCursor>,
+        _: u32,
+    ) -> Result<Vec<Transaction>, StoreError> {
+        not_here()
+    }
+    async fn partner_totals(&self, _: PartnerId) -> Result<PartnerTotals, StoreError> {
+        not_here()
+    }
+    async fn partner_shares(
+        &self,
+        _: PartnerId,
+        _: Timestamp,
+        _: Timestamp,
+        _: Step,
+    ) -> Result<Vec<ShareRow>, StoreError> {
+        not_here()
+    }
+    async fn check_ledger(&self) -> Result<Checked, StoreError> {
         not_here()
     }
 }

@@ -66,6 +66,7 @@ use crate::clock::{Clock, DAY, Timestamp};
 use crate::exits::CustomerTerms;
 use crate::ids::{AccountId, ApiKeyId, RequestId};
 use crate::keys::{KeyChanges, KeyLimits, NotAllowed, Rate};
+use crate::ledger::PurseChanges;
 use crate::login::throttle::{Allowance, Throttle, client_network};
 use crate::metering::{Meters, Outcome, Period, StreamMeter};
 use crate::plan::{Gates, Plan};
@@ -217,6 +218,12 @@ impl Admission {
     /// Forgets an account's keys at once: their next logins ask the database.
     pub fn invalidate_account(&self, account: AccountId) {
         self.inner.cache.forget(|grant| grant.key.account == account);
+    }
+}
+
+impl PurseChanges for Admission {
+    fn credited(&self, account: AccountId) {
+        self.inner.meters.credited(account);
     }
 }
 

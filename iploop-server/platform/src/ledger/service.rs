@@ -10,6 +10,7 @@ use crate::abuse::{Actor, AuditAction, AuditEntry};
 use crate::clock::Clock;
 use crate::field::{self, FieldProblem};
 use crate::ids::{AccountId, AuditId, EntryId, PartnerId};
+use crate::keys::NobodyToTell;
 use crate::store::{Store, StoreError};
 
 /// Longest idempotency key, description, reason or reference, in characters.
@@ -19,6 +20,10 @@ const MAX_LINE: usize = 200;
 pub trait PurseChanges: Send + Sync + 'static {
     /// Called after it was booked: the account's next request shall not be refused on old knowledge.
     fn credited(&self, account: AccountId);
+}
+
+impl PurseChanges for NobodyToTell {
+    fn credited(&self, _: AccountId) {}
 }
 
 /// What the service is made of.

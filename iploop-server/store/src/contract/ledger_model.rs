@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use iploop_platform::ids::{AccountId, GatewayId};
+use iploop_platform::abuse::Actor;
+use iploop_platform::ids::{AccountId, GatewayId, NodeId};
+use iploop_platform::ledger::{Act, Booking, NewEntry};
 use iploop_platform::store::Store;
 use iploop_platform::usage::{Balance, UsageRecord};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
+use serde_json::json;
 use tokio::runtime::Handle;
 
+use super::books::{crash, device};
+use super::nodes::new_partner;
 use super::{Database, account_with, at, usage};
 
 const GATEWAYS: usize = 3;
@@ -24,16 +29,23 @@ enum Step {
     ReturnLease { gateway: usize },
     ReturnAll { gateway: usize },
     Credit { bytes: i64, key: u8 },
+    Buy { bytes: i64, money_micros: i64, key: u8 },
+    /// A settlement that is given up after so many steps; nobody knows whether it took effect, so it is repeated.
+    Crash { versions: Vec<(usize, u64)>, polls: usize },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let versions = prop::collection::vec((0..REQUESTS, 0..VERSIONS), 1..6);
+    let crash = (versions.clone(), 0_usize..12);
     prop_oneof![
         3 => (0..GATEWAYS, 0_u64..600).prop_map(|(gateway, want_bytes)| Step::Take { gateway, want_bytes }),
         4 => versions.prop_map(Step::Settle),
         1 => (0..GATEWAYS).prop_map(|gateway| Step::ReturnLease { gateway }),
         1 => (0..GATEWAYS).prop_map(|gateway| Step::ReturnAll { gateway }),
         1 => (-200_i64..500, 0_u8..4).prop_map(|(bytes, key)| Step::Credit { bytes, key }),
+        1 => (0_i64..500, 0_i64..90, 0_u8..4)
+            .prop_map(|(bytes, money_micros, key)| Step::Buy { bytes, money_micros, key }),
+        1 => crash.prop_map(|(versions, polls)| Step::Crash { versions, polls }),
     ]
 }
 
@@ -61,6 +73,7 @@ fn cost(request: usize, version: u64) -> i64 {
 #[derive(Default)]
 struct Model {
     credits: BTreeMap<u8, i64>,
+    bought: BTreeMap<u8, (i64, i64)>,
     newest: BTreeMap<usize, u64>,
     leases: BTreeMap<usize, i64>,
 }
@@ -73,7 +86,10 @@ impl Model {
             .map(|(&request, &version)| cost(request, version))
             .sum();
         Balance {
-            bytes: bonus + self.credits.values().sum::<i64>() - used_bytes,
+            bytes: bonus
+                + self.credits.values().sum::<i64>()
+                + self.bought.values().map(|(bytes, _)| bytes).sum::<i64>()
+                - used_bytes,
             leased_bytes: self.leases.values().sum(),
             used_bytes,
         }
@@ -100,8 +116,9 @@ impl Model {
 
 pub(super) async fn any_interleaving_agrees_with_the_model(db: &Database) {
     let strategy = (0_i64..1_500, prop::collection::vec(step(), 1..25));
+    let node = device(&*db.store, new_partner(&*db.store).await).await;
     run(&strategy, |(bonus, steps)| {
-        check_interleaving(&*db.store, bonus, steps)
+        check_interleaving(&*db.store, node, bonus, steps)
     });
 }
 
@@ -130,10 +147,16 @@ where
     .unwrap();
 }
 
-async fn check_interleaving(store: &dyn Store, bonus: i64, steps: Vec<Step>) -> TestCaseResult {
+async fn check_interleaving(store: &dyn Store, node: NodeId, bonus: i64, steps: Vec<Step>) -> TestCaseResult {
     let account = account_with(store, bonus).await;
     let gateways: Vec<_> = (0..GATEWAYS).map(|_| GatewayId::new()).collect();
-    let requests = requests(account, &gateways);
+    let requests = requests(account, &gateways, node);
+    let batch = |versions: &[(usize, u64)]| -> Vec<UsageRecord> {
+        versions
+            .iter()
+            .map(|&(request, version)| version_of(&requests[request], request, version))
+            .collect()
+    };
     let mut model = Model::default();
     for step in steps {
         match &step {
@@ -157,11 +180,7 @@ async fn check_interleaving(store: &dyn Store, bonus: i64, steps: Vec<Step>) -> 
                 }
             }
             Step::Settle(versions) => {
-                let batch: Vec<_> = versions
-                    .iter()
-                    .map(|&(request, version)| version_of(&requests[request], request, version))
-                    .collect();
-                store.settle(&batch, at(2)).await.unwrap();
+                store.settle(&batch(versions), at(2)).await.unwrap();
                 model.settle(versions);
             }
             Step::ReturnLease { gateway } => {
@@ -180,6 +199,22 @@ async fn check_interleaving(store: &dyn Store, bonus: i64, steps: Vec<Step>) -> 
                 let known = *model.credits.entry(*key).or_insert(*bytes);
                 prop_assert_eq!(credited.is_ok(), known == *bytes, "a key stands for one credit");
             }
+            Step::Buy {
+                bytes,
+                money_micros,
+                key,
+            } => {
+                let booking = store.book(&purchase(account, *bytes, *money_micros, *key)).await.unwrap();
+                let known = *model.bought.entry(*key).or_insert((*bytes, *money_micros));
+                let is_done = matches!(booking, Booking::Done(_));
+                prop_assert_eq!(is_done, known == (*bytes, *money_micros), "a key stands for one purchase");
+            }
+            Step::Crash { versions, polls } => {
+                let batch = batch(versions);
+                crash(store.settle(&batch, at(2)), *polls).await;
+                store.settle(&batch, at(2)).await.unwrap();
+                model.settle(versions);
+            }
         }
         prop_assert_eq!(
             store.balance(account).await.unwrap(),
@@ -190,6 +225,8 @@ async fn check_interleaving(store: &dyn Store, bonus: i64, steps: Vec<Step>) -> 
     }
     let rows = store.recent_usage(account, 100).await.unwrap();
     prop_assert_eq!(rows.len(), model.newest.len());
+    let checked = store.check_ledger().await.unwrap();
+    prop_assert!(checked.differences.is_empty(), "{}", checked);
     for (&request, &version) in &model.newest {
         prop_assert!(rows.contains(&version_of(&requests[request], request, version)));
     }
@@ -215,8 +252,30 @@ async fn check_order(store: &dyn Store, order: Vec<u64>, request: usize) -> Test
     Ok(())
 }
 
-fn requests(account: AccountId, gateways: &[GatewayId]) -> Vec<UsageRecord> {
+/// Every second request is served by the partner's device.
+fn requests(account: AccountId, gateways: &[GatewayId], node: NodeId) -> Vec<UsageRecord> {
     (0..REQUESTS)
-        .map(|request| usage(account, gateways[request % GATEWAYS]))
+        .map(|request| UsageRecord {
+            node: (request % 2 == 0).then_some(node),
+            ..usage(account, gateways[request % GATEWAYS])
+        })
         .collect()
+}
+
+fn purchase(account: AccountId, bytes: i64, money_micros: i64, key: u8) -> NewEntry {
+    NewEntry {
+        act: Act::Purchase {
+            account,
+            bytes,
+            money_micros,
+            reference: None,
+        },
+        description: String::new(),
+        reason: None,
+        actor: Actor::System,
+        key: Some(format!("evt_{key}")),
+        metadata: json!({}),
+        audit: None,
+        now: at(3),
+    }
 }

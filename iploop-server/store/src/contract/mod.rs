@@ -4,6 +4,7 @@
 
 mod accounts;
 mod api_keys;
+mod books;
 mod database;
 mod ledger;
 mod ledger_model;
@@ -106,6 +107,18 @@ on_every_database! {
     ledger_model {
         any_interleaving_agrees_with_the_model
         any_order_of_versions_ends_in_the_same_row
+    }
+    books {
+        parallel_top_ups_with_one_key_are_one
+        bytes_take_their_price_along_and_partners_get_their_share
+        what_turns_out_unpaid_goes_back_to_the_purse_and_from_the_partner
+        refunds_are_never_more_than_their_purchase
+        an_adjustment_stops_at_zero_and_is_on_record
+        a_partner_is_paid_at_most_what_it_is_owed_also_in_parallel
+        credits_become_bytes_once
+        a_statement_has_every_line_once_and_sums_to_the_balance
+        a_changed_number_is_found_and_named
+        parallel_acts_crashes_and_archives_keep_the_books_in_order
     }
     usage {
         a_record_reads_back_as_it_was_settled

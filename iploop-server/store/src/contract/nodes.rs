@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{Database, at};
 
-async fn new_partner(store: &dyn Store) -> PartnerId {
+pub(super) async fn new_partner(store: &dyn Store) -> PartnerId {
     let id = PartnerId::new();
     let partner = NewPartner {
         id,
@@ -37,7 +37,7 @@ fn consent() -> ConsentRecord {
     }
 }
 
-fn registration(partner: PartnerId, device_id: &str) -> NodeRegistration {
+pub(super) fn registration(partner: PartnerId, device_id: &str) -> NodeRegistration {
     NodeRegistration {
         id: NodeId::new(),
         device_id: device_id.into(),

@@ -12,8 +12,8 @@ use crate::migrations::{MIGRATIONS, newest_version};
 /// # Errors
 /// [`OpenError::Newer`] before anything is changed; else [`OpenError::Store`].
 pub(crate) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
-    let found = act(run(pool)).await?;
     let known = newest_version();
+    let found = act(run(pool, known)).await?;
     if found > known {
         Err(OpenError::Newer { found, known })
     } else {
@@ -21,8 +21,8 @@ pub(crate) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
     }
 }
 
-/// Answers the version that was found.
-async fn run(pool: &Pool) -> Result<i64, Failure> {
+/// Goes as far as `to`; answers the version that was found.
+async fn run(pool: &Pool, to: i64) -> Result<i64, Failure> {
     let mut tx = pool.begin_with(dialect::BEGIN).await?;
     sqlx::query(dialect::LOCK_MIGRATIONS).execute(&mut *tx).await?;
     sqlx::query("CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT PRIMARY KEY NOT NULL, name TEXT NOT NULL)")
@@ -32,7 +32,10 @@ async fn run(pool: &Pool) -> Result<i64, Failure> {
         .fetch_one(&mut *tx)
         .await?
         .try_get("version")?;
-    for step in MIGRATIONS.iter().filter(|step| step.version > found) {
+    for step in MIGRATIONS
+        .iter()
+        .filter(|step| step.version > found && step.version <= to)
+    {
         tracing::info!(
             version = step.version,
             name = step.name,
@@ -50,4 +53,14 @@ async fn run(pool: &Pool) -> Result<i64, Failure> {
     }
     tx.commit().await?;
     Ok(found)
+}
+
+/// What an earlier release left behind: the tables of version `version`, with these rows.
+#[cfg(test)]
+pub(crate) async fn old_database(pool: &Pool, version: i64, rows: &str) {
+    act(run(pool, version)).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(dialect::statement(rows).to_string()))
+        .execute(pool)
+        .await
+        .unwrap();
 }

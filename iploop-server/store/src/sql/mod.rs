@@ -26,6 +26,8 @@ mod sticky;
 mod usage;
 
 pub(super) use migrate::migrate;
+#[cfg(test)]
+pub(crate) use migrate::old_database;
 
 /// Everything the platform keeps, in one database. Clones share its connections.
 #[derive(Clone, Debug)]

@@ -120,8 +120,11 @@ impl Sales {
             } else {
                 -returned_micros(sold.sold_micros, known_cost, new_bytes.saturating_neg())
             };
-            purse.balance_bytes = purse.balance_bytes.saturating_sub(new_bytes);
-            purse.used_bytes = purse.used_bytes.saturating_add(new_bytes);
+            // Absurd counts stop at the column's end, on both sides alike.
+            let used_bytes = purse.used_bytes.saturating_add(new_bytes);
+            let taken = used_bytes.saturating_sub(purse.used_bytes);
+            purse.balance_bytes = purse.balance_bytes.saturating_sub(taken);
+            purse.used_bytes = used_bytes;
             purse.value_micros = purse.value_micros.saturating_sub(moved);
             sold.sold_micros = sold.sold_micros.saturating_add(moved);
             self.touched.insert(sold.record.account);
