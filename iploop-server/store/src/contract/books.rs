@@ -285,7 +285,7 @@ pub(super) async fn an_adjustment_stops_at_zero_and_is_on_record(db: &Database) 
         limit: 10,
         ..AuditQuery::default()
     };
-    let records = db.store.audit_records(&query).await.unwrap();
+    let records = db.store.audit_entries(&query).await.unwrap();
     let seen: Vec<_> = records
         .iter()
         .map(|record| (record.before["balanceBytes"].clone(), record.after["balanceBytes"].clone()))

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::columns::{clean, id, id_or_none, json as json_of, text, text_or_none, time};
 use super::ledger::lock_purse;
-use super::{Row, SqlStore, Tx, audit, ledger_check};
+use super::{Row, SqlStore, Tx, audit, begin, dialect, ledger_check};
 use crate::error::{Failure, act, unreadable};
 
 #[async_trait]
@@ -86,7 +86,7 @@ impl Books for SqlStore {
 
     async fn partner_totals(&self, partner: PartnerId) -> Result<PartnerTotals, StoreError> {
         act(async {
-            let mut tx = self.read.begin().await?;
+            let mut tx = begin(&self.read, dialect::SNAPSHOT).await?;
             Ok(totals(&mut tx, partner).await?)
         })
         .await

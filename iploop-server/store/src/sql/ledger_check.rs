@@ -7,7 +7,7 @@ use iploop_platform::store::StoreError;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::columns::time_or_none;
-use super::{Pool, Tx, dialect};
+use super::{Pool, Tx, begin, dialect};
 use crate::error::{Failure, unhurried};
 
 /// What breaks the rule, as `id`, `hour_at`, `expected` and `found`.
@@ -182,7 +182,7 @@ const SUMS: &str = "
 
 pub(super) async fn check(pool: &Pool) -> Result<Checked, StoreError> {
     unhurried(async {
-        let mut tx = pool.begin_with(dialect::SNAPSHOT).await?;
+        let mut tx = begin(pool, dialect::SNAPSHOT).await?;
         sqlx::query(dialect::UNHURRIED).execute(&mut *tx).await?;
         let mut checked = counted(&mut tx).await?;
         for rule in RULES {

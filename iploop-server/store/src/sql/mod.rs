@@ -52,8 +52,20 @@ impl SqlStore {
     }
 
     async fn begin(&self) -> Result<Tx, sqlx::Error> {
-        self.write.begin_with(dialect::BEGIN).await
+        begin(&self.write, dialect::BEGIN).await
     }
+}
+
+/// Begins a transaction, in a task of its own.
+///
+/// A caller that is given up between `BEGIN` and its answer (a closed request, [`crate::error::ACT_TIMEOUT`]) would leave a
+/// PostgreSQL connection to the next one inside a transaction that nobody ends: sqlx 0.9 rolls back only what it knows to
+/// have begun. So the beginning always runs to its end, and what nobody takes is rolled back.
+async fn begin(pool: &Pool, how: &'static str) -> Result<Tx, sqlx::Error> {
+    let pool = pool.clone();
+    tokio::spawn(async move { pool.begin_with(how).await })
+        .await
+        .map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 #[cfg(test)]
