@@ -213,6 +213,8 @@ fn a_killed_server_bills_nothing_twice_and_loses_at_most_a_second() {
     let purse = world.database().purse(&account);
     assert_eq!(purse.used, purse.booked, "the purse is the sum of its requests");
     assert_eq!(purse.balance, purse.granted - purse.used);
+    let said = world.checked_ledger();
+    assert!(said.contains("the ledger is in order"), "{said}");
 }
 
 #[test]

@@ -56,8 +56,13 @@ impl Database {
     /// Leaves an account just so many bytes.
     pub(crate) fn set_balance(&self, account: &str, bytes: i64) {
         let account = hex(account);
+        // Its one entry is the bonus.
         self.execute(&format!(
-            "UPDATE billing_transactions SET bytes = {bytes} WHERE user_id = x'{account}'"
+            "UPDATE ledger_entries SET bytes = {bytes} WHERE owner_id = x'{account}'"
+        ));
+        self.execute(&format!(
+            "UPDATE ledger_postings SET amount = CASE account WHEN 'purse' THEN {bytes} ELSE -{bytes} END \
+             WHERE entry_id IN (SELECT id FROM ledger_entries WHERE owner_id = x'{account}')"
         ));
         self.execute(&format!(
             "UPDATE user_plans SET balance_bytes = {bytes} - used_bytes WHERE user_id = x'{account}'"

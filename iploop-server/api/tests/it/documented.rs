@@ -266,6 +266,7 @@ async fn every_documented_operation_answers_with_its_success() {
         .send()
         .await;
     let (_, admin) = api.admin().await;
+    api.get("/api/billing/transactions").bearer(&admin).send().await;
     api.post("/api/partners")
         .bearer(&admin)
         .json(&json!({"name": "Acme"}))

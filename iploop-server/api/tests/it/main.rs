@@ -10,6 +10,7 @@
 
 mod accounts;
 mod admin;
+mod billing;
 mod desk;
 mod documented;
 mod edges;

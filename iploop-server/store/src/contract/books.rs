@@ -486,6 +486,19 @@ pub(super) async fn crash<T>(act: impl Future<Output = T>, polls: usize) {
     }
 }
 
+pub(super) async fn an_act_given_up_anywhere_is_whole_or_not_at_all(db: &Database) {
+    let account = account_with(&*db.store, 0).await;
+    for polls in 0..40 {
+        let bought = entry(purchase(account, 1_000, 500), &format!("evt_{polls}"));
+        crash(db.store.book(&bought), polls).await;
+        // Whoever comes next has a connection that works, outside of any transaction.
+        db.store.credit(account, 1, "", &format!("after_{polls}"), at(6)).await.unwrap();
+    }
+    let purchases = db.number("SELECT COUNT(*) FROM ledger_entries WHERE kind = 'purchase'").await;
+    assert_eq!(db.store.balance(account).await.unwrap().bytes, purchases * 1_000 + 40);
+    in_order(&*db.store).await;
+}
+
 pub(super) async fn parallel_acts_crashes_and_archives_keep_the_books_in_order(db: &Database) {
     const ROUNDS: i64 = 12;
     let partner = new_partner(&*db.store).await;

@@ -118,6 +118,7 @@ on_every_database! {
         credits_become_bytes_once
         a_statement_has_every_line_once_and_sums_to_the_balance
         a_changed_number_is_found_and_named
+        an_act_given_up_anywhere_is_whole_or_not_at_all
         parallel_acts_crashes_and_archives_keep_the_books_in_order
     }
     usage {
