@@ -12,7 +12,11 @@ use crate::config::Config;
 use crate::server::open_store;
 
 /// The acts on the books; who fills a purse opens the gateway for it at once.
-pub(crate) fn service(store: Arc<dyn Store>, clock: Arc<dyn Clock>, admission: Arc<Admission>) -> LedgerService {
+pub(crate) fn service(
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    admission: Arc<Admission>,
+) -> LedgerService {
     LedgerService::new(LedgerParts {
         store,
         clock,

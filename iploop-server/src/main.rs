@@ -12,8 +12,8 @@ use anyhow::Result;
 use clap::Parser;
 use iploop_server::command::{Act, Command, ConfigAct, LedgerAct};
 use iploop_server::config::{self, Config};
-use iploop_server::{ledger, manage};
 use iploop_server::server::{DRAIN_GRACE, Server};
+use iploop_server::{ledger, manage};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 

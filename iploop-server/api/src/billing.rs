@@ -73,8 +73,7 @@ pub(crate) struct TransactionInfo {
     reference: Option<String>,
     /// `completed`, or `refunded`: a purchase, all of which was paid back.
     status: &'static str,
-    /// More about it.
-    #[schema(value_type = Object)]
+    /// More about it: an object.
     metadata: Value,
     /// Usage: the beginning of the UTC day in which its requests began.
     #[schema(value_type = String, format = DateTime)]
@@ -124,9 +123,7 @@ pub(crate) async fn transactions(
     };
     let store = &state.parts().store;
     // One more tells whether there is a next page.
-    let mut lines = store
-        .transactions(session.account().id, after, limit + 1)
-        .await?;
+    let mut lines = store.transactions(session.account().id, after, limit + 1).await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = lines.len() > most;
     lines.truncate(most);

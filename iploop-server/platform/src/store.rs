@@ -22,7 +22,17 @@ pub trait Store:
 {
 }
 impl<T> Store for T where
-    T: Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Safeguards + Books + Health
+    T: Accounts
+        + ApiKeys
+        + Plans
+        + Ledger
+        + Usage
+        + Nodes
+        + Partners
+        + StickySessions
+        + Safeguards
+        + Books
+        + Health
 {
 }
 

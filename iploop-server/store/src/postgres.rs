@@ -8,9 +8,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::error::{ACQUIRE_TIMEOUT, OpenError, act};
 
+pub use sql::SqlStore as PostgresStore;
 #[cfg(test)]
 pub(crate) use sql::old_database;
-pub use sql::SqlStore as PostgresStore;
 
 type Db = sqlx::Postgres;
 type Pool = sqlx::PgPool;

@@ -8,9 +8,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 use crate::error::{ACQUIRE_TIMEOUT, OpenError, act};
 
+pub use sql::SqlStore as SqliteStore;
 #[cfg(test)]
 pub(crate) use sql::old_database;
-pub use sql::SqlStore as SqliteStore;
 
 type Db = sqlx::Sqlite;
 type Pool = sqlx::SqlitePool;

@@ -206,7 +206,10 @@ impl World {
 
     /// What `ledger check` says, which finds the books in order.
     pub(crate) fn checked_ledger(&self) -> String {
-        let output = run(server_command(self.folder.path()).args(["ledger", "check"]), PATIENCE);
+        let output = run(
+            server_command(self.folder.path()).args(["ledger", "check"]),
+            PATIENCE,
+        );
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{said}");
         said

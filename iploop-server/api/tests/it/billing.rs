@@ -31,7 +31,12 @@ fn gigabyte(account: AccountId) -> Purchase<'static> {
 }
 
 async fn lines(api: &Api, token: &str) -> Vec<Value> {
-    let page = api.get("/api/billing/transactions").bearer(token).send().await.json();
+    let page = api
+        .get("/api/billing/transactions")
+        .bearer(token)
+        .send()
+        .await
+        .json();
     assert_eq!(page["nextCursor"], Value::Null);
     page["transactions"].as_array().unwrap().clone()
 }
@@ -47,7 +52,10 @@ async fn a_statement_shows_what_was_given_bought_used_and_paid_back() {
     let again = ledger.purchase(gigabyte(account), "evt_1").await.unwrap();
     assert_eq!((again.entry, again.is_repeat), (bought.entry, true));
     let now = api.clock.now();
-    api.store.settle(&[record(account, key, now, None)], now).await.unwrap();
+    api.store
+        .settle(&[record(account, key, now, None)], now)
+        .await
+        .unwrap();
     api.clock.advance(Duration::from_secs(1));
     let refund = Refund {
         account,
@@ -131,13 +139,22 @@ async fn what_makes_no_sense_is_refused_by_name() {
         ..gigabyte(account)
     };
     assert_eq!(field(ledger.purchase(nothing, "k").await), "bytes");
-    assert_eq!(field(ledger.purchase(gigabyte(account), " ").await), "idempotencyKey");
+    assert_eq!(
+        field(ledger.purchase(gigabyte(account), " ").await),
+        "idempotencyKey"
+    );
     let who = Who {
         actor: Actor::CommandLine,
         reason: "",
     };
-    assert_eq!(field(ledger.adjust(account, 1, 0, false, who, "k").await), "reason");
+    assert_eq!(
+        field(ledger.adjust(account, 1, 0, false, who, "k").await),
+        "reason"
+    );
     ledger.purchase(gigabyte(account), "k").await.unwrap();
     let taken = ledger.bonus(account, 1, "k", "Thanks").await;
-    assert!(matches!(taken, Err(LedgerError::Refused(Refusal::KeyTaken))), "{taken:?}");
+    assert!(
+        matches!(taken, Err(LedgerError::Refused(Refusal::KeyTaken))),
+        "{taken:?}"
+    );
 }

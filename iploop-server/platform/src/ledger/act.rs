@@ -302,10 +302,15 @@ impl Act {
     /// What it brings its owner, in bytes, micro-dollars and credits; less than nothing: what it takes.
     pub const fn amounts(&self) -> (i64, i64, i64) {
         match *self {
-            Self::Purchase { bytes, money_micros, .. } | Self::Adjustment { bytes, money_micros, .. } => {
-                (bytes, money_micros, 0)
+            Self::Purchase {
+                bytes, money_micros, ..
             }
-            Self::Refund { bytes, money_micros, .. } => (bytes.saturating_neg(), money_micros.saturating_neg(), 0),
+            | Self::Adjustment {
+                bytes, money_micros, ..
+            } => (bytes, money_micros, 0),
+            Self::Refund {
+                bytes, money_micros, ..
+            } => (bytes.saturating_neg(), money_micros.saturating_neg(), 0),
             Self::Bonus { bytes, .. } => (bytes, 0, 0),
             Self::Payout { money_micros, .. } => (0, money_micros.saturating_neg(), 0),
             Self::CreditsEarned { credits, .. } => (0, 0, credits),
@@ -344,13 +349,20 @@ impl Act {
                 moves.bring(Account::Outside, Account::Purse(account), Unit::Bytes, bytes);
                 moves.bring(Account::Outside, Account::Purse(account), Unit::UsdMicros, money);
             }
-            Self::Refund { account, is_forced, .. } => {
+            Self::Refund {
+                account, is_forced, ..
+            } => {
                 at_least_nothing(&[-bytes, -money])?;
                 let taken = bytes.saturating_neg();
                 within(Unit::Bytes, taken, holds.bytes, is_forced)?;
                 moves.bring(Account::Purse(account), Account::Outside, Unit::Bytes, taken);
                 let of_purse = money.saturating_neg().min(holds.value_micros.max(0));
-                moves.bring(Account::Purse(account), Account::Outside, Unit::UsdMicros, of_purse);
+                moves.bring(
+                    Account::Purse(account),
+                    Account::Outside,
+                    Unit::UsdMicros,
+                    of_purse,
+                );
                 let of_ours = money.saturating_neg() - of_purse;
                 moves.bring(Account::Revenue, Account::Outside, Unit::UsdMicros, of_ours);
                 moves.empty(account, holds, bytes, -of_purse);
@@ -359,17 +371,29 @@ impl Act {
                 moves.bring(Account::Outside, Account::Purse(account), Unit::Bytes, bytes);
                 moves.empty(account, holds, bytes, 0);
             }
-            Self::Adjustment { account, is_forced, .. } => {
+            Self::Adjustment {
+                account, is_forced, ..
+            } => {
                 within(Unit::Bytes, bytes.saturating_neg(), holds.bytes, is_forced)?;
                 within(Unit::UsdMicros, money.saturating_neg(), holds.value_micros, false)?;
                 moves.bring(Account::Adjustments, Account::Purse(account), Unit::Bytes, bytes);
-                moves.bring(Account::Adjustments, Account::Purse(account), Unit::UsdMicros, money);
+                moves.bring(
+                    Account::Adjustments,
+                    Account::Purse(account),
+                    Unit::UsdMicros,
+                    money,
+                );
                 moves.empty(account, holds, bytes, money);
             }
             Self::Payout { partner, .. } => {
                 at_least_nothing(&[-money])?;
                 within(Unit::UsdMicros, -money, holds.payable_micros, false)?;
-                moves.bring(Account::Payable(partner), Account::Outside, Unit::UsdMicros, -money);
+                moves.bring(
+                    Account::Payable(partner),
+                    Account::Outside,
+                    Unit::UsdMicros,
+                    -money,
+                );
             }
             Self::CreditsEarned { account, .. } => {
                 at_least_nothing(&[credits])?;
@@ -443,7 +467,11 @@ impl Moves {
             let of_unit = postings.iter().filter(|((_, other), _)| other == unit);
             of_unit.map(|(_, amount)| i128::from(*amount)).sum::<i128>() == 0
         });
-        if fits && balances { Ok(postings) } else { Err(Refusal::Impossible) }
+        if fits && balances {
+            Ok(postings)
+        } else {
+            Err(Refusal::Impossible)
+        }
     }
 }
 

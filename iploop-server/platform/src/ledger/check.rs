@@ -71,7 +71,12 @@ impl fmt::Display for Checked {
             "checked: {} entries, {} postings, {} entries of usage, {} accounts, {} requests",
             self.entries, self.postings, self.usage_entries, self.accounts, self.requests
         )?;
-        for Sum { unit, account, amount } in &self.sums {
+        for Sum {
+            unit,
+            account,
+            amount,
+        } in &self.sums
+        {
             writeln!(f, "{unit:<10} {account:<11} {amount:>20}")?;
         }
         for difference in &self.differences {
@@ -79,7 +84,10 @@ impl fmt::Display for Checked {
         }
         match self.differences.len() {
             0 => write!(f, "the ledger is in order"),
-            count => write!(f, "{count} differences (at most {MAX_DIFFERENCES} of each rule are named)"),
+            count => write!(
+                f,
+                "{count} differences (at most {MAX_DIFFERENCES} of each rule are named)"
+            ),
         }
     }
 }

@@ -18,8 +18,9 @@ mod value;
 
 pub use act::{Account, Act, EntryKind, Holdings, NewEntry, Owner, Postings, Refusal, Unit};
 pub use check::{Checked, Difference, MAX_DIFFERENCES, Sum};
-pub use service::{LedgerError, LedgerParts, LedgerService, PurseChanges, Purchase, Refund, Who};
+pub use service::{LedgerError, LedgerParts, LedgerService, Purchase, PurseChanges, Refund, Who};
 pub use store::{
-    Booked, Booking, Books, MAX_SHARE_ROWS, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor, TransactionStatus,
+    Booked, Booking, Books, MAX_SHARE_ROWS, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor,
+    TransactionStatus,
 };
 pub use value::{partner_micros, returned_micros, sold_micros};

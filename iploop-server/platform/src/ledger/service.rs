@@ -98,8 +98,15 @@ impl LedgerService {
         description: &str,
     ) -> Result<Booked, LedgerError> {
         at_least_one("bytes", bytes)?;
-        self.book(Act::Bonus { account, bytes }, key, description, no_metadata(), None, None)
-            .await
+        self.book(
+            Act::Bonus { account, bytes },
+            key,
+            description,
+            no_metadata(),
+            None,
+            None,
+        )
+        .await
     }
 
     /// Pays `money_micros` back and takes `bytes` away, of `purchase` if it names one. `is_forced`: also below zero.
@@ -134,7 +141,10 @@ impl LedgerService {
         key: &str,
     ) -> Result<Booked, LedgerError> {
         if bytes == 0 && money_micros == 0 {
-            return Err(LedgerError::Invalid(FieldProblem::new("bytes", "Nothing to adjust")));
+            return Err(LedgerError::Invalid(FieldProblem::new(
+                "bytes",
+                "Nothing to adjust",
+            )));
         }
         let act = Act::Adjustment {
             account,
@@ -217,7 +227,8 @@ impl LedgerService {
         who: Option<Who<'_>>,
         audited: Option<AuditAction>,
     ) -> Result<Booked, LedgerError> {
-        let line = |name, label, text| field::line(name, label, text, 1, MAX_LINE).map_err(LedgerError::Invalid);
+        let line =
+            |name, label, text| field::line(name, label, text, 1, MAX_LINE).map_err(LedgerError::Invalid);
         let key = line("idempotencyKey", "Idempotency key", key)?;
         let description = line("description", "Description", description)?;
         let reason = who.map(|who| line("reason", "Reason", who.reason)).transpose()?;
@@ -306,7 +317,10 @@ fn at_least_one(field: &'static str, amount: i64) -> Result<(), LedgerError> {
     if amount > 0 {
         Ok(())
     } else {
-        Err(LedgerError::Invalid(FieldProblem::new(field, "Must be more than nothing")))
+        Err(LedgerError::Invalid(FieldProblem::new(
+            field,
+            "Must be more than nothing",
+        )))
     }
 }
 

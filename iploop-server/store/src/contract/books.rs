@@ -88,15 +88,26 @@ fn served(account: AccountId, node: NodeId, bytes: u64) -> UsageRecord {
 }
 
 async fn settle(db: &Database, record: &UsageRecord) {
-    db.store.settle(std::slice::from_ref(record), at(20)).await.unwrap();
+    db.store
+        .settle(std::slice::from_ref(record), at(20))
+        .await
+        .unwrap();
 }
 
 pub(super) async fn parallel_top_ups_with_one_key_are_one(db: &Database) {
-    let (account, other) = (account_with(&*db.store, 0).await, account_with(&*db.store, 0).await);
+    let (account, other) = (
+        account_with(&*db.store, 0).await,
+        account_with(&*db.store, 0).await,
+    );
     let mut tops = JoinSet::new();
     for _ in 0..20 {
         let store = db.store.clone();
-        tops.spawn(async move { store.book(&entry(purchase(account, 1_000, 500), "evt_1")).await.unwrap() });
+        tops.spawn(async move {
+            store
+                .book(&entry(purchase(account, 1_000, 500), "evt_1"))
+                .await
+                .unwrap()
+        });
     }
     let bookings = tops.join_all().await;
     let entries: Vec<Booked> = bookings
@@ -112,13 +123,22 @@ pub(super) async fn parallel_top_ups_with_one_key_are_one(db: &Database) {
     for another in [
         purchase(account, 1_000, 501),
         purchase(account, 1_001, 500),
-        Act::Bonus { account, bytes: 1_000 },
+        Act::Bonus {
+            account,
+            bytes: 1_000,
+        },
     ] {
-        assert_eq!(book(db, another, "evt_1").await, Booking::Refused(Refusal::KeyTaken));
+        assert_eq!(
+            book(db, another, "evt_1").await,
+            Booking::Refused(Refusal::KeyTaken)
+        );
     }
     booked(db, purchase(other, 7, 7), "evt_1").await;
     let nobody = purchase(AccountId::new(), 1, 1);
-    assert_eq!(book(db, nobody, "k").await, Booking::Refused(Refusal::NoSuchOwner));
+    assert_eq!(
+        book(db, nobody, "k").await,
+        Booking::Refused(Refusal::NoSuchOwner)
+    );
     in_order(&*db.store).await;
 }
 
@@ -130,7 +150,11 @@ pub(super) async fn bytes_take_their_price_along_and_partners_get_their_share(db
     settle(db, &served(account, node, 500)).await;
     let totals = db.store.partner_totals(partner).await.unwrap();
     assert_eq!((totals.bytes, totals.sold_micros), (500, 499));
-    assert_eq!((totals.earned_micros, totals.payable_micros()), (349, 349), "70 % of 499");
+    assert_eq!(
+        (totals.earned_micros, totals.payable_micros()),
+        (349, 349),
+        "70 % of 499"
+    );
     // Nobody's device, and more than there is: all that is left moves, and it is ours.
     settle(
         db,
@@ -203,7 +227,10 @@ fn refund(account: AccountId, bytes: i64, money_micros: i64, purchase: EntryId, 
 }
 
 pub(super) async fn refunds_are_never_more_than_their_purchase(db: &Database) {
-    let (account, other) = (account_with(&*db.store, 0).await, account_with(&*db.store, 0).await);
+    let (account, other) = (
+        account_with(&*db.store, 0).await,
+        account_with(&*db.store, 0).await,
+    );
     let bought = booked(db, purchase(account, 1_000, 600), "evt_1").await;
     settle(
         db,
@@ -219,7 +246,10 @@ pub(super) async fn refunds_are_never_more_than_their_purchase(db: &Database) {
         refund(other, 0, 1, bought, false),
         refund(account, 0, 1, EntryId::new(), false),
     ] {
-        assert_eq!(book(db, wrong, "re_2").await, Booking::Refused(Refusal::NotRefundable));
+        assert_eq!(
+            book(db, wrong, "re_2").await,
+            Booking::Refused(Refusal::NotRefundable)
+        );
     }
     let too_much = Refusal::TooMuch {
         unit: Unit::Bytes,
@@ -235,7 +265,11 @@ pub(super) async fn refunds_are_never_more_than_their_purchase(db: &Database) {
     assert_eq!(status().await, TransactionStatus::Completed);
     booked(db, rest(true), "re_3").await;
     assert_eq!(status().await, TransactionStatus::Refunded);
-    assert_eq!(db.store.balance(account).await.unwrap().bytes, -500, "the bank took it back");
+    assert_eq!(
+        db.store.balance(account).await.unwrap().bytes,
+        -500,
+        "the bank took it back"
+    );
     in_order(&*db.store).await;
     // What is bought next pays the debt first, and its price leaves with what is left.
     booked(db, purchase(account, 600, 60), "evt_2").await;
@@ -247,7 +281,11 @@ pub(super) async fn refunds_are_never_more_than_their_purchase(db: &Database) {
         },
     )
     .await;
-    assert_eq!(db.number("SELECT CAST(SUM(value_micros) AS BIGINT) FROM user_plans").await, 30);
+    assert_eq!(
+        db.number("SELECT CAST(SUM(value_micros) AS BIGINT) FROM user_plans")
+            .await,
+        30
+    );
     in_order(&*db.store).await;
 }
 
@@ -288,9 +326,18 @@ pub(super) async fn an_adjustment_stops_at_zero_and_is_on_record(db: &Database) 
     let records = db.store.audit_entries(&query).await.unwrap();
     let seen: Vec<_> = records
         .iter()
-        .map(|record| (record.before["balanceBytes"].clone(), record.after["balanceBytes"].clone()))
+        .map(|record| {
+            (
+                record.before["balanceBytes"].clone(),
+                record.after["balanceBytes"].clone(),
+            )
+        })
         .collect();
-    assert_eq!(seen, [(json!(0), json!(-10)), (json!(100), json!(0))], "the repeat is not");
+    assert_eq!(
+        seen,
+        [(json!(0), json!(-10)), (json!(100), json!(0))],
+        "the repeat is not"
+    );
     in_order(&*db.store).await;
 }
 
@@ -380,7 +427,10 @@ const TAMPERED: [(&str, &str, &[&str]); 11] = [
     (
         "UPDATE ledger_postings SET amount = amount + 1 WHERE account = 'outside' AND unit = 'bytes'",
         "UPDATE ledger_postings SET amount = amount - 1 WHERE account = 'outside' AND unit = 'bytes'",
-        &["an entry's postings sum to zero", "an entry moves the bytes that it says"],
+        &[
+            "an entry's postings sum to zero",
+            "an entry moves the bytes that it says",
+        ],
     ),
     (
         "UPDATE ledger_entries SET amount_micros = amount_micros + 1",
@@ -461,7 +511,10 @@ pub(super) async fn a_changed_number_is_found_and_named(db: &Database) {
         let checked = db.store.check_ledger().await.unwrap();
         for rule in rules {
             assert!(
-                checked.differences.iter().any(|difference| difference.rule == *rule),
+                checked
+                    .differences
+                    .iter()
+                    .any(|difference| difference.rule == *rule),
                 "{tamper}: {rule}: {checked}"
             );
         }
@@ -471,7 +524,12 @@ pub(super) async fn a_changed_number_is_found_and_named(db: &Database) {
     }
     db.execute("UPDATE user_plans SET balance_bytes = 0").await;
     let checked = db.store.check_ledger().await.unwrap();
-    assert!(checked.to_string().contains(&format!("{account}: expected 150, found 0")), "{checked}");
+    assert!(
+        checked
+            .to_string()
+            .contains(&format!("{account}: expected 150, found 0")),
+        "{checked}"
+    );
 }
 
 /// Begins an act and gives it up in the middle, as a crash does.
@@ -492,10 +550,18 @@ pub(super) async fn an_act_given_up_anywhere_is_whole_or_not_at_all(db: &Databas
         let bought = entry(purchase(account, 1_000, 500), &format!("evt_{polls}"));
         crash(db.store.book(&bought), polls).await;
         // Whoever comes next has a connection that works, outside of any transaction.
-        db.store.credit(account, 1, "", &format!("after_{polls}"), at(6)).await.unwrap();
+        db.store
+            .credit(account, 1, "", &format!("after_{polls}"), at(6))
+            .await
+            .unwrap();
     }
-    let purchases = db.number("SELECT COUNT(*) FROM ledger_entries WHERE kind = 'purchase'").await;
-    assert_eq!(db.store.balance(account).await.unwrap().bytes, purchases * 1_000 + 40);
+    let purchases = db
+        .number("SELECT COUNT(*) FROM ledger_entries WHERE kind = 'purchase'")
+        .await;
+    assert_eq!(
+        db.store.balance(account).await.unwrap().bytes,
+        purchases * 1_000 + 40
+    );
     in_order(&*db.store).await;
 }
 
@@ -541,15 +607,22 @@ pub(super) async fn parallel_acts_crashes_and_archives_keep_the_books_in_order(d
                     money_micros: 10,
                     reference: None,
                 };
-                store.book(&entry(payout, &format!("po_{task}_{round}"))).await.unwrap();
-                store.archive_usage(at(round * 900).hour_start(), 5).await.unwrap();
+                store
+                    .book(&entry(payout, &format!("po_{task}_{round}")))
+                    .await
+                    .unwrap();
+                store
+                    .archive_usage(at(round * 900).hour_start(), 5)
+                    .await
+                    .unwrap();
             }
         });
     }
     all.join_all().await;
     in_order(&*db.store).await;
     assert_eq!(
-        db.number("SELECT COUNT(*) FROM ledger_entries WHERE kind = 'purchase'").await,
+        db.number("SELECT COUNT(*) FROM ledger_entries WHERE kind = 'purchase'")
+            .await,
         ROUNDS
     );
 }
@@ -596,7 +669,10 @@ async fn is_upgraded(store: &dyn Store) {
         reference: None,
     };
     let repeat = store.book(&entry(again, "evt_1")).await.unwrap();
-    assert!(matches!(repeat, Booking::Done(Booked { is_repeat: true, .. })), "{repeat:?}");
+    assert!(
+        matches!(repeat, Booking::Done(Booked { is_repeat: true, .. })),
+        "{repeat:?}"
+    );
     // A sixth of the price left with a sixth of the bytes, within a rounding; the rest leaves with the rest.
     let rest = UsageRecord {
         id: RequestId::new(),

@@ -24,14 +24,31 @@ const CASES: u32 = 48;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Take { gateway: usize, want_bytes: u64 },
+    Take {
+        gateway: usize,
+        want_bytes: u64,
+    },
     Settle(Vec<(usize, u64)>),
-    ReturnLease { gateway: usize },
-    ReturnAll { gateway: usize },
-    Credit { bytes: i64, key: u8 },
-    Buy { bytes: i64, money_micros: i64, key: u8 },
+    ReturnLease {
+        gateway: usize,
+    },
+    ReturnAll {
+        gateway: usize,
+    },
+    Credit {
+        bytes: i64,
+        key: u8,
+    },
+    Buy {
+        bytes: i64,
+        money_micros: i64,
+        key: u8,
+    },
     /// A settlement that is given up after so many steps; nobody knows whether it took effect, so it is repeated.
-    Crash { versions: Vec<(usize, u64)>, polls: usize },
+    Crash {
+        versions: Vec<(usize, u64)>,
+        polls: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -204,10 +221,17 @@ async fn check_interleaving(store: &dyn Store, node: NodeId, bonus: i64, steps: 
                 money_micros,
                 key,
             } => {
-                let booking = store.book(&purchase(account, *bytes, *money_micros, *key)).await.unwrap();
+                let booking = store
+                    .book(&purchase(account, *bytes, *money_micros, *key))
+                    .await
+                    .unwrap();
                 let known = *model.bought.entry(*key).or_insert((*bytes, *money_micros));
                 let is_done = matches!(booking, Booking::Done(_));
-                prop_assert_eq!(is_done, known == (*bytes, *money_micros), "a key stands for one purchase");
+                prop_assert_eq!(
+                    is_done,
+                    known == (*bytes, *money_micros),
+                    "a key stands for one purchase"
+                );
             }
             Step::Crash { versions, polls } => {
                 let batch = batch(versions);

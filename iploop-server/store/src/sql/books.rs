@@ -5,8 +5,9 @@ use iploop_platform::abuse::Actor;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, EntryId, PartnerId};
 use iploop_platform::ledger::{
-    Account, Act, Booked, Booking, Books, Checked, EntryKind, Holdings, MAX_SHARE_ROWS, NewEntry, Owner, PartnerTotals,
-    Postings, Refusal, ShareRow, Step, Transaction, TransactionCursor, TransactionStatus, Unit,
+    Account, Act, Booked, Booking, Books, Checked, EntryKind, Holdings, MAX_SHARE_ROWS, NewEntry, Owner,
+    PartnerTotals, Postings, Refusal, ShareRow, Step, Transaction, TransactionCursor, TransactionStatus,
+    Unit,
 };
 use iploop_platform::store::StoreError;
 use serde::Serialize;
@@ -155,7 +156,12 @@ pub(super) async fn book(tx: &mut Tx, new: &NewEntry) -> Result<Booking, Failure
     insert_postings(tx, entry, &postings).await?;
     let held = match new.act.owner() {
         Owner::Customer(account) => {
-            let posted = |unit| postings.get(&(Account::Purse(account), unit)).copied().unwrap_or(0);
+            let posted = |unit| {
+                postings
+                    .get(&(Account::Purse(account), unit))
+                    .copied()
+                    .unwrap_or(0)
+            };
             let purse = Holdings {
                 bytes: holds.bytes.saturating_add(posted(Unit::Bytes)),
                 value_micros: holds.value_micros.saturating_add(posted(Unit::UsdMicros)),
@@ -262,7 +268,8 @@ async fn entry_by_key(tx: &mut Tx, act: &Act, key: &str) -> Result<Option<Bookin
     );
     let is_same = kind_from(&row)? == act.kind()
         && amounts == act.amounts()
-        && row.try_get::<Option<String>, _>("reference")?.as_deref() == text_or_none(act.reference()).as_deref()
+        && row.try_get::<Option<String>, _>("reference")?.as_deref()
+            == text_or_none(act.reference()).as_deref()
         && id_or_none(&row, "refers_to")? == act.purchase();
     Ok(Some(if is_same {
         Booking::Done(Booked {

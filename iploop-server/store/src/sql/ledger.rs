@@ -149,7 +149,10 @@ impl Ledger for SqlStore {
             match books::book(&mut tx, &bonus).await? {
                 Booking::Done(_) => {}
                 Booking::Refused(Refusal::KeyTaken) => {
-                    return Err(StoreError::Conflict { what: "idempotency key" }.into());
+                    return Err(StoreError::Conflict {
+                        what: "idempotency key",
+                    }
+                    .into());
                 }
                 Booking::Refused(Refusal::NoSuchOwner) => {
                     return Err(internal("a credit for an account that does not exist"));

@@ -20,13 +20,19 @@ struct Rule {
 macro_rules! says {
     ($column:literal, $unit:literal) => {
         concat!(
-            "SELECT e.id AS id, NULL AS hour_at, e.", $column, " AS expected,
+            "SELECT e.id AS id, NULL AS hour_at, e.",
+            $column,
+            " AS expected,
                  COALESCE(p.amount, 0) AS found
              FROM ledger_entries e LEFT JOIN (
                  SELECT entry_id, -SUM(amount) AS amount FROM ledger_postings
-                 WHERE unit = '", $unit, "' AND account IN ('outside', 'adjustments') GROUP BY entry_id
+                 WHERE unit = '",
+            $unit,
+            "' AND account IN ('outside', 'adjustments') GROUP BY entry_id
              ) p ON p.entry_id = e.id
-             WHERE e.", $column, " <> COALESCE(p.amount, 0)"
+             WHERE e.",
+            $column,
+            " <> COALESCE(p.amount, 0)"
         )
     };
 }
@@ -36,14 +42,24 @@ macro_rules! holds {
     ($column:literal, $account:literal, $unit:literal, $usage:literal) => {
         concat!(
             "SELECT u.user_id AS id, NULL AS hour_at,
-                 COALESCE(p.amount, 0) + COALESCE(s.amount, 0) AS expected, u.", $column, " AS found
+                 COALESCE(p.amount, 0) + COALESCE(s.amount, 0) AS expected, u.",
+            $column,
+            " AS found
              FROM user_plans u LEFT JOIN (
                  SELECT owner_id, SUM(amount) AS amount FROM ledger_postings
-                 WHERE account = '", $account, "' AND unit = '", $unit, "' GROUP BY owner_id
+                 WHERE account = '",
+            $account,
+            "' AND unit = '",
+            $unit,
+            "' GROUP BY owner_id
              ) p ON p.owner_id = u.user_id LEFT JOIN (
-                 SELECT user_id, SUM(", $usage, ") AS amount FROM ledger_usage GROUP BY user_id
+                 SELECT user_id, SUM(",
+            $usage,
+            ") AS amount FROM ledger_usage GROUP BY user_id
              ) s ON s.user_id = u.user_id
-             WHERE u.", $column, " <> COALESCE(p.amount, 0) + COALESCE(s.amount, 0)"
+             WHERE u.",
+            $column,
+            " <> COALESCE(p.amount, 0) + COALESCE(s.amount, 0)"
         )
     };
 }
@@ -54,9 +70,15 @@ macro_rules! hourly {
         concat!(
             "SELECT user_id AS id, hour_at, SUM(expected) AS expected, SUM(found) AS found
              FROM (
-                 SELECT user_id, hour_at, 0 AS expected, ", $ledger, " AS found FROM ledger_usage
-                 UNION ALL SELECT user_id, hour_at, ", $archived, ", 0 FROM usage_archive
-                 UNION ALL SELECT user_id, started_at - started_at % 3600000, ", $request, ", 0 FROM usage_records
+                 SELECT user_id, hour_at, 0 AS expected, ",
+            $ledger,
+            " AS found FROM ledger_usage
+                 UNION ALL SELECT user_id, hour_at, ",
+            $archived,
+            ", 0 FROM usage_archive
+                 UNION ALL SELECT user_id, started_at - started_at % 3600000, ",
+            $request,
+            ", 0 FROM usage_records
              ) AS booked
              GROUP BY user_id, hour_at HAVING SUM(expected) <> SUM(found)"
         )

@@ -96,7 +96,8 @@ impl Changes {
         if known.is_some_and(|known| known.record == stored) {
             return Ok(None);
         }
-        let new_bytes = cost_bytes(&stored).saturating_sub(known.map_or(0, |known| cost_bytes(&known.record)));
+        let new_bytes =
+            cost_bytes(&stored).saturating_sub(known.map_or(0, |known| cost_bytes(&known.record)));
         if new_bytes != 0 {
             let used = self.key_bytes.entry(stored.api_key).or_default();
             *used = used.saturating_add(new_bytes);

@@ -186,7 +186,10 @@ impl Sales {
     }
 
     async fn write_hours(&self, tx: &mut Tx) -> Result<(), sqlx::Error> {
-        let changed = self.hours.iter().filter(|(_, change)| **change != Change::default());
+        let changed = self
+            .hours
+            .iter()
+            .filter(|(_, change)| **change != Change::default());
         let rows: Vec<HourRow> = changed
             .map(|((account, hour, partner_id), change)| HourRow {
                 user_id: account.uuid(),
