@@ -18,7 +18,7 @@ use iploop_platform::ids::{
 };
 use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::ledger::{
-    Booking, Books, Checked, NewEntry, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor,
+    self, Booking, Checked, NewEntry, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor,
 };
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
@@ -458,7 +458,7 @@ impl Safeguards for TestStore {
 }
 
 #[async_trait]
-impl Books for TestStore {
+impl ledger::Books for TestStore {
     async fn book(&self, _: &NewEntry) -> Result<Booking, StoreError> {
         not_here()
     }
