@@ -1,5 +1,7 @@
 //! `/api/billing`: the account's statement.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::field::FieldProblem;
@@ -73,7 +75,8 @@ pub(crate) struct TransactionInfo {
     reference: Option<String>,
     /// `completed`, or `refunded`: a purchase, all of which was paid back.
     status: &'static str,
-    /// More about it: an object.
+    /// More about it.
+    #[schema(value_type = BTreeMap<String, Value>)]
     metadata: Value,
     /// Usage: the beginning of the UTC day in which its requests began.
     #[schema(value_type = String, format = DateTime)]
