@@ -2,10 +2,12 @@
 //! the device itself counts is what holds.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use iploop_platform::abuse::AbuseWatch;
+use iploop_platform::abuse::{AbuseWatch, Cause};
 use iploop_platform::account::Standing;
-use iploop_platform::ids::NodeId;
+use iploop_platform::exits::Places;
+use iploop_platform::ids::{AccountId, NodeId};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::policy::{AbuseLimits, AbuseTable, Limit, Limited};
 use parking_lot::{Mutex, RwLock};
@@ -56,20 +58,24 @@ impl Guard {
         }
     }
 
-    /// Counts a stream to be opened; none where there is no room to count it.
+    /// Counts a stream to be opened; none where there is no room to count it. Without a destination it is one of datagrams,
+    /// whose places are counted by [`Ticket::places`].
     pub(crate) fn admit(
         self: &Arc<Self>,
         node: NodeId,
         customer: u64,
         standing: Standing,
-        to: &Destination,
+        to: Option<&Destination>,
     ) -> Result<Option<Ticket>, Limited> {
         let limits = self.limits(standing);
         let who = (node, customer);
-        let admitted = self
-            .table
-            .lock()
-            .admit(Instant::now().into_std(), &limits, who, to);
+        let now = Instant::now().into_std();
+        let mut table = self.table.lock();
+        let admitted = match to {
+            Some(to) => table.admit(now, &limits, who, to),
+            None => table.admit_datagrams(now, &limits, who),
+        };
+        drop(table);
         match admitted {
             Ok(()) => Ok(Some(Ticket {
                 guard: Arc::clone(self),
@@ -91,6 +97,43 @@ impl Ticket {
         let limits = self.guard.limits(self.standing);
         let mut table = self.guard.table.lock();
         table.dialled(Instant::now().into_std(), &limits, self.who, is_failure)
+    }
+}
+
+/// Counts where the datagrams of one stream go, for as long as its ticket lives.
+pub(crate) struct Visits {
+    guard: Arc<Guard>,
+    who: Who,
+    standing: Standing,
+    account: AccountId,
+    /// The watch was told of a refusal. Once for a stream: a client that asks again and again is stubborn, and no worse than that.
+    is_told: AtomicBool,
+}
+
+impl Ticket {
+    /// For the stream of datagrams that this is the ticket of.
+    pub(crate) fn places(&self, account: AccountId) -> Visits {
+        Visits {
+            guard: Arc::clone(&self.guard),
+            who: self.who,
+            standing: self.standing,
+            account,
+            is_told: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Places for Visits {
+    fn visit(&self, to: &Destination) -> Result<(), Limited> {
+        let limits = self.guard.limits(self.standing);
+        let now = Instant::now().into_std();
+        let visited = self.guard.table.lock().dial(now, &limits, self.who, to);
+        visited.inspect_err(|limited| {
+            if !self.is_told.swap(true, Relaxed) {
+                let cause = Cause::Limit(limited.limit);
+                self.guard.watch.refused(self.account, Some(self.who.0), cause);
+            }
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::account::Standing;
 use crate::ids::{AccountId, NodeId};
 
-pub use self::gauge::{Measured, StreamGauge};
+pub use self::gauge::{Measured, Places, StreamGauge};
 
 mod gauge;
 

@@ -19,7 +19,7 @@ use iploop_platform::exits::{
 use iploop_platform::ids::AccountId;
 use iploop_platform::ids::NodeId;
 use iploop_protocol::io::Stream;
-use iploop_protocol::policy::Limit;
+use iploop_protocol::policy::{Limit, Transport};
 use tokio::time::{Instant, sleep_until};
 
 use self::dial::{dial, result_name};
@@ -297,7 +297,15 @@ async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
     let exit = Arc::clone(&node.exit);
     let result = result.map(|(mut stream, way)| {
         let early = !request.early.is_empty();
-        let gauge = Arc::new(StreamGauge::new(early, way, asked + took));
+        let mut gauge = StreamGauge::new(early, way, asked + took);
+        if let Some(ticket) = claim
+            .ticket
+            .as_ref()
+            .filter(|_| request.transport == Transport::Udp)
+        {
+            gauge = gauge.with_places(Box::new(ticket.places(request.account)));
+        }
+        let gauge = Arc::new(gauge);
         claim.gauge = Some(Arc::clone(&gauge));
         stream.hold(claim);
         count_open("opened");
@@ -319,9 +327,9 @@ fn count(claim: &Claim, request: &ExitRequest) -> Result<Option<Ticket>, ExitErr
         ..
     } = claim;
     let node = node.exit.node;
-    let admitted = shared
-        .guard
-        .admit(node, *customer, request.terms.standing, &request.destination);
+    // The places of datagrams are counted when they are known.
+    let to = Some(&request.destination).filter(|_| request.transport == Transport::Tcp);
+    let admitted = shared.guard.admit(node, *customer, request.terms.standing, to);
     admitted.map_err(|limited| {
         let cause = Cause::Limit(limited.limit);
         shared.guard.watch.refused(request.account, Some(node), cause);

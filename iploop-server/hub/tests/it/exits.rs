@@ -355,6 +355,46 @@ async fn one_destination_takes_so_many_dials_of_all_customers_and_devices_togeth
     );
 }
 
+/// A stream of datagrams, which goes nowhere by itself.
+fn datagrams() -> ExitRequest {
+    ExitRequest {
+        destination: "0.0.0.0:0".parse().unwrap(),
+        transport: iploop_protocol::policy::Transport::Udp,
+        ..request("")
+    }
+}
+
+#[tokio::test]
+async fn datagrams_count_for_the_hosts_that_they_go_to_and_their_stream_for_none() {
+    for (limits, limit) in [
+        (r#"{"dialsPerHostPerSecond":0}"#, Limit::DialsPerHost),
+        (r#"{"hostsPerMinute":2}"#, Limit::HostsPerMinute),
+    ] {
+        let hub = TestHub::with(HubConfig::default(), |deps| {
+            let policy = format!(r#"{{"format":1,"version":1,"limits":{limits}}}"#);
+            deps.policy = Some(PlatformPolicy::parse(&policy).unwrap());
+            deps.new_customer_percent = 100;
+        })
+        .await;
+        let device = obliging(hub.node(1).await);
+        let opened = hub.hub.open(datagrams()).await.unwrap();
+        let visit = |host: &str| opened.gauge.visit(&format!("{host}:443").parse().unwrap());
+        if limit == Limit::HostsPerMinute {
+            for host in ["a.example", "203.0.113.7", "a.example"] {
+                assert_eq!(visit(host), Ok(()), "{host}");
+            }
+        }
+        assert_eq!(visit("b.example").unwrap_err().limit, limit);
+        // Another customer's places are its own.
+        let other = hub.hub.open(datagrams()).await.unwrap();
+        assert_eq!(
+            other.gauge.visit(&"c.example:443".parse().unwrap()).is_ok(),
+            limit == Limit::HostsPerMinute
+        );
+        device.abort();
+    }
+}
+
 #[tokio::test]
 async fn too_many_failed_dials_stop_the_customer_on_that_device_alone() {
     let hub = TestHub::with(HubConfig::default(), |deps| {

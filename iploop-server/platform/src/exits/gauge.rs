@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use iploop_protocol::destination::Destination;
+use iploop_protocol::policy::Limited;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -14,9 +16,21 @@ const LEAST_BYTES: u64 = 128 * 1024;
 /// A pause after which the next bytes are a new beginning: nobody asked for any meanwhile.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Notes when bytes pass through one stream. The relay tells it, and whoever opened the stream reads it at the end.
-#[derive(Debug)]
-pub struct StreamGauge(Mutex<State>);
+/// Notes when bytes pass through one stream, and where its datagrams go. The relay tells it, and whoever opened the stream reads
+/// it at the end.
+pub struct StreamGauge {
+    state: Mutex<State>,
+    places: Option<Box<dyn Places>>,
+}
+
+/// Counts the places that the datagrams of one stream go to.
+pub trait Places: Send + Sync + 'static {
+    /// Asks to send datagrams to a place for the first time.
+    ///
+    /// # Errors
+    /// The limit that stands in the way.
+    fn visit(&self, to: &Destination) -> Result<(), Limited>;
+}
 
 /// What a stream showed of its exit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +41,12 @@ pub struct Measured {
     pub best_rate: Option<u64>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for StreamGauge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamGauge").finish_non_exhaustive()
+    }
+}
+
 struct State {
     /// When the first byte was sent, less the time that is not the exit's.
     sent_at: Option<Instant>,
@@ -45,18 +64,39 @@ impl StreamGauge {
         // The bytes were at the destination when the dial was done, half a way before we heard of it; the other half and
         // the destination's own way are still to come.
         let sent_at = early.then(|| now.checked_sub(rtt).unwrap_or(now));
-        Self(Mutex::new(State {
+        let state = State {
             sent_at,
             heard: false,
             run: None,
             run_bytes: 0,
             measured: Measured::default(),
-        }))
+        };
+        Self {
+            state: Mutex::new(state),
+            places: None,
+        }
+    }
+
+    /// The same for a stream of datagrams.
+    #[must_use]
+    pub fn with_places(self, places: Box<dyn Places>) -> Self {
+        Self {
+            places: Some(places),
+            ..self
+        }
+    }
+
+    /// Datagrams go to a place for the first time.
+    ///
+    /// # Errors
+    /// The limit that stands in the way: they may not go.
+    pub fn visit(&self, to: &Destination) -> Result<(), Limited> {
+        self.places.as_ref().map_or(Ok(()), |places| places.visit(to))
     }
 
     /// Bytes go to the destination.
     pub fn up(&self, now: Instant) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.sent_at.is_none() {
             state.sent_at = Some(now);
         }
@@ -64,7 +104,7 @@ impl StreamGauge {
 
     /// Bytes came from the destination.
     pub fn down(&self, bytes: u64, now: Instant) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let state = &mut *state;
         if !std::mem::replace(&mut state.heard, true) {
             state.measured.first_byte = state.sent_at.map(|sent| now.saturating_duration_since(sent));
@@ -98,7 +138,7 @@ impl StreamGauge {
 
     /// What was measured so far.
     pub fn measured(&self) -> Measured {
-        self.0.lock().measured
+        self.state.lock().measured
     }
 }
 
