@@ -129,6 +129,7 @@ impl FromRequestParts<ApiState> for Asker {
             .filter(|token| token.starts_with("iploop_"));
         let Some(key) = bearer else {
             let account = SignedIn::from_request_parts(parts, state).await?.account().id;
+            state.may_explain(account)?;
             let plan = store.plan_of(account).await?;
             return Ok(Self {
                 plan,
@@ -142,10 +143,13 @@ impl FromRequestParts<ApiState> for Asker {
         match grant {
             Some(grant) if grant.account_status != AccountStatus::Active => Err(ApiError::AccountNotActive),
             Some(grant) if grant.key.expires_at.is_some_and(|end| end <= now) => Err(ApiError::TokenExpired),
-            Some(grant) if grant.key.is_active => Ok(Self {
-                plan: Some(grant.plan),
-                countries: grant.key.limits.countries,
-            }),
+            Some(grant) if grant.key.is_active => {
+                state.may_explain(grant.key.account)?;
+                Ok(Self {
+                    plan: Some(grant.plan),
+                    countries: grant.key.limits.countries,
+                })
+            }
             _ => Err(ApiError::TokenInvalid),
         }
     }
@@ -154,10 +158,14 @@ impl FromRequestParts<ApiState> for Asker {
 /// How targeting parameters are read, which gates of the plan they need, how many devices fit now, and the chance of success.
 ///
 /// Takes a login, or an API key as `Authorization: Bearer iploop_…`. Parameters that can't be read are answered as the proxy
-/// answers them: same code, detail, hint and parameter.
+/// answers them: same code, detail, hint and parameter. An account may ask 60 times at once, and then 5 times a second.
 #[utoipa::path(
     get, path = "/explain", tag = "proxy", params(Params), security(("bearer" = []), ("cookie" = [])),
-    responses((status = 200, body = ExplainAnswer, description = "How the parameters are read"))
+    responses(
+        (status = 200, body = ExplainAnswer, description = "How the parameters are read"),
+        (status = 429, body = crate::problem::Problem, content_type = "application/problem+json",
+            description = "The account asks too often; see Retry-After"),
+    )
 )]
 pub(crate) async fn explain(
     State(state): State<ApiState>,

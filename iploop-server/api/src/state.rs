@@ -1,11 +1,14 @@
 //! What the handlers work with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use iploop_platform::abuse::AbuseService;
 use iploop_platform::accounts::AccountService;
+use iploop_platform::asking::AskLimit;
 use iploop_platform::clock::Clock;
+use iploop_platform::ids::AccountId;
 use iploop_platform::keys::KeyService;
 use iploop_platform::ledger::LedgerService;
 use iploop_platform::login::Logins;
@@ -16,10 +19,15 @@ use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::ApiError;
 use crate::network_view::NetworkView;
 
 /// Exports at the same time: each reads page after page from the database.
 const MAX_EXPORTS: usize = 4;
+
+/// Explanations of targeting that an account may ask for at once, and when it may ask for one more: each looks through the devices.
+const MAX_EXPLANATIONS: u32 = 60;
+const NEXT_EXPLANATION: Duration = Duration::from_millis(200);
 
 /// What the API is made of.
 pub struct ApiParts {
@@ -84,6 +92,7 @@ struct Inner {
     parts: ApiParts,
     network: NetworkView,
     exports: Arc<Semaphore>,
+    explanations: AskLimit,
 }
 
 impl ApiState {
@@ -94,12 +103,20 @@ impl ApiState {
             parts,
             network,
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+            explanations: AskLimit::new(MAX_EXPLANATIONS, NEXT_EXPLANATION),
         }))
     }
 
     /// Permission to run an export, unless enough run.
     pub(crate) fn export_turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.exports).try_acquire_owned().ok()
+    }
+
+    /// Takes one of the explanations that an account may ask for.
+    pub(crate) fn may_explain(&self, account: AccountId) -> Result<(), ApiError> {
+        let now = self.0.parts.clock.now();
+        let taken = self.0.explanations.take(account, now);
+        taken.map_err(ApiError::TooManyRequests)
     }
 
     pub(crate) fn parts(&self) -> &ApiParts {

@@ -360,3 +360,31 @@ async fn a_key_may_ask_for_an_explanation_as_well() {
         (401, "login_required".to_owned())
     );
 }
+
+#[tokio::test]
+async fn an_account_explains_so_often_at_once_and_no_other_waits_for_it() {
+    let api = Api::new().await;
+    let (ada, grace) = (
+        api.token("ada@example.com").await,
+        api.token("grace@example.com").await,
+    );
+    let made = api
+        .post("/api/proxy/keys")
+        .bearer(&ada)
+        .json(&json!({"name": "one"}))
+        .send()
+        .await
+        .json();
+    let key = made["key"].as_str().unwrap();
+    let ask = |token: &str| api.get("/api/proxy/explain?params=country-DE").bearer(token);
+    for n in 0..60 {
+        let asker = if n % 2 == 0 { key } else { &ada };
+        assert_eq!(ask(asker).send().await.status, 200);
+    }
+    for asker in [key, &ada] {
+        let refused = ask(asker).send().await;
+        assert_eq!(refused.problem(), (429, "too_many_requests".to_owned()));
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+    assert_eq!(ask(&grace).send().await.status, 200);
+}
