@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Debug, ProxyError, Success};
 use crate::connection::Connection;
-use crate::exit::Tried;
+use crate::exit::{Failed, Trail};
 use crate::relay::{self, End};
 use crate::service::{Account, AdmittedRequest, Service};
 use crate::telemetry;
@@ -37,20 +37,13 @@ pub(crate) struct Established {
     pub(crate) account: Account,
     session: Option<String>,
     limits: Vec<LimitState>,
-    debug: Option<Timings>,
-}
-
-struct Timings {
-    select: std::time::Duration,
-    attempts: u32,
-    tried: Vec<Tried>,
-    parameters: String,
+    debug: Option<Box<Trail>>,
 }
 
 /// Why there is no tunnel.
 pub(crate) enum NotEstablished {
     /// The customer shall hear this.
-    Error(ProxyError),
+    Error(Failed),
     /// There is nobody to hear it.
     CustomerLeft,
 }
@@ -84,7 +77,7 @@ pub(crate) async fn establish(
             account.served();
             return Err(NotEstablished::CustomerLeft);
         }
-        Some(Err(error)) => return Err(NotEstablished::Error(account.failed(error))),
+        Some(Err(error)) => return Err(failed(account, error, Trail::of(&search, &targeting))),
         Some(Ok(found)) => found,
     };
     account
@@ -95,20 +88,22 @@ pub(crate) async fn establish(
     if !early.is_empty()
         && let Err(reason) = account.meter().charge_up(early.len()).await
     {
-        return Err(NotEstablished::Error(account.failed(reason.into())));
+        return Err(failed(account, reason.into(), Trail::of(&search, &targeting)));
     }
-    let debug = targeting.debug().then(|| Timings {
-        select: search.select_time(),
-        attempts: search.attempts(),
-        tried: search.tried().to_vec(),
-        parameters: targeting.to_string(),
-    });
+    let debug = Trail::of(&search, &targeting);
     Ok(Established {
         opened: found.opened,
         limits: account.limits(),
         account,
         session: found.session,
         debug,
+    })
+}
+
+fn failed(account: Account, error: ProxyError, trail: Option<Box<Trail>>) -> NotEstablished {
+    NotEstablished::Error(Failed {
+        error: account.failed(error),
+        trail,
     })
 }
 

@@ -12,7 +12,7 @@ use iploop_platform::exits::Exit;
 use iploop_platform::ids::RequestId;
 use serde::Serialize;
 
-use crate::exit::Tried;
+use crate::exit::{Failed, Tried};
 
 pub(crate) use self::error::{AnotherExit, Fault, ProxyError};
 
@@ -83,7 +83,8 @@ pub(crate) struct Debug<'a> {
 }
 
 /// The whole answer to a failed request, for one write.
-pub(crate) fn error_response(error: &ProxyError, request: RequestId, manner: Manner) -> Bytes {
+pub(crate) fn error_response(failed: &Failed, request: RequestId, manner: Manner) -> Bytes {
+    let Failed { error, trail } = failed;
     let row = error.row();
     let detail = error.to_string();
     let hint = error.hint();
@@ -127,6 +128,18 @@ pub(crate) fn error_response(error: &ProxyError, request: RequestId, manner: Man
     }
     if let Some(limit) = error.limit() {
         put_limits(&mut out, &[limit]);
+    }
+    if let Some(trail) = trail {
+        put(
+            &mut out,
+            format_args!(
+                "X-IPLoop-Debug: select_ms={:.1}; attempts={}\r\n",
+                millis(trail.select),
+                trail.attempts
+            ),
+        );
+        put_tried(&mut out, &trail.tried);
+        put_text(&mut out, "X-IPLoop-Debug-Parameters", &trail.parameters);
     }
     put(
         &mut out,
@@ -188,7 +201,6 @@ pub(crate) fn put_success(out: &mut BytesMut, success: &Success<'_>) {
         put_text(out, "X-IPLoop-Session", session);
     }
     let Some(debug) = &success.debug else { return };
-    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
     put(
         out,
         format_args!(
@@ -214,10 +226,9 @@ fn put_tried(out: &mut BytesMut, tried: &[Tried]) {
             b", "
         });
         let country = tried.country.as_deref().unwrap_or(UNKNOWN_COUNTRY);
-        let millis = tried.took.as_secs_f64() * 1000.0;
         put(
             out,
-            format_args!("{country};outcome={};ms={millis:.1}", tried.outcome),
+            format_args!("{country};outcome={};ms={:.1}", tried.outcome, millis(tried.took)),
         );
         out.put_slice(if tried.hedged { b";hedged" } else { b"" });
     }
@@ -259,6 +270,10 @@ fn put(out: &mut BytesMut, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
 /// A field whose value comes from elsewhere: without what could end it.
 fn put_text(out: &mut BytesMut, name: &str, value: &str) {
     out.put_slice(name.as_bytes());
@@ -275,6 +290,8 @@ mod tests {
     use iploop_platform::admission::AdmissionError;
     use iploop_platform::exits::Place;
     use iploop_platform::ids::NodeId;
+
+    use crate::exit::Trail;
 
     fn exit(city: &str) -> Exit {
         let place = Place {
@@ -300,7 +317,7 @@ mod tests {
     fn an_error_says_the_same_thing_in_every_place() {
         let request = RequestId::new();
         let answer = text(&error_response(
-            &ProxyError::NoExit,
+            &ProxyError::NoExit.into(),
             request,
             Manner {
                 is_head: false,
@@ -337,7 +354,7 @@ mod tests {
             close: false,
         };
         let login = text(&error_response(
-            &crate::request::LoginFault::Missing.into(),
+            &ProxyError::from(crate::request::LoginFault::Missing).into(),
             RequestId::new(),
             manner,
         ));
@@ -346,8 +363,52 @@ mod tests {
             login.contains("Proxy-Authenticate: Basic realm=\"IPLoop\"\r\n") && login.ends_with("\r\n\r\n")
         );
         assert!(!login.contains("Connection: close"));
-        let busy = text(&error_response(&ProxyError::ExitBusy, RequestId::new(), manner));
+        let busy = text(&error_response(
+            &ProxyError::ExitBusy.into(),
+            RequestId::new(),
+            manner,
+        ));
         assert!(busy.contains("Retry-After: 1\r\n"));
+    }
+
+    #[test]
+    fn an_error_tells_what_was_tried_to_those_who_ask() {
+        let tried = Tried {
+            country: Some("US".to_owned()),
+            outcome: "node_timeout",
+            took: Duration::from_millis(12),
+            hedged: false,
+        };
+        let failed = Failed {
+            error: ProxyError::NodeTimeout,
+            trail: Some(Box::new(Trail {
+                select: Duration::from_micros(1500),
+                attempts: 1,
+                tried: vec![tried],
+                parameters: "country-US-debug-1".to_owned(),
+            })),
+        };
+        let manner = Manner {
+            is_head: false,
+            close: false,
+        };
+        let answer = text(&error_response(&failed, RequestId::new(), manner));
+        for line in [
+            "X-IPLoop-Debug: select_ms=1.5; attempts=1",
+            "X-IPLoop-Debug-Attempts: US;outcome=node_timeout;ms=12.0",
+            "X-IPLoop-Debug-Parameters: country-US-debug-1",
+        ] {
+            assert!(
+                answer.lines().any(|there| there == line),
+                "{line} not in {answer}"
+            );
+        }
+        let quiet = text(&error_response(
+            &ProxyError::NodeTimeout.into(),
+            RequestId::new(),
+            manner,
+        ));
+        assert!(!quiet.contains("Debug"), "{quiet}");
     }
 
     #[test]
@@ -399,7 +460,11 @@ mod tests {
             is_head: false,
             close: false,
         };
-        let answer = text(&error_response(&limit.into(), RequestId::new(), manner));
+        let answer = text(&error_response(
+            &ProxyError::from(limit).into(),
+            RequestId::new(),
+            manner,
+        ));
         for line in [
             "Retry-After: 60",
             "RateLimit-Policy: \"plan-day\";q=10000;w=86400",

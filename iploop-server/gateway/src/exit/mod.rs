@@ -6,6 +6,7 @@
 
 mod refusals;
 mod resolve;
+mod trail;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::sessions::{Sessions, Turn, Visit};
 
 pub(crate) use self::refusals::{Refusals, Through};
 pub(crate) use self::resolve::Resolver;
+pub(crate) use self::trail::{Failed, Trail};
 use crate::telemetry;
 
 /// Beyond the deadline of an attempt, so that the hub itself says which exit did not answer.
@@ -175,10 +177,15 @@ impl Search {
     /// found.
     pub(crate) fn lost(&mut self, node: NodeId, error: ProxyError) {
         self.failed.nodes.push(node);
+        self.note_end(&error);
+        self.error = Some(error);
+    }
+
+    /// An exit that was found failed after all.
+    pub(crate) fn note_end(&mut self, error: &ProxyError) {
         if let Some(tried) = self.tried.last_mut() {
             tried.outcome = error.row().code;
         }
-        self.error = Some(error);
     }
 
     /// The next exit that reaches the destination. `early` goes along with the dial: bytes that may arrive twice.

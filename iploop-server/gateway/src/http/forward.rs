@@ -7,6 +7,7 @@ use iploop_platform::exits::OpenedExit;
 use iploop_platform::ids::RequestId;
 use iploop_platform::metering::ProxyType;
 use iploop_protocol::io::Stream;
+use iploop_protocol::targeting::Targeting;
 use tokio::time::Instant;
 
 use super::exchange::{Exchange, Exchanged, Failure, Patience, Sending};
@@ -15,7 +16,7 @@ use super::response::Asked;
 use super::{After, answer_error, authorize, echo, profile};
 use crate::answer::{AnotherExit, Debug, Manner, ProxyError, Success, put_success};
 use crate::connection::Connection;
-use crate::exit::Found;
+use crate::exit::{Failed, Found, Search, Trail};
 use crate::relay::RelayMeter;
 use crate::service::{Account, AdmittedRequest, Authorized, Service};
 use crate::telemetry;
@@ -83,12 +84,17 @@ pub(super) async fn forward(
     };
     let request = match request {
         Ok(request) => request,
-        Err(error) => return Forwarded::Answered(answer_error(service, customer, &error, id, manner).await),
+        Err(error) => {
+            let failed = error.into();
+            return Forwarded::Answered(answer_error(service, customer, &failed, id, manner).await);
+        }
     };
     match run(service, customer, request, forward, asked).await {
         Run::Done(after) => Forwarded::Answered(after),
         Run::Upgraded { stream, account } => Forwarded::Upgraded { stream, account },
-        Run::Failed(error) => Forwarded::Answered(answer_error(service, customer, &error, id, manner).await),
+        Run::Failed(failed) => {
+            Forwarded::Answered(answer_error(service, customer, &failed, id, manner).await)
+        }
     }
 }
 
@@ -129,7 +135,16 @@ fn with_via(head: &Bytes) -> Bytes {
 enum Run {
     Done(After),
     Upgraded { stream: Stream, account: Account },
-    Failed(ProxyError),
+    Failed(Failed),
+}
+
+impl Run {
+    fn failed(account: Account, error: ProxyError, search: &Search, targeting: &Targeting) -> Self {
+        Self::Failed(Failed {
+            error: account.failed(error),
+            trail: Trail::of(search, targeting),
+        })
+    }
 }
 
 async fn run(
@@ -178,7 +193,7 @@ async fn run(
                 account.served();
                 return Run::Done(After::Gone);
             }
-            Some(Err(error)) => return Run::Failed(account.failed(error)),
+            Some(Err(error)) => return Run::failed(account, error, &search, &targeting),
             Some(Ok(found)) => found,
         };
         let OpenedExit {
@@ -196,7 +211,7 @@ async fn run(
             head.clone()
         } else {
             if let Err(reason) = account.meter().charge_up(early.len()).await {
-                return Run::Failed(account.failed(reason.into()));
+                return Run::failed(account, reason.into(), &search, &targeting);
             }
             Bytes::new()
         };
@@ -266,7 +281,8 @@ async fn run(
                     through.refused();
                 }
                 if !another {
-                    return Run::Failed(account.failed(error));
+                    search.note_end(&error);
+                    return Run::failed(account, error, &search, &targeting);
                 }
                 search.lost(exit.node, error);
             }

@@ -24,6 +24,7 @@ use self::request::{Act, RequestHead};
 use crate::answer::{Manner, ProxyError, connect_response, error_response};
 use crate::connection::Connection;
 use crate::drain::Phase;
+use crate::exit::Failed;
 use crate::request::from_basic;
 use crate::service::{Authorized, Service, refused};
 use crate::tunnel::{self, NotEstablished, Tunnel};
@@ -110,7 +111,7 @@ pub(crate) async fn refuse(service: &Service, mut customer: Connection, error: P
         is_head: false,
         close: true,
     };
-    if say(service, &mut customer, &error, RequestId::new(), manner).await {
+    if say(service, &mut customer, &error.into(), RequestId::new(), manner).await {
         customer.linger().await;
     }
 }
@@ -177,14 +178,15 @@ async fn connect(
             overloaded,
         )
         .await
-        .map_err(NotEstablished::Error)?;
+        .map_err(|error| NotEstablished::Error(error.into()))?;
         let request = service.route(authorized, head.destination, head.rotate).await;
-        tunnel::establish(service, customer, request.map_err(NotEstablished::Error)?).await
+        let request = request.map_err(|error| NotEstablished::Error(error.into()))?;
+        tunnel::establish(service, customer, request).await
     });
     match found.await {
         Ok(established) => Ok(established),
         Err(NotEstablished::CustomerLeft) => Err(After::Gone),
-        Err(NotEstablished::Error(error)) => Err(answer_error(service, customer, &error, id, manner).await),
+        Err(NotEstablished::Error(failed)) => Err(answer_error(service, customer, &failed, id, manner).await),
     }
 }
 
@@ -210,11 +212,11 @@ async fn authorize(
 async fn answer_error(
     service: &Service,
     customer: &mut Connection,
-    error: &ProxyError,
+    failed: &Failed,
     id: RequestId,
     manner: Manner,
 ) -> After {
-    match say(service, customer, error, id, manner).await {
+    match say(service, customer, failed, id, manner).await {
         false => After::Gone,
         true if manner.close => After::Close,
         true => After::KeepAlive,
@@ -225,11 +227,11 @@ async fn answer_error(
 async fn say(
     service: &Service,
     customer: &mut Connection,
-    error: &ProxyError,
+    failed: &Failed,
     id: RequestId,
     manner: Manner,
 ) -> bool {
-    let answer = error_response(error, id, manner);
+    let answer = error_response(failed, id, manner);
     customer
         .write(&answer, Instant::now() + service.config.handshake_timeout)
         .await
