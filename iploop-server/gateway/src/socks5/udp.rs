@@ -1,10 +1,11 @@
 //! UDP ASSOCIATE (RFC 1928 section 7): datagrams between a customer's UDP socket and an exit, for as long as the customer's
 //! TCP connection lives.
 //!
-//! Each destination is checked here and again on the device. Datagrams are taken from the customer's address alone, and
+//! Each destination is checked here and again on the device, and counted like a connection to it. Under `dns-gateway` a name is
+//! resolved here once for the association, and the device gets an address. Datagrams are taken from the customer's address alone, and
 //! fragments are not put together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,13 +16,14 @@ use iploop_protocol::codes::ResetCode;
 use iploop_protocol::destination::{Destination, Host};
 use iploop_protocol::frame::MAX_DATAGRAM_BYTES;
 use iploop_protocol::io::Stream;
-use iploop_protocol::policy::Transport;
+use iploop_protocol::policy::{Refusal, Transport};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use super::{STATUS_OK, reply_to, wire};
 use crate::answer::{ProxyError, Reply, socks_reply_at};
 use crate::connection::Connection;
+use crate::exit::Through;
 use crate::relay::{End, watch};
 use crate::service::{Account, Service};
 use crate::tunnel::Established;
@@ -73,7 +75,7 @@ pub(super) async fn serve(
         socket,
         from: customer.peer().ip(),
         port,
-        peers: BTreeSet::new(),
+        peers: BTreeMap::new(),
         refused: BTreeSet::new(),
     };
     let end = tokio::select! {
@@ -105,7 +107,8 @@ struct Association<'a> {
     from: IpAddr,
     /// The customer's port, once it is known.
     port: Option<u16>,
-    peers: BTreeSet<Destination>,
+    /// Places that it sends to, and what the device is told of each.
+    peers: BTreeMap<Destination, Destination>,
     /// Places that the policy refused.
     refused: BTreeSet<Destination>,
 }
@@ -143,17 +146,11 @@ impl Association<'_> {
         if data.len() > MAX_DATAGRAM_BYTES || !self.may_go(&to) {
             return Ok(());
         }
+        let Some(to) = self.place_of(to).await else {
+            return Ok(());
+        };
         // Whoever sent the first good one is the customer from now on.
         self.port = Some(from.port());
-        if self.peers.is_empty() {
-            self.account.meter().set_destination(ProxyType::Socks5, &to);
-        }
-        if !self.peers.contains(&to) {
-            if self.peers.len() == MAX_PEERS {
-                return Ok(());
-            }
-            self.peers.insert(to.clone());
-        }
         self.account
             .meter()
             .charge_up(data.len())
@@ -164,6 +161,46 @@ impl Association<'_> {
             .map_err(End::ExitFailed)
     }
 
+    /// Where a datagram really goes; none if it can't. What was new is a peer from now on.
+    async fn place_of(&mut self, to: Destination) -> Option<Destination> {
+        if let Some(place) = self.peers.get(&to) {
+            return Some(place.clone());
+        }
+        if self.peers.len() == MAX_PEERS {
+            return None;
+        }
+        let place = match self.account.resolves_here() {
+            true => self.resolve(&to).await?,
+            false => to.clone(),
+        };
+        let gauge = self.account.through().map(Through::gauge);
+        if gauge.is_some_and(|gauge| gauge.visit(&place).is_err()) {
+            return None;
+        }
+        if self.peers.is_empty() {
+            self.account.meter().set_destination(ProxyType::Socks5, &to);
+        }
+        self.peers.insert(to, place.clone());
+        Some(place)
+    }
+
+    /// The address behind a name.
+    async fn resolve(&mut self, to: &Destination) -> Option<Destination> {
+        let policy = self.service.policy.read().clone();
+        let context = self.account.context().by(Transport::Udp);
+        let resolved = Box::pin(self.service.resolver.resolve(to, &policy, &context)).await;
+        match resolved {
+            Ok(place) if !self.account.is_denied(&place) => Some(place),
+            Ok(_) => None,
+            Err(error) => {
+                if let ProxyError::Forbidden(refusal) = error {
+                    self.note_refusal(to, refusal);
+                }
+                None
+            }
+        }
+    }
+
     fn may_go(&mut self, to: &Destination) -> bool {
         if !self.account.may_reach(to) {
             return false;
@@ -171,12 +208,16 @@ impl Association<'_> {
         let context = self.account.context().by(Transport::Udp);
         let checked = self.service.policy.read().check_destination(to, &context);
         let Err(refusal) = checked else { return true };
-        // A place is told once: a client that asks again and again is stubborn, and no worse than that.
+        self.note_refusal(to, refusal);
+        false
+    }
+
+    /// A place is told once: a client that asks again and again is stubborn, and no worse than that.
+    fn note_refusal(&mut self, to: &Destination, refusal: Refusal) {
         if self.refused.len() < MAX_PEERS && self.refused.insert(to.clone()) {
             let cause = Cause::Rule(refusal.rule());
             self.service.watch.refused(self.account.payer(), None, cause);
         }
-        false
     }
 
     async fn deliver(&mut self, from: &Destination, data: &[u8]) -> Result<(), End> {
