@@ -55,6 +55,36 @@ impl Credentials {
     }
 }
 
+/// A login without a key, by the client's address: a user name alone, or nothing at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressLogin {
+    /// The account that the user name claims; the platform refuses another one than the address stands for.
+    pub user: Option<ClaimedUser>,
+    /// The wishes behind it.
+    pub targeting: Targeting,
+}
+
+impl AddressLogin {
+    /// Reads `USER[-param-value…]`, or an empty text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Credentials::parse`]; a user name that holds a key is none of these.
+    pub fn parse(user: &str) -> Result<Self, CredentialsError> {
+        if user.len() > MAX_FIELD_BYTES {
+            return Err(CredentialsError::Invalid(CredentialsFault::TooLong));
+        }
+        let name = UserName::read(user)?;
+        if name.key.is_some() {
+            return Err(CredentialsError::Invalid(CredentialsFault::TwoKeys));
+        }
+        Ok(Self {
+            user: name.claimed,
+            targeting: Given::read(name.params)?.resolve()?,
+        })
+    }
+}
+
 /// The account that a user name claims.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ClaimedUser {
@@ -274,6 +304,37 @@ mod tests {
             (&format!("{KEY} "), CredentialsFault::MalformedKey),
         ] {
             assert_eq!(KeyText::parse(text), Err(fault));
+        }
+    }
+
+    #[test]
+    fn a_user_name_alone_holds_parameters_and_no_key() {
+        for (user, claimed, targeting) in [
+            ("", None, ""),
+            ("iploop", None, ""),
+            ("iploop-country-US-session-a", None, "country-US-session-a"),
+            ("country-DE", None, "country-DE"),
+            (
+                "4455667788-country-DE",
+                Some(ClaimedUser::ShortId("4455667788".into())),
+                "country-DE",
+            ),
+        ] {
+            let login = AddressLogin::parse(user).unwrap();
+            assert_eq!(
+                (login.user, login.targeting.to_string().as_str()),
+                (claimed, targeting)
+            );
+        }
+        assert!(matches!(
+            AddressLogin::parse("iploop-contry-US"),
+            Err(CredentialsError::Targeting(_))
+        ));
+        for user in [KEY, "no name", &"a".repeat(MAX_FIELD_BYTES + 1)] {
+            assert!(matches!(
+                AddressLogin::parse(user),
+                Err(CredentialsError::Invalid(_))
+            ));
         }
     }
 

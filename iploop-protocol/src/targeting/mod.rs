@@ -84,7 +84,7 @@ mod wishes;
 
 pub use builder::TargetingBuilder;
 pub use country::{CountryCode, CountrySet};
-pub use credentials::{ClaimedUser, Credentials, KeyKind, KeyText};
+pub use credentials::{AddressLogin, ClaimedUser, Credentials, KeyKind, KeyText};
 pub use error::{Contradiction, CredentialsError, CredentialsFault, Excerpt, TargetingError, ValueFault};
 pub use name::FoldedName;
 pub use parameter::Parameter;

@@ -1,7 +1,5 @@
 //! `/api/billing`: the account's statement.
 
-use std::collections::BTreeMap;
-
 use axum::extract::State;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::field::FieldProblem;

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use iploop_platform::accounts::AccountError;
 use iploop_platform::field::FieldProblem;
+use iploop_platform::ip_login::MAX_ADDRESSES;
 use iploop_platform::keys::KeyError;
 use iploop_platform::login::{LoginError, SessionError};
 use iploop_platform::partners::PartnerError;
@@ -38,6 +39,8 @@ pub(crate) enum ApiError {
     AdminOnly,
     NotFound,
     KeyNotFound,
+    AddressNotFound,
+    AddressTaken,
     RequestNotFound,
     SessionNotFound,
     SessionExists,
@@ -181,6 +184,18 @@ impl ApiError {
             Self::AdminOnly => row(S::FORBIDDEN, "admin_only", "Only admins may do this", None),
             Self::NotFound => row(S::NOT_FOUND, "not_found", "There is nothing here", None),
             Self::KeyNotFound => row(S::NOT_FOUND, "key_not_found", "API key not found", None),
+            Self::AddressNotFound => row(
+                S::NOT_FOUND,
+                "address_not_found",
+                "The account has no such address",
+                None,
+            ),
+            Self::AddressTaken => row(
+                S::CONFLICT,
+                "address_taken",
+                "Another account has proven this address and uses it",
+                Some("Log in with a key from here; an address that several share can be one account's only."),
+            ),
             Self::RequestNotFound => row(
                 S::NOT_FOUND,
                 "request_not_found",
@@ -395,6 +410,9 @@ impl From<KeyError> for ApiError {
             KeyError::Invalid(problems) => Self::InvalidFields(problems),
             KeyError::LimitReached => Self::KeyLimitReached,
             KeyError::NotFound => Self::KeyNotFound,
+            KeyError::AddressNotFound => Self::AddressNotFound,
+            KeyError::AddressTaken => Self::AddressTaken,
+            KeyError::TooManyAddresses => Self::TooMany(MAX_ADDRESSES),
             KeyError::Store(error) => error.into(),
             other => Self::Internal(other.to_string()),
         }
@@ -470,6 +488,8 @@ mod tests {
             ApiError::AdminOnly,
             ApiError::NotFound,
             ApiError::KeyNotFound,
+            ApiError::AddressNotFound,
+            ApiError::AddressTaken,
             ApiError::SessionNotFound,
             ApiError::SessionExists,
             ApiError::InvalidTargeting {

@@ -7,7 +7,7 @@ use http::request::Parts;
 use iploop_platform::api_key::{ApiKey, MAX_KEYS_PER_ACCOUNT};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::ApiKeyId;
-use iploop_platform::keys::{WantedChange, WantedLimits};
+use iploop_platform::keys::{WantedChange, WantedKey, WantedLimits};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -56,6 +56,8 @@ pub(crate) struct KeyInfo {
     is_active: bool,
     /// Addresses and CIDRs it may be used from; empty: any.
     ip_whitelist: Vec<String>,
+    /// Proven addresses of that list need no password.
+    ip_login: bool,
     /// What it may do of what the plan allows.
     limits: Limits,
     /// When it was last used, to the minute.
@@ -94,6 +96,14 @@ pub(crate) struct CreateKeyBody {
     #[schema(value_type = Limits, required = false)]
     #[serde(default, deserialize_with = "object")]
     limits: Option<Limits>,
+    /// Addresses and CIDRs it may be used from; empty: any.
+    #[schema(max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]
+    #[serde(default)]
+    ip_whitelist: Vec<String>,
+    /// Lets addresses of the list in without a password once they are proven (`/api/proxy/addresses`). The list must be narrow:
+    /// IPv4 `/24`, IPv6 `/48` or longer, of the public internet.
+    #[serde(default)]
+    ip_login: bool,
 }
 
 /// Limits of one key. What is absent, null or empty limits nothing.
@@ -197,6 +207,9 @@ pub(crate) struct ChangeKeyBody {
     #[schema(value_type = Limits, required = false)]
     #[serde(default, deserialize_with = "object")]
     limits: Option<Limits>,
+    /// Lets addresses of the list in without a password once they are proven. Needs a list, as for a new key.
+    #[serde(default)]
+    ip_login: Option<bool>,
 }
 
 /// An object only: the parser would take an array for the fields in their order, and an empty one for no limits.
@@ -230,6 +243,7 @@ impl From<ApiKey> for KeyInfo {
             key_prefix: key.key_prefix,
             is_active: key.is_active,
             ip_whitelist: key.ip_whitelist.iter().map(written).collect(),
+            ip_login: key.ip_login,
             limits: Limits::from(WantedLimits::from(key.limits)),
             last_used_at: key.last_used_at,
             expires_at: key.expires_at,
@@ -264,15 +278,17 @@ pub(crate) async fn create_key(
     session: SignedIn,
     Json(body): Json<CreateKeyBody>,
 ) -> Result<Response, ApiError> {
+    let wanted = WantedKey {
+        name: body.name,
+        expires_at: body.expires_at,
+        limits: body.limits.unwrap_or_default().into(),
+        ip_whitelist: body.ip_whitelist,
+        ip_login: body.ip_login,
+    };
     let created = state
         .parts()
         .keys
-        .create(
-            session.account().id,
-            &body.name,
-            body.expires_at,
-            &body.limits.unwrap_or_default().into(),
-        )
+        .create_key(session.account().id, wanted)
         .await?;
     let answer = NewKey {
         key: created.secret.expose().to_owned(),
@@ -312,10 +328,11 @@ pub(crate) async fn change_key(
         name: body.name,
         limits: body.limits.map(WantedLimits::from),
         expires_at: body.expires_at,
+        ip_login: body.ip_login,
     };
     if wanted.is_empty() {
         return Err(ApiError::MalformedBody(
-            "Nothing to change: give isActive, name, expiresAt or limits".to_owned(),
+            "Nothing to change: give isActive, name, expiresAt, limits or ipLogin".to_owned(),
         ));
     }
     let keys = &state.parts().keys;

@@ -3,6 +3,7 @@
 //! No business rule lives here: a handler reads a request, asks `iploop-platform`, and writes the answer. Errors go through
 //! one table (`error`) and come out as problem documents; what every answer carries is added in one place (`finish`).
 
+mod addresses;
 mod admin;
 mod auth;
 mod billing;
@@ -71,6 +72,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/auth/api-keys", keys::router())
         .nest("/api/proxy", proxy::router().merge(explain::router()))
         .nest("/api/proxy/keys", keys::router())
+        .nest("/api/proxy/addresses", addresses::router())
         .nest("/api/proxy/sessions", sticky::router())
         .nest("/api/nodes", nodes::router())
         .nest("/api/usage", usage::router())

@@ -10,7 +10,7 @@ use iploop_platform::ids::{AccountId, RequestId};
 use iploop_platform::metering::{Outcome, ProxyType, StreamMeter};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::policy::{Context, Policy};
-use iploop_protocol::targeting::{Credentials, Dns, Targeting};
+use iploop_protocol::targeting::{AddressLogin, Dns, Targeting};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use crate::drain::{Drain, Phase};
 use crate::exit::{Bounds, Refusals, Resolver, Search, Through};
 use crate::listener::Load;
 use crate::relay::{End, Lifetimes};
+use crate::request::{Login, LoginFault};
 use crate::sessions::{Sessions, Visit};
 use crate::socks5::SocksFault;
 use crate::telemetry;
@@ -78,14 +79,23 @@ impl Service {
         &self,
         id: RequestId,
         proxy_type: ProxyType,
-        login: Credentials,
+        login: Login,
         client: IpAddr,
     ) -> Result<Authorized, ProxyError> {
         let began = Instant::now();
         if self.drain.phase() == Phase::Refusing {
             return Err(refused(proxy_type, ProxyError::Draining));
         }
-        match self.admission.admit(id, &login, client).await {
+        let admitted = match &login {
+            Login::Key(credentials) => self.admission.admit(id, credentials, client).await,
+            // Who is unknown hears that a login is missing, whatever is wrong with its wishes.
+            Login::Address(_) if !self.admission.knows_address(client) => Err(AdmissionError::NoAddressLogin),
+            Login::Address(user) => match AddressLogin::parse(user) {
+                Ok(login) => self.admission.admit_address(id, &login, client).await,
+                Err(error) => return Err(refused(proxy_type, error.into())),
+            },
+        };
+        match admitted {
             Ok(admitted) => {
                 let account = Account {
                     id,
@@ -101,6 +111,7 @@ impl Service {
                     client,
                 })
             }
+            Err(AdmissionError::NoAddressLogin) => Err(refused(proxy_type, LoginFault::Missing.into())),
             Err(error) => {
                 tracing::debug!(request.id = %id, reason = error.operator_text(), "not admitted");
                 Err(refused(proxy_type, error.into()))
@@ -284,6 +295,16 @@ impl Account {
     /// Whether the key may reach this, for those whose destination is not known when they are routed.
     pub(crate) fn may_reach(&self, destination: &Destination) -> bool {
         self.admitted.check_destination(destination).is_ok()
+    }
+
+    /// Whether names are resolved here (`dns-gateway`).
+    pub(crate) fn resolves_here(&self) -> bool {
+        self.admitted.targeting().dns() == Dns::Gateway
+    }
+
+    /// Whether this is on the key's list of what it must not reach: for the address behind a name.
+    pub(crate) fn is_denied(&self, destination: &Destination) -> bool {
+        self.admitted.is_denied(destination)
     }
 
     /// Since the request was understood.

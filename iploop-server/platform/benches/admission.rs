@@ -69,6 +69,7 @@ impl AllKeys {
                 key_prefix: String::new(),
                 name: String::new(),
                 ip_whitelist: vec!["192.0.2.0/24".parse().expect("a network")],
+                ip_login: false,
                 limits: self.limits.clone(),
                 is_active: true,
                 last_used_at: None,
@@ -256,6 +257,7 @@ fn admission(criterion: &mut Criterion) {
     let admission = Admission::over(
         Arc::clone(&store) as _,
         Arc::clone(&store) as _,
+        None,
         Arc::new(SystemClock),
         meters,
         config,

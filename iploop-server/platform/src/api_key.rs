@@ -32,6 +32,18 @@ impl ApiKeyHash {
     pub fn to_hex(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
+
+    /// Reads what [`to_hex`](Self::to_hex) wrote.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut hash = [0; 32];
+        if text.len() != 2 * hash.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, at) in hash.iter_mut().zip((0..text.len()).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+        }
+        Some(Self(hash))
+    }
 }
 
 impl fmt::Debug for ApiKeyHash {
@@ -54,6 +66,8 @@ pub struct ApiKey {
     pub name: String,
     /// Client addresses it may be used from; empty: any.
     pub ip_whitelist: Vec<IpNet>,
+    /// Proven addresses of the list need no password (`ip_login`).
+    pub ip_login: bool,
     /// What it may do of what its account may.
     pub limits: KeyLimits,
     /// Switched on.
@@ -79,6 +93,10 @@ pub struct NewApiKey {
     pub key_prefix: String,
     /// The customer's name for it.
     pub name: String,
+    /// Client addresses it may be used from; empty: any.
+    pub ip_whitelist: Vec<IpNet>,
+    /// Proven addresses of the list need no password.
+    pub ip_login: bool,
     /// What it may do of what its account may.
     pub limits: KeyLimits,
     /// When it stops working.
@@ -98,6 +116,8 @@ pub struct KeyChange {
     pub limits: Option<KeyLimits>,
     /// Another end, or none.
     pub expires_at: Option<Option<Timestamp>>,
+    /// Whether proven addresses of its list need no password.
+    pub ip_login: Option<bool>,
 }
 
 /// What a key has used so far, as it was booked.
@@ -128,4 +148,18 @@ pub struct KeyGrant {
     pub plan: Plan,
     /// How far the customer is trusted, and what is open for it.
     pub terms: CustomerTerms,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_reads_back_from_its_text() {
+        let hash = ApiKeyHash::of("iploop_");
+        assert_eq!(ApiKeyHash::from_hex(&hash.to_hex()), Some(hash));
+        for text in ["", "zz", &hash.to_hex()[1..], &"é".repeat(32)] {
+            assert_eq!(ApiKeyHash::from_hex(text), None);
+        }
+    }
 }

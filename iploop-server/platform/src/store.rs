@@ -9,6 +9,7 @@ use crate::account::{Account, MailTokenPurpose, NewAccount};
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, RequestId};
+use crate::ip_login::IpLogins;
 use crate::ledger::Books;
 use crate::node::{NodeActivity, NodeRegistration, Registered};
 use crate::partner::{NewPartner, Partner};
@@ -18,7 +19,18 @@ use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 
 /// Everything the platform keeps.
 pub trait Store:
-    Accounts + ApiKeys + Plans + Ledger + Usage + Nodes + Partners + StickySessions + Safeguards + Books + Health
+    Accounts
+    + ApiKeys
+    + Plans
+    + Ledger
+    + Usage
+    + Nodes
+    + Partners
+    + StickySessions
+    + Safeguards
+    + IpLogins
+    + Books
+    + Health
 {
 }
 impl<T> Store for T where
@@ -31,6 +43,7 @@ impl<T> Store for T where
         + Partners
         + StickySessions
         + Safeguards
+        + IpLogins
         + Books
         + Health
 {

@@ -217,6 +217,7 @@ async fn every_documented_operation_answers_with_its_success() {
     ] {
         api.get(path).bearer(token).send().await;
     }
+    crate::addresses::visit_everything(&api, token).await;
     let account = login["user"]["id"].as_str().unwrap().parse().unwrap();
     let request = crate::requests::some_request(&api, account).await;
     api.get(&format!("/api/usage/requests/{request}"))

@@ -7,6 +7,26 @@ use crate::answer::ProxyError;
 /// Longest login text that is decoded, in bytes: two fields at their bound, and the colon.
 const MAX_LOGIN_BYTES: usize = 2 * iploop_protocol::targeting::MAX_FIELD_BYTES + 1;
 
+/// Who a client says it is.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each request, and nearly all are of the large kind"
+)]
+pub(crate) enum Login {
+    /// The holder of a key.
+    Key(Credentials),
+    /// Nobody but its address: a user name without a key, or nothing. Parameters may stand in it.
+    Address(Box<str>),
+}
+
+impl Login {
+    /// Nothing was said.
+    pub(crate) fn none() -> Self {
+        Self::Address("".into())
+    }
+}
+
 /// Why a login can't be read. Says nothing of what was in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LoginFault {
@@ -28,8 +48,10 @@ pub(crate) enum LoginFault {
 }
 
 /// Reads the value of `Proxy-Authorization`.
-pub(crate) fn from_basic(value: Option<&[u8]>) -> Result<Credentials, ProxyError> {
-    let value = value.ok_or(LoginFault::Missing)?;
+pub(crate) fn from_basic(value: Option<&[u8]>) -> Result<Login, ProxyError> {
+    let Some(value) = value else {
+        return Ok(Login::none());
+    };
     let space = value
         .iter()
         .position(|&byte| byte == b' ')
@@ -48,7 +70,7 @@ pub(crate) fn from_basic(value: Option<&[u8]>) -> Result<Credentials, ProxyError
 }
 
 /// Reads user name and password as they came.
-pub(crate) fn from_password(user: &[u8], password: &[u8]) -> Result<Credentials, ProxyError> {
+pub(crate) fn from_password(user: &[u8], password: &[u8]) -> Result<Login, ProxyError> {
     let text = |bytes| {
         let text = std::str::from_utf8(bytes).map_err(|_| LoginFault::Characters)?;
         if text.chars().any(char::is_control) {
@@ -57,9 +79,10 @@ pub(crate) fn from_password(user: &[u8], password: &[u8]) -> Result<Credentials,
             Ok(text)
         }
     };
-    match Credentials::parse(text(user)?, text(password)?) {
-        Ok(credentials) => Ok(credentials),
-        Err(CredentialsError::Missing) => Err(LoginFault::Missing.into()),
+    let user = text(user)?;
+    match Credentials::parse(user, text(password)?) {
+        Ok(credentials) => Ok(Login::Key(credentials)),
+        Err(CredentialsError::Missing) => Ok(Login::Address(user.into())),
         Err(error) => Err(error.into()),
     }
 }
@@ -131,7 +154,9 @@ mod tests {
         ] {
             for scheme in ["Basic", "basic", "BASIC "] {
                 let value = format!("{scheme} {}", encode(login.as_bytes()));
-                let credentials = from_basic(Some(value.as_bytes())).unwrap();
+                let Login::Key(credentials) = from_basic(Some(value.as_bytes())).unwrap() else {
+                    panic!("no key: {value}");
+                };
                 assert_eq!(credentials.targeting.to_string(), "country-US");
             }
         }
@@ -152,7 +177,6 @@ mod tests {
             ("Basic ====".to_owned(), LoginFault::Encoding),
             (encoded("nocolon"), LoginFault::Colon),
             (encoded("a\r\nb:c"), LoginFault::Characters),
-            (encoded(":"), LoginFault::Missing),
             (format!("Basic {}", encode(b"\xff:x")), LoginFault::Characters),
             (format!("Basic {}", "A".repeat(8192)), LoginFault::Encoding),
         ] {
@@ -162,10 +186,17 @@ mod tests {
                 "{value}: {error:?}"
             );
         }
-        assert!(matches!(
-            from_basic(None),
-            Err(ProxyError::Login(LoginFault::Missing))
-        ));
+        for (value, user) in [
+            (None, ""),
+            (Some(encoded(":")), ""),
+            (Some(encoded("iploop-country-US:")), "iploop-country-US"),
+        ] {
+            let login = from_basic(value.as_ref().map(String::as_bytes)).unwrap();
+            assert!(
+                matches!(&login, Login::Address(text) if **text == *user),
+                "{login:?}"
+            );
+        }
         let error = from_basic(Some(encoded(&format!("iploop:{KEY}x")).as_bytes())).unwrap_err();
         assert!(
             !error.to_string().contains("0001") && !format!("{error:?}").contains("0001"),

@@ -2,4 +2,4 @@
 
 mod login;
 
-pub(crate) use self::login::{LoginFault, from_basic, from_password};
+pub(crate) use self::login::{Login, LoginFault, from_basic, from_password};

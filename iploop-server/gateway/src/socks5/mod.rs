@@ -1,8 +1,10 @@
-//! SOCKS5: greeting, password login, CONNECT, and UDP ASSOCIATE where it is open (RFC 1928, RFC 1929). Everything else gets its
+//! SOCKS5: greeting, login by password or address, CONNECT, and UDP ASSOCIATE where it is open (RFC 1928, RFC 1929). Everything else gets its
 //! reply code.
 
 mod udp;
 mod wire;
+
+use std::net::IpAddr;
 
 use iploop_platform::ids::RequestId;
 use iploop_platform::metering::ProxyType;
@@ -12,8 +14,8 @@ use self::wire::Asked;
 pub(crate) use self::wire::{SocksFault, put_address};
 use crate::answer::{ProxyError, Reply, socks_reply};
 use crate::connection::Connection;
-use crate::request;
-use crate::service::{Service, refused};
+use crate::request::{self, Login};
+use crate::service::{Authorized, Service, refused};
 use crate::tunnel::{self, Established, NotEstablished, Tunnel};
 
 /// The first byte of a SOCKS5 connection.
@@ -90,35 +92,27 @@ async fn converse(
     deadline: Instant,
     overloaded: bool,
 ) -> Result<Understood, Ended> {
-    match message(customer, deadline, wire::greeting).await? {
-        Ok(true) => say(customer, deadline, &[wire::VERSION, wire::METHOD_PASSWORD]).await?,
-        Ok(false) | Err(_) => return Err(Ended::Said(vec![wire::VERSION, wire::METHOD_NONE])),
-    }
-
-    let read_login = |input: &[u8]| {
-        let parsed = wire::login(input)?;
-        Ok(parsed.map(|((user, password), end)| (request::from_password(user, password), end)))
+    let client = customer.peer().ip();
+    let offered = match message(customer, deadline, wire::greeting).await? {
+        Ok(offered) => offered,
+        Err(_) => return Err(Ended::Said(vec![wire::VERSION, wire::METHOD_NONE])),
     };
-    let login = match message(customer, deadline, read_login).await? {
-        Ok(login) => login,
-        Err(fault) => {
-            refused(ProxyType::Socks5, fault.into());
+    // Who offers a password has one, and it says more than an address.
+    let authorized = if offered.password {
+        say(customer, deadline, &[wire::VERSION, wire::METHOD_PASSWORD]).await?;
+        let authorized = by_password(service, customer, deadline, overloaded).await?;
+        // A bad login is refused here; whatever else stands against the request is the reply to it.
+        if authorized.as_ref().is_err_and(|error| error.row().status == 407) {
             return Err(Ended::Said(LOGIN_REFUSED.to_vec()));
         }
+        say(customer, deadline, &LOGIN_ACCEPTED).await?;
+        authorized
+    } else if offered.free && service.admission.knows_address(client) {
+        say(customer, deadline, &[wire::VERSION, wire::METHOD_FREE]).await?;
+        authorize(service, Login::none(), client, overloaded).await
+    } else {
+        return Err(Ended::Said(vec![wire::VERSION, wire::METHOD_NONE]));
     };
-    let authorized = match login {
-        _ if overloaded => Err(refused(ProxyType::Socks5, ProxyError::Overloaded)),
-        Ok(login) => {
-            let client = customer.peer().ip();
-            Box::pin(service.authorize(RequestId::new(), ProxyType::Socks5, login, client)).await
-        }
-        Err(error) => Err(refused(ProxyType::Socks5, error)),
-    };
-    // A bad login is refused here; whatever else stands against the request is the reply to it.
-    if authorized.as_ref().is_err_and(|error| error.row().status == 407) {
-        return Err(Ended::Said(LOGIN_REFUSED.to_vec()));
-    }
-    say(customer, deadline, &LOGIN_ACCEPTED).await?;
 
     let asked = message(customer, deadline, wire::request).await?;
     let (authorized, asked) = match (authorized, asked) {
@@ -143,9 +137,42 @@ async fn converse(
                 Understood::Datagrams(established, port)
             }
         }),
-        Err(NotEstablished::Error(error)) => Err(Ended::Said(reply_to(&error))),
+        Err(NotEstablished::Error(failed)) => Err(Ended::Said(reply_to(&failed.error))),
         Err(NotEstablished::CustomerLeft) => Err(Ended::Gone),
     }
+}
+
+/// Reads user name and password, and asks whether they will do.
+async fn by_password(
+    service: &Service,
+    customer: &mut Connection,
+    deadline: Instant,
+    overloaded: bool,
+) -> Result<Result<Authorized, ProxyError>, Ended> {
+    let read_login = |input: &[u8]| {
+        let parsed = wire::login(input)?;
+        Ok(parsed.map(|((user, password), end)| (request::from_password(user, password), end)))
+    };
+    match message(customer, deadline, read_login).await? {
+        Ok(Ok(login)) => Ok(authorize(service, login, customer.peer().ip(), overloaded).await),
+        Ok(Err(error)) => Ok(Err(refused(ProxyType::Socks5, error))),
+        Err(fault) => {
+            refused(ProxyType::Socks5, fault.into());
+            Err(Ended::Said(LOGIN_REFUSED.to_vec()))
+        }
+    }
+}
+
+async fn authorize(
+    service: &Service,
+    login: Login,
+    client: IpAddr,
+    overloaded: bool,
+) -> Result<Authorized, ProxyError> {
+    if overloaded {
+        return Err(refused(ProxyType::Socks5, ProxyError::Overloaded));
+    }
+    Box::pin(service.authorize(RequestId::new(), ProxyType::Socks5, login, client)).await
 }
 
 /// Reads one message, however it arrives; an error is what is wrong with it.

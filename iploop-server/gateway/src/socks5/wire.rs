@@ -9,6 +9,8 @@ use iploop_protocol::destination::{Destination, Host, HostError};
 pub(super) const VERSION: u8 = 0x05;
 /// The version byte of the password login.
 const LOGIN_VERSION: u8 = 0x01;
+/// No login: by the client's address.
+pub(super) const METHOD_FREE: u8 = 0x00;
 /// User name and password.
 pub(super) const METHOD_PASSWORD: u8 = 0x02;
 /// None of the offered methods will do.
@@ -40,8 +42,17 @@ pub(crate) enum SocksFault {
 /// A message, and how many bytes it took; none if more must come.
 pub(super) type Parsed<T> = Result<Option<(T, usize)>, SocksFault>;
 
-/// `VER NMETHODS METHODS`: whether a password login is offered.
-pub(super) fn greeting(input: &[u8]) -> Parsed<bool> {
+/// The ways of logging in that a customer offers and we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offered {
+    /// By a password.
+    pub(super) password: bool,
+    /// By nothing.
+    pub(super) free: bool,
+}
+
+/// `VER NMETHODS METHODS`: what is offered.
+pub(super) fn greeting(input: &[u8]) -> Parsed<Offered> {
     let &[version, ref rest @ ..] = input else {
         return Ok(None);
     };
@@ -51,7 +62,11 @@ pub(super) fn greeting(input: &[u8]) -> Parsed<bool> {
     let Some((methods, end)) = counted(rest, 1) else {
         return Ok(None);
     };
-    Ok(Some((methods.contains(&METHOD_PASSWORD), end)))
+    let offered = Offered {
+        password: methods.contains(&METHOD_PASSWORD),
+        free: methods.contains(&METHOD_FREE),
+    };
+    Ok(Some((offered, end)))
 }
 
 /// `VER ULEN UNAME PLEN PASSWD`: user name and password.
@@ -199,11 +214,12 @@ mod tests {
 
     #[test]
     fn greetings_arrive_byte_by_byte() {
-        byte_by_byte(&[5, 1, 2], greeting, true);
-        byte_by_byte(&[5, 2, 0, 1], greeting, false);
-        byte_by_byte(&[5, 0], greeting, false);
+        let offered = |password, free| Offered { password, free };
+        byte_by_byte(&[5, 1, 2], greeting, offered(true, false));
+        byte_by_byte(&[5, 2, 0, 1], greeting, offered(false, true));
+        byte_by_byte(&[5, 0], greeting, offered(false, false));
         let all: Vec<u8> = [5, 255].into_iter().chain(1..=255).collect();
-        byte_by_byte(&all, greeting, true);
+        byte_by_byte(&all, greeting, offered(true, false));
     }
 
     #[test]

@@ -61,3 +61,37 @@ async fn a_balancer_must_say_it_and_nobody_else_may() {
     let answer = World::start(&[to]).await.ask(post.as_bytes()).await;
     assert_eq!(status(&answer), 407, "{answer}");
 }
+
+#[tokio::test]
+async fn a_keys_list_is_asked_for_the_address_that_a_trusted_balancer_names() {
+    let (to, _origin) = echo_origin().await;
+    let setup = |trusted: &str| {
+        let mut setup = Setup {
+            whitelist: vec!["192.0.2.0/24".parse().unwrap()],
+            ..Setup::default()
+        };
+        setup.config.proxy_protocol_from = vec![trusted.parse().unwrap()];
+        setup
+    };
+    let world = World::start_with(setup("127.0.0.0/8"), &[to]).await;
+    for (client, expected, code) in [
+        ("192.0.2.7", 200, None),
+        ("198.51.100.7", 403, Some("ip_not_allowed")),
+        ("127.0.0.1", 403, Some("ip_not_allowed")),
+    ] {
+        let preface = format!("PROXY TCP4 {client} 198.51.100.1 1024 7777\r\n");
+        let answer = world.ask(&[preface.as_bytes(), &get(to, "")].concat()).await;
+        assert_eq!(
+            (status(&answer), field(&answer, "X-IPLoop-Error")),
+            (expected, code),
+            "{client}: {answer}"
+        );
+    }
+    // From anybody else the preface is refused, and without it the real address counts.
+    let world = World::start_with(setup("10.0.0.0/8"), &[to]).await;
+    let preface = b"PROXY TCP4 192.0.2.7 198.51.100.1 1024 7777\r\n";
+    let answer = world.ask(&[&preface[..], &get(to, "")].concat()).await;
+    assert_eq!(status(&answer), 400, "{answer}");
+    let answer = world.ask(&get(to, "")).await;
+    assert_eq!(field(&answer, "X-IPLoop-Error"), Some("ip_not_allowed"));
+}

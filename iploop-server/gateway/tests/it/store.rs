@@ -1,6 +1,7 @@
 //! A store in memory with one account and its key: what admission and metering ask for, and nothing else.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{
     AccountId, ApiKeyId, AuditId, ConsentId, GatewayId, GrantId, LeaseId, PartnerId, PlanId, RequestId,
 };
+use iploop_platform::ip_login::{Claimed, IpLogins, ListedAddress, ProvenAddress, UsedAddress};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::ledger::{
     self, Booking, Checked, NewEntry, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor,
@@ -28,6 +30,7 @@ use iploop_platform::store::{
     Accounts, ApiKeys, Health, Lease, Ledger, Nodes, Partners, Plans, StickySessions, StoreError, Usage,
 };
 use iploop_platform::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
 /// Another key of the same account.
@@ -45,6 +48,7 @@ pub(crate) struct TestStore {
     grant: KeyGrant,
     books: Arc<Mutex<Books>>,
     sessions: Arc<Mutex<BTreeMap<(AccountId, String), StickySession>>>,
+    addresses: Arc<Mutex<BTreeMap<IpAddr, UsedAddress>>>,
 }
 
 struct Books {
@@ -79,6 +83,7 @@ impl TestStore {
             key_prefix: KEY[..14].to_owned(),
             name: String::new(),
             ip_whitelist: vec![],
+            ip_login: false,
             limits: KeyLimits::default(),
             is_active: true,
             last_used_at: None,
@@ -100,12 +105,18 @@ impl TestStore {
             grant,
             books: Arc::new(Mutex::new(books)),
             sessions: Arc::default(),
+            addresses: Arc::default(),
         }
     }
 
     /// Limits the key, before the gateway starts.
     pub(crate) fn limit_key(&mut self, limits: &WantedLimits) {
         self.grant.key.limits = limits.check().expect("sound limits");
+    }
+
+    /// Addresses that the key may be used from, and whether proven ones need no password; before the gateway starts.
+    pub(crate) fn list_addresses(&mut self, whitelist: &[IpNet], ip_login: bool) {
+        (self.grant.key.ip_whitelist, self.grant.key.ip_login) = (whitelist.to_vec(), ip_login);
     }
 
     pub(crate) fn account(&self) -> AccountId {
@@ -381,6 +392,50 @@ impl StickySessions for TestStore {
     }
     async fn forget_sticky_sessions(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.sessions.lock().retain(|_, session| session.forget_at > now);
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl IpLogins for TestStore {
+    async fn claim_address(&self, claim: UsedAddress, _: Timestamp) -> Result<Claimed, StoreError> {
+        self.addresses.lock().entry(claim.address).or_insert(claim);
+        Ok(Claimed::Held(ProvenAddress {
+            address: claim.address,
+            proven_at: claim.at,
+            used_at: claim.at,
+        }))
+    }
+    async fn touch_addresses(&self, _: &[UsedAddress]) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn listed_addresses(
+        &self,
+        after: Option<(IpAddr, ApiKeyId)>,
+        _: Timestamp,
+        _: u32,
+    ) -> Result<Vec<ListedAddress>, StoreError> {
+        let (key, addresses) = (&self.grant.key, self.addresses.lock());
+        let rows = addresses
+            .values()
+            .filter(|_| key.ip_login && after.is_none())
+            .map(|held| ListedAddress {
+                address: held.address,
+                account: held.account,
+                used_at: held.at,
+                key: key.id,
+                hash: ApiKeyHash::of(KEY),
+                whitelist: key.ip_whitelist.clone(),
+            });
+        Ok(rows.collect())
+    }
+    async fn addresses_of(&self, _: AccountId, _: Timestamp) -> Result<Vec<ProvenAddress>, StoreError> {
+        not_here()
+    }
+    async fn release_address(&self, _: AccountId, _: IpAddr) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn forget_addresses(&self, _: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
     }
 }

@@ -15,6 +15,7 @@ use iploop_platform::metering::{MeterTask, MeteringConfig, Meters};
 use iploop_platform::store::Store;
 use iploop_platform::usage::UsageRecord;
 use iploop_protocol::policy::{PlatformPolicy, Policy, TestAllow};
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -49,6 +50,10 @@ pub(crate) struct Setup {
     pub(crate) max_concurrent: u32,
     pub(crate) limits: WantedLimits,
     pub(crate) policy: Option<PlatformPolicy>,
+    /// Addresses that the key may be used from; none: any.
+    pub(crate) whitelist: Vec<IpNet>,
+    /// Whether proven addresses of that list need no password.
+    pub(crate) ip_login: bool,
 }
 
 impl Default for Setup {
@@ -67,6 +72,8 @@ impl Default for Setup {
             max_concurrent: 10_000,
             limits: WantedLimits::default(),
             policy: None,
+            whitelist: Vec::new(),
+            ip_login: false,
         }
     }
 }
@@ -80,6 +87,7 @@ impl World {
     pub(crate) async fn start_with(setup: Setup, origins: &[SocketAddr]) -> Self {
         let mut store = TestStore::new(setup.balance_bytes, setup.max_concurrent);
         store.limit_key(&setup.limits);
+        store.list_addresses(&setup.whitelist, setup.ip_login);
         let exits = TestExits::new(setup.exits);
         let world = Self::on(setup.config, store, exits, origins).await;
         if let Some(policy) = setup.policy {
@@ -107,7 +115,11 @@ impl World {
         let (meters, task) = start_meters(store.clone(), journal.path()).await;
         let shared: Arc<dyn Store> = Arc::new(store.clone());
         let clock = Arc::new(SystemClock);
-        let admission = Admission::new(shared, clock, meters, AdmissionConfig::default());
+        let config_of_admission = AdmissionConfig {
+            ip_login_local: true,
+            ..AdmissionConfig::default()
+        };
+        let admission = Admission::new(shared, clock, meters, config_of_admission);
         let admission = Arc::new(admission);
         let sessions = Sessions::restore(&config, &SystemClock, Arc::new(store.clone()))
             .await

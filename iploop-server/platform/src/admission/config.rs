@@ -45,6 +45,9 @@ pub struct AdmissionConfig {
     /// Bytes that an account does not pay each UTC day where a request broke by our doing in the middle of its answer; the last
     /// such request counts whole.
     pub forgiven_bytes_per_day: u64,
+    /// Lets keys with `ipLogin` admit addresses of private networks and of this machine: for tests and closed networks. Never where
+    /// a balancer or a translator stands before the gateway without the PROXY protocol: its address would stand for everybody's.
+    pub ip_login_local: bool,
 }
 
 impl Default for AdmissionConfig {
@@ -62,6 +65,7 @@ impl Default for AdmissionConfig {
             last_used_interval: Duration::from_secs(5),
             key_refresh_interval: Duration::from_secs(2),
             forgiven_bytes_per_day: 1_000_000_000,
+            ip_login_local: false,
         }
     }
 }

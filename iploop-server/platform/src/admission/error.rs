@@ -13,6 +13,9 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdmissionError {
+    /// No key, and an address that stands for none.
+    #[error("this proxy needs a login")]
+    NoAddressLogin,
     /// Nobody has this key.
     #[error("the API key is not valid")]
     UnknownKey,
@@ -155,7 +158,8 @@ impl AdmissionError {
             Self::KeyQuotaExceeded { retry_after, .. } => *retry_after,
             Self::TooManyConnections { .. } | Self::KeyConnections { .. } => Some(Duration::from_secs(1)),
             Self::Overloaded | Self::Unavailable { .. } => Some(Duration::from_secs(2)),
-            Self::UnknownKey
+            Self::NoAddressLogin
+            | Self::UnknownKey
             | Self::UserMismatch
             | Self::KeyInactive
             | Self::KeyExpired
@@ -243,6 +247,11 @@ impl AdmissionError {
 
     fn answer(&self) -> Answer {
         let (status, code, hint) = match self {
+            Self::NoAddressLogin => (
+                407,
+                "credentials_missing",
+                "send a key, or let the address in without one by ipLogin of a key",
+            ),
             Self::UnknownKey => (
                 407,
                 "credentials_invalid",

@@ -21,7 +21,10 @@
 //! Where the request goes is asked later, by [`Admitted::check_destination`]: `key_destination_forbidden`,
 //! `key_port_forbidden`.
 //!
-//! Nothing is remembered by client address but failures: a wrong login after a right one is refused.
+//! A client without a key may come by its address, where the key's owner lets it ([`crate::ip_login`]): then
+//! `credentials_missing` stands in place of the key's own first check.
+//!
+//! Nothing is remembered by client address but failures and such addresses: a wrong login after a right one is refused.
 //!
 //! Metrics: `iploop_admitted_total` and `iploop_refused_total{code}`, both counters.
 //!
@@ -31,6 +34,8 @@
 //! [`key_refresh_interval`](AdmissionConfig::key_refresh_interval) of that.
 
 mod account_use;
+mod addresses;
+mod admitted;
 mod config;
 mod error;
 mod key_cache;
@@ -44,31 +49,32 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use iploop_protocol::destination::Destination;
-use iploop_protocol::targeting::{ClaimedUser, Credentials, Gate, Targeting};
+use iploop_protocol::targeting::{AddressLogin, ClaimedUser, Credentials, Gate, Targeting};
 use metrics::counter;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::admitted::Admitted;
 pub use self::config::AdmissionConfig;
 pub use self::error::AdmissionError;
 pub use self::limit_state::{LimitField, LimitState, PolicyField, Unit};
 
 use self::account_use::{AccountUse, AccountUses, Connection};
+use self::addresses::Addresses;
 use self::error::unavailable;
 use self::key_cache::{KeyCache, KnownKey, Memory};
 use self::key_use::{KeyConnection, KeyUse, KeyUses};
 use self::last_used::LastUsed;
 use crate::account::AccountStatus;
 use crate::api_key::{ApiKeyHash, KeyGrant};
-use crate::clock::{Clock, DAY, Timestamp};
-use crate::exits::CustomerTerms;
+use crate::clock::{Clock, Timestamp};
 use crate::ids::{AccountId, ApiKeyId, RequestId};
-use crate::keys::{KeyChanges, KeyLimits, NotAllowed, Rate};
+use crate::ip_login::{self, IpLogins};
+use crate::keys::{KeyChanges, KeyLimits, Rate};
 use crate::ledger::PurseChanges;
 use crate::login::throttle::{Allowance, Throttle, client_network};
-use crate::metering::{Meters, Outcome, Period, StreamMeter};
+use crate::metering::{Meters, Period};
 use crate::plan::{Gates, Plan};
 use crate::store::{ApiKeys, Store, StoreError, Usage};
 
@@ -96,21 +102,19 @@ struct Inner {
     /// Told when a key was changed here: its running requests shall hear of it.
     key_changed: Notify,
     failures: Throttle<IpAddr>,
+    addresses: Addresses,
     last_used: LastUsed,
     config: AdmissionConfig,
 }
 
-/// A request that passed every check. Holds one of the plan's connections and the meter of its bytes.
-///
-/// Dropping it releases the connection and books what was counted; [`finish`](Self::finish) says besides how it ended.
-pub struct Admitted {
-    key: Arc<KnownKey>,
-    targeting: Arc<Targeting>,
-    meter: StreamMeter,
-    key_connection: KeyConnection,
-    connection: Connection,
-    at: Timestamp,
-    admission: Arc<Inner>,
+/// What a client says of itself.
+#[derive(Clone, Copy)]
+struct Login<'a> {
+    /// Of its key, or of the one that its address stands for.
+    hash: ApiKeyHash,
+    user: Option<&'a ClaimedUser>,
+    targeting: &'a Targeting,
+    by_address: bool,
 }
 
 impl Admission {
@@ -123,17 +127,19 @@ impl Admission {
     ) -> Self {
         Self::over(
             Arc::clone(&store) as Arc<dyn ApiKeys>,
-            store,
+            Arc::clone(&store) as Arc<dyn Usage>,
+            Some(store),
             clock,
             meters,
             config,
         )
     }
 
-    /// As [`new`](Self::new), from the two parts of a store that it asks.
+    /// As [`new`](Self::new), from the parts of a store that it asks. Without `addresses` everybody needs a key.
     pub fn over(
         keys: Arc<dyn ApiKeys>,
         usage: Arc<dyn Usage>,
+        addresses: Option<Arc<dyn IpLogins>>,
         clock: Arc<dyn Clock>,
         meters: Meters,
         config: AdmissionConfig,
@@ -148,6 +154,11 @@ impl Admission {
             key_uses: KeyUses::new(usize::try_from(config.max_keys).unwrap_or(usize::MAX)),
             key_changed: Notify::new(),
             failures: Throttle::new(failures, MAX_FAILING_CLIENTS),
+            addresses: Addresses::new(
+                addresses,
+                usize::try_from(config.max_keys).unwrap_or(usize::MAX),
+                config.ip_login_local,
+            ),
             last_used: LastUsed::default(),
             keys,
             usage,
@@ -175,7 +186,57 @@ impl Admission {
         login: &Credentials,
         client: IpAddr,
     ) -> Result<Admitted, AdmissionError> {
-        let result = Arc::clone(&self.inner).admit(request, login, client).await;
+        let login = Login {
+            hash: ApiKeyHash::of(login.key.expose()),
+            user: login.user.as_ref(),
+            targeting: &login.targeting,
+            by_address: false,
+        };
+        self.count(Arc::clone(&self.inner).admit(request, login, client).await)
+    }
+
+    /// Admits one request of a client without a key, by its address.
+    ///
+    /// # Errors
+    /// [`AdmissionError::NoAddressLogin`] where its address does not stand for a key; else as [`admit`](Self::admit).
+    ///
+    /// # Cancel safety
+    /// As [`admit`](Self::admit).
+    pub async fn admit_address(
+        &self,
+        request: RequestId,
+        login: &AddressLogin,
+        client: IpAddr,
+    ) -> Result<Admitted, AdmissionError> {
+        let admitted = match self.inner.addresses.key_of(client.to_canonical()) {
+            None => Err(AdmissionError::NoAddressLogin),
+            Some(hash) => {
+                let login = Login {
+                    hash,
+                    user: login.user.as_ref(),
+                    targeting: &login.targeting,
+                    by_address: true,
+                };
+                Arc::clone(&self.inner).admit(request, login, client).await
+            }
+        };
+        self.count(admitted)
+    }
+
+    /// Whether a client at this address may come without a key, as far as memory says.
+    pub fn knows_address(&self, client: IpAddr) -> bool {
+        self.inner.addresses.key_of(client.to_canonical()).is_some()
+    }
+
+    /// Writes down which addresses were proven, and reads anew whose they are. [`run`](Self::run) does so by itself.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn refresh_addresses(&self) -> Result<(), StoreError> {
+        self.inner.addresses.refresh(self.inner.clock.now()).await
+    }
+
+    fn count(&self, result: Result<Admitted, AdmissionError>) -> Result<Admitted, AdmissionError> {
         match &result {
             Ok(_) => counter!("iploop_admitted_total").increment(1),
             Err(error) => counter!("iploop_refused_total", "code" => error.code()).increment(1),
@@ -199,8 +260,9 @@ impl Admission {
                 inner.refresh_keys().await;
             }
         };
-        let work = async { tokio::join!(write, refresh) };
-        let _: Option<((), ())> = shutdown.run_until_cancelled(work).await;
+        let addresses = inner.addresses.follow(&*inner.clock, inner.config.key_ttl);
+        let work = async { tokio::join!(write, refresh, addresses) };
+        let _: Option<((), (), ())> = shutdown.run_until_cancelled(work).await;
         inner.write_last_used().await;
     }
 
@@ -234,6 +296,7 @@ impl KeyChanges for Admission {
             used.changed();
             self.inner.key_changed.notify_one();
         }
+        self.inner.addresses.changed();
     }
 
     fn account_changed(&self, account: AccountId) {
@@ -244,170 +307,15 @@ impl KeyChanges for Admission {
     fn account_suspended(&self, account: AccountId) {
         self.cut_account(account);
     }
+
+    fn addresses_changed(&self) {
+        self.inner.addresses.changed();
+    }
 }
 
 impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Admission").finish_non_exhaustive()
-    }
-}
-
-impl Admitted {
-    /// Who pays.
-    pub fn account(&self) -> AccountId {
-        self.key.grant.key.account
-    }
-
-    /// With which key.
-    pub fn api_key(&self) -> ApiKeyId {
-        self.key.grant.key.id
-    }
-
-    /// The account's plan.
-    pub fn plan(&self) -> &Plan {
-        &self.key.grant.plan
-    }
-
-    /// What the customer wishes of the exit, within what the key is for.
-    pub fn targeting(&self) -> &Arc<Targeting> {
-        &self.targeting
-    }
-
-    /// Whether the key may go there.
-    ///
-    /// # Errors
-    /// [`AdmissionError::KeyDestination`], [`AdmissionError::KeyPort`].
-    pub fn check_destination(&self, destination: &Destination) -> Result<(), AdmissionError> {
-        self.limits_of_key()
-            .check(destination)
-            .map_err(|not_allowed| match not_allowed {
-                NotAllowed::Host => AdmissionError::KeyDestination,
-                NotAllowed::Port => AdmissionError::KeyPort {
-                    port: destination.port,
-                },
-            })
-    }
-
-    /// Whether this is on the list of destinations that the key must not reach: for the address behind a name.
-    pub fn is_denied(&self, destination: &Destination) -> bool {
-        self.limits_of_key().deny.contains(&destination.host)
-    }
-
-    /// The limits that hold for the request, with what is left of each after it: the key's, then the plan's.
-    pub fn limits(&self) -> Vec<LimitState> {
-        let now = self.admission.clock.now();
-        let (key, account) = (self.key_connection.key(), self.connection.account());
-        let limits = self.limits_of_key();
-        let mut states = Vec::with_capacity(7);
-        if let Some(rate) = limits.rate {
-            let (remaining, reset) = key.requests_left(rate);
-            states.push(LimitState {
-                name: "key-rate",
-                unit: Unit::Requests,
-                quota: rate.burst.into(),
-                window: Some(rate_window(rate)),
-                remaining,
-                reset: Some(reset),
-            });
-        }
-        let connections = |name, limit: u32, open: u32| LimitState {
-            name,
-            unit: Unit::ConcurrentRequests,
-            quota: limit.into(),
-            window: None,
-            remaining: limit.saturating_sub(open).into(),
-            reset: None,
-        };
-        if let Some(limit) = limits.max_connections {
-            states.push(connections("key-connections", limit, key.connections()));
-        }
-        let bytes = key.quota().remaining(now);
-        states.extend(
-            bytes
-                .into_iter()
-                .map(|(period, quota, remaining, reset)| LimitState {
-                    name: period_name(period),
-                    unit: Unit::ContentBytes,
-                    quota,
-                    window: (period == Period::Day).then_some(DAY),
-                    remaining,
-                    reset,
-                }),
-        );
-        let (requests, open) = account.counts(now);
-        let plan = self.plan();
-        let daily = requests_per_day(plan);
-        states.push(LimitState {
-            name: "plan-day",
-            unit: Unit::Requests,
-            quota: daily,
-            window: Some(DAY),
-            remaining: daily.saturating_sub(requests),
-            reset: Some(now.next_day().since(now)),
-        });
-        states.push(connections(
-            "plan-connections",
-            plan.max_concurrent_connections,
-            open,
-        ));
-        states
-    }
-
-    /// How far the customer is trusted, and what is open for it.
-    pub fn terms(&self) -> &CustomerTerms {
-        &self.key.grant.terms
-    }
-
-    /// When.
-    pub fn admitted_at(&self) -> Timestamp {
-        self.at
-    }
-
-    /// Cancelled when the account is suspended: what runs shall end.
-    pub fn cut(&self) -> &CancellationToken {
-        self.connection.cut()
-    }
-
-    /// Counts the request's bytes; clones count into the same request.
-    pub fn meter(&self) -> &StreamMeter {
-        &self.meter
-    }
-
-    /// Ends the request: its bytes are paid or not by its outcome, and the connection is released.
-    ///
-    /// A failure of ours costs nothing, up to [`forgiven_bytes_per_day`](AdmissionConfig::forgiven_bytes_per_day) of what was
-    /// delivered (docs/decisions/0004-forgiven-bytes.md).
-    pub fn finish(self, outcome: Outcome) {
-        let outcome = match outcome {
-            Outcome::OurFailure(code) if !self.is_forgiven() => Outcome::Failed(code),
-            other => other,
-        };
-        self.meter.finish(outcome);
-    }
-
-    fn is_forgiven(&self) -> bool {
-        let delivered = self.meter.bytes_up().saturating_add(self.meter.bytes_down());
-        let most = self.admission.config.forgiven_bytes_per_day;
-        let now = self.admission.clock.now();
-        self.connection.account().forgive(delivered, most, now)
-    }
-
-    fn limits_of_key(&self) -> &KeyLimits {
-        &self.key.grant.key.limits
-    }
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.meter.finish(Outcome::Served);
-    }
-}
-
-impl std::fmt::Debug for Admitted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admitted")
-            .field("meter", &self.meter)
-            .finish_non_exhaustive()
     }
 }
 
@@ -421,7 +329,7 @@ impl Inner {
     async fn admit(
         self: Arc<Self>,
         request: RequestId,
-        login: &Credentials,
+        login: Login<'_>,
         client: IpAddr,
     ) -> Result<Admitted, AdmissionError> {
         let now = self.clock.now();
@@ -429,14 +337,14 @@ impl Inner {
         let mut key = self.known_key(login, client, now).await?;
         check_account(&key.grant)?;
         check_client(&key.grant, client)?;
-        check_plan(&key.grant.plan, &login.targeting)?;
-        let mut targeting = within_countries(&key.grant.key.limits, &login.targeting)?;
+        check_plan(&key.grant.plan, login.targeting)?;
+        let mut targeting = within_countries(&key.grant.key.limits, login.targeting)?;
         let (key_connection, connection) = self.connect(&key.grant)?;
         if self.cache.epoch() != epoch {
             // Keys changed while this one was looked up: it may be one of an account whose connections were just cut.
             key = self.known_key(login, client, now).await?;
             check_account(&key.grant)?;
-            targeting = within_countries(&key.grant.key.limits, &login.targeting)?;
+            targeting = within_countries(&key.grant.key.limits, login.targeting)?;
         }
         let grant = &key.grant;
         self.load_today(connection.account(), grant.key.account, now)
@@ -452,6 +360,10 @@ impl Inner {
         counted.keep();
         if key.note_use(now) {
             self.last_used.note(grant.key.id, now);
+        }
+        if grant.key.ip_login {
+            self.addresses
+                .note(grant, client.to_canonical(), !login.by_address, now);
         }
         Ok(Admitted {
             key,
@@ -561,11 +473,11 @@ impl Inner {
     /// The key of a login that proves it. Failures count against the client's address, and cost the database nothing.
     async fn known_key(
         &self,
-        login: &Credentials,
+        login: Login<'_>,
         client: IpAddr,
         now: Timestamp,
     ) -> Result<Arc<KnownKey>, AdmissionError> {
-        let hash = ApiKeyHash::of(login.key.expose());
+        let hash = login.hash;
         let network = client_network(client);
         let key = match self.cache.recall(hash) {
             Memory::Known(key) => self.cache.refresh_if_old(hash, key).await,
@@ -582,6 +494,12 @@ impl Inner {
                 key?
             }
         };
+        if login.by_address {
+            // Nobody guesses here: the address is what it is.
+            let admits = |key: &Arc<KnownKey>| ip_login::admits(&key.grant.key, client.to_canonical());
+            let key = key.filter(admits).ok_or(AdmissionError::NoAddressLogin)?;
+            return check_key(&key.grant, login, now).map(|()| key);
+        }
         let checked = key.ok_or(AdmissionError::UnknownKey).and_then(|key| {
             check_key(&key.grant, login, now)?;
             Ok(key)
@@ -631,8 +549,8 @@ impl Inner {
 }
 
 /// The key is of the claimed account, switched on and in its time.
-fn check_key(grant: &KeyGrant, login: &Credentials, now: Timestamp) -> Result<(), AdmissionError> {
-    let is_claimed = match &login.user {
+fn check_key(grant: &KeyGrant, login: Login<'_>, now: Timestamp) -> Result<(), AdmissionError> {
+    let is_claimed = match login.user {
         None => true,
         Some(ClaimedUser::AccountId(id)) => grant.key.account.uuid().as_u128() == *id,
         Some(ClaimedUser::ShortId(id)) => short_id(grant.key.account).eq_ignore_ascii_case(id),

@@ -1,3 +1,5 @@
+mod addresses;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 
@@ -8,11 +10,12 @@ use tokio::time::{Instant, advance};
 
 use super::*;
 use crate::api_key::{ApiKey, KeyChange, KeyUsage, NewApiKey};
+use crate::exits::CustomerTerms;
 use crate::ids::PlanId;
 use crate::keys::WantedLimits;
-use crate::metering::NoCredit;
 use crate::metering::tests::ledger::MemoryLedger;
 use crate::metering::tests::{Gateway, MIB, Process, TestClock};
+use crate::metering::{NoCredit, Outcome};
 use crate::usage::{DayUse, UsageRecord, UsageSearch, UsageSummary};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -28,6 +31,9 @@ struct MemoryKeys {
     /// What every key has used, by day, by month and in all.
     used_bytes: AtomicI64,
     usage_reads: AtomicU32,
+    claims: AtomicU32,
+    /// Proven addresses: whose, and when they were last used.
+    addresses: Mutex<BTreeMap<IpAddr, (AccountId, Timestamp)>>,
     away: AtomicBool,
     hangs: AtomicBool,
     /// The next lookup reads at once and answers when told to.
@@ -174,6 +180,7 @@ impl World {
         let admission = Admission::over(
             Arc::clone(&keys) as _,
             Arc::clone(&keys) as _,
+            Some(Arc::clone(&keys) as _),
             Arc::clone(&gateway.clock) as _,
             process.meters.clone(),
             AdmissionConfig::default(),
@@ -233,6 +240,7 @@ fn grant(account: AccountId) -> KeyGrant {
             key_prefix: "iploop_0000000".to_owned(),
             name: "test".to_owned(),
             ip_whitelist: Vec::new(),
+            ip_login: false,
             limits: KeyLimits::default(),
             is_active: true,
             last_used_at: None,

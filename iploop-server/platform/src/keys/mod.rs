@@ -1,5 +1,6 @@
 //! Customer keys: making, listing, switching, restricting and deleting them.
 
+mod ip_login;
 mod limits;
 
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, MAX_KEYS_PER_ACCOUNT, MAX_WH
 use crate::clock::{Clock, Timestamp};
 use crate::field::{self, FieldProblem};
 use crate::ids::{AccountId, ApiKeyId};
+use crate::ip_login::MAX_ADDRESSES;
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 
@@ -29,6 +31,8 @@ pub trait KeyChanges: Send + Sync + 'static {
     fn account_suspended(&self, account: AccountId) {
         self.account_changed(account);
     }
+    /// An address was proven or given up.
+    fn addresses_changed(&self) {}
 }
 
 /// For processes that cache no grants.
@@ -46,6 +50,22 @@ pub struct KeyService {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     changes: Arc<dyn KeyChanges>,
+    local_ip_login: bool,
+}
+
+/// A key to be made.
+#[derive(Clone, Debug, Default)]
+pub struct WantedKey {
+    /// The customer's name for it.
+    pub name: String,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// What it may do of what its account may.
+    pub limits: WantedLimits,
+    /// Addresses and CIDRs it may be used from; empty: any.
+    pub ip_whitelist: Vec<String>,
+    /// Whether proven addresses of the list need no password.
+    pub ip_login: bool,
 }
 
 /// A new key with its secret, which is shown this once.
@@ -68,6 +88,8 @@ pub struct WantedChange {
     pub limits: Option<WantedLimits>,
     /// Another end, or none.
     pub expires_at: Option<Option<Timestamp>>,
+    /// Whether proven addresses of its list need no password.
+    pub ip_login: Option<bool>,
 }
 
 /// Why a key could not be made or changed.
@@ -83,6 +105,15 @@ pub enum KeyError {
     /// The account has no such key.
     #[error("no such key")]
     NotFound,
+    /// Another account has proven the address, and uses it.
+    #[error("the address is another account's")]
+    AddressTaken,
+    /// The account has not proven the address.
+    #[error("no such address")]
+    AddressNotFound,
+    /// The account has as many proven addresses as it may.
+    #[error("at most {MAX_ADDRESSES} addresses")]
+    TooManyAddresses,
     /// The data can't be read or written.
     #[error(transparent)]
     Store(StoreError),
@@ -95,6 +126,7 @@ impl KeyService {
             store,
             clock,
             changes,
+            local_ip_login: false,
         }
     }
 
@@ -106,14 +138,31 @@ impl KeyService {
         expires_at: Option<Timestamp>,
         limits: &WantedLimits,
     ) -> Result<CreatedKey, KeyError> {
-        let now = self.clock.now();
-        let wanted = WantedChange {
-            name: Some(name.to_owned()),
-            limits: Some(limits.clone()),
-            expires_at: Some(expires_at),
-            is_active: None,
+        let wanted = WantedKey {
+            name: name.to_owned(),
+            expires_at,
+            limits: limits.clone(),
+            ..WantedKey::default()
         };
-        let checked = wanted.check(now)?;
+        self.create_key(account, wanted).await
+    }
+
+    /// The same with everything that a key may have from the start.
+    pub async fn create_key(&self, account: AccountId, wanted: WantedKey) -> Result<CreatedKey, KeyError> {
+        let now = self.clock.now();
+        let change = WantedChange {
+            name: Some(wanted.name),
+            limits: Some(wanted.limits),
+            expires_at: Some(wanted.expires_at),
+            is_active: None,
+            ip_login: None,
+        };
+        let checked = change.check(now)?;
+        let ip_whitelist = parse_whitelist("ipWhitelist", &wanted.ip_whitelist)
+            .map_err(|problem| KeyError::Invalid(vec![problem]))?;
+        if wanted.ip_login {
+            self.check_list("ipWhitelist", &ip_whitelist)?;
+        }
         let secret = Secret::random::<24>("iploop_");
         let api_key = self
             .store
@@ -123,11 +172,16 @@ impl KeyService {
                 hash: ApiKeyHash::of(secret.expose()),
                 key_prefix: key_prefix(&secret),
                 name: checked.name.unwrap_or_default(),
+                ip_whitelist,
+                ip_login: wanted.ip_login,
                 limits: checked.limits.unwrap_or_default(),
-                expires_at,
+                expires_at: wanted.expires_at,
                 now,
             })
             .await?;
+        if api_key.ip_login {
+            self.changes.addresses_changed();
+        }
         Ok(CreatedKey { api_key, secret })
     }
 
@@ -142,6 +196,9 @@ impl KeyService {
     }
 
     /// Changes a key: for new requests at once, for the bytes of running ones within seconds.
+    ///
+    /// `ip_login` is checked against the list as it is now. Where both change at the same moment the key may be left with a
+    /// list that would have been refused: then nobody is admitted by it without a password.
     pub async fn change(
         &self,
         account: AccountId,
@@ -149,19 +206,26 @@ impl KeyService {
         wanted: WantedChange,
     ) -> Result<ApiKey, KeyError> {
         let change = wanted.check(self.clock.now())?;
+        if change.ip_login == Some(true) {
+            self.check_ip_login(account, key).await?;
+        }
         let changed = self.store.change_api_key(account, key, change).await;
         self.changes.key_changed(key);
         changed?.ok_or(KeyError::NotFound)
     }
 
     /// Sets the addresses and CIDRs a key may be used from; none: any. At most 50, repeated ones count once.
+    ///
+    /// The list of a key with `ip_login` is not emptied or widened beyond what that allows: switch it off first.
     pub async fn set_whitelist(
         &self,
         account: AccountId,
         key: ApiKeyId,
         entries: &[String],
     ) -> Result<ApiKey, KeyError> {
-        let whitelist = parse_whitelist(entries).map_err(|problem| KeyError::Invalid(vec![problem]))?;
+        let whitelist =
+            parse_whitelist("ips", entries).map_err(|problem| KeyError::Invalid(vec![problem]))?;
+        self.check_whitelist(&self.get(account, key).await?, &whitelist)?;
         let changed = self.store.set_api_key_whitelist(account, key, &whitelist).await;
         self.changes.key_changed(key);
         changed?.ok_or(KeyError::NotFound)
@@ -183,8 +247,13 @@ impl WantedChange {
             name,
             limits,
             expires_at,
+            ip_login,
         } = self;
-        is_active.is_none() && name.is_none() && limits.is_none() && expires_at.is_none()
+        is_active.is_none()
+            && name.is_none()
+            && limits.is_none()
+            && expires_at.is_none()
+            && ip_login.is_none()
     }
 
     fn check(self, now: Timestamp) -> Result<KeyChange, KeyError> {
@@ -208,6 +277,7 @@ impl WantedChange {
                 name,
                 limits,
                 expires_at: self.expires_at,
+                ip_login: self.ip_login,
             })
         } else {
             Err(KeyError::Invalid(problems))
@@ -230,8 +300,8 @@ pub(crate) fn key_prefix(key: &Secret) -> String {
 }
 
 /// Addresses become networks of one address, host bits are cut off, IPv4 written as IPv6 becomes IPv4.
-fn parse_whitelist(entries: &[String]) -> Result<Vec<IpNet>, FieldProblem> {
-    let problem = |message: String| FieldProblem::new("ips", message);
+fn parse_whitelist(field: &'static str, entries: &[String]) -> Result<Vec<IpNet>, FieldProblem> {
+    let problem = |message: String| FieldProblem::new(field, message);
     if entries.len() > MAX_WHITELIST {
         return Err(problem(format!("At most {MAX_WHITELIST} addresses or CIDRs")));
     }
@@ -257,7 +327,7 @@ mod tests {
 
     fn parse(entries: &[&str]) -> Result<Vec<String>, String> {
         let entries: Vec<String> = entries.iter().map(|entry| (*entry).to_owned()).collect();
-        parse_whitelist(&entries)
+        parse_whitelist("ips", &entries)
             .map(|networks| networks.iter().map(ToString::to_string).collect())
             .map_err(|problem| problem.message)
     }

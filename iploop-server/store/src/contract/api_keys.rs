@@ -17,6 +17,8 @@ fn key_request(account: AccountId) -> NewApiKey {
         hash: ApiKeyHash::of(&id.to_string()),
         key_prefix: "iploop_0123456".into(),
         name: "scraper".into(),
+        ip_whitelist: Vec::new(),
+        ip_login: false,
         limits: KeyLimits::default(),
         expires_at: None,
         now: at(0),
@@ -76,7 +78,7 @@ pub(super) async fn limits_are_stored_and_changed_apart_from_the_rest(db: &Datab
         name: Some("two".into()),
         expires_at: Some(None),
         is_active: Some(true),
-        limits: None,
+        ..KeyChange::default()
     };
     let renamed = change(renamed).await;
     assert_eq!((renamed.name.as_str(), renamed.expires_at), ("two", None));

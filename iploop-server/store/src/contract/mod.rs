@@ -6,6 +6,7 @@ mod accounts;
 mod api_keys;
 mod books;
 mod database;
+mod ip_logins;
 mod ledger;
 mod ledger_model;
 mod nodes;
@@ -75,6 +76,13 @@ on_every_database! {
         a_grant_has_key_account_and_plan
         the_latest_use_of_a_key_stands
         parallel_touches_in_any_order_all_land
+    }
+    ip_logins {
+        an_address_is_one_accounts_until_it_lapses_or_is_given_up
+        of_parallel_claims_one_succeeds
+        an_account_holds_so_many_and_no_more_also_of_parallel_claims
+        uses_count_for_the_holder_alone
+        addresses_are_listed_beside_each_key_that_is_on_page_by_page
     }
     plans {
         plans_are_seeded_as_the_prd_says

@@ -153,6 +153,8 @@ pub(super) async fn a_grant_reaches_the_login_until_it_is_revoked(db: &Database)
         account,
         hash,
         key_prefix: "iploop_0123456".into(),
+        ip_whitelist: Vec::new(),
+        ip_login: false,
         limits: Default::default(),
         name: "k".into(),
         expires_at: None,

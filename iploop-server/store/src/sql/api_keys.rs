@@ -25,7 +25,7 @@ use crate::error::act;
 
 macro_rules! columns {
     () => {
-        "id, user_id, key_prefix, name, ip_whitelist, limits, is_active, last_used_at, expires_at, created_at"
+        "id, user_id, key_prefix, name, ip_whitelist, ip_login, limits, is_active, last_used_at, expires_at, created_at"
     };
 }
 
@@ -48,9 +48,9 @@ impl ApiKeys for SqlStore {
                 return Err(StoreError::LimitReached { what: "API keys", limit: MAX_KEYS_PER_ACCOUNT }.into());
             }
             let row = sqlx::query(concat!(
-                "INSERT INTO api_keys (id, user_id, key_hash, key_prefix, name, ip_whitelist, limits, is_active,
+                "INSERT INTO api_keys (id, user_id, key_hash, key_prefix, name, ip_whitelist, ip_login, limits, is_active,
                      expires_at, created_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, TRUE, $8, $9)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, TRUE, $9, $10)
                  RETURNING ",
                 columns!()
             ))
@@ -59,7 +59,8 @@ impl ApiKeys for SqlStore {
             .bind(key.hash.to_hex())
             .bind(text(&key.key_prefix))
             .bind(text(&key.name))
-            .bind(Json(<[IpNet; 0]>::default()))
+            .bind(Json(&key.ip_whitelist))
+            .bind(key.ip_login)
             .bind(Json(&key.limits))
             .bind(key.expires_at.map(Timestamp::as_millis))
             .bind(key.now.as_millis())
@@ -114,7 +115,8 @@ impl ApiKeys for SqlStore {
                      is_active = COALESCE($3, is_active),
                      name = COALESCE($4, name),
                      limits = COALESCE($5, limits),
-                     expires_at = CASE WHEN $6 THEN $7 ELSE expires_at END
+                     expires_at = CASE WHEN $6 THEN $7 ELSE expires_at END,
+                     ip_login = COALESCE($8, ip_login)
                  WHERE user_id = $1 AND id = $2 RETURNING ",
                 columns!()
             ))
@@ -125,6 +127,7 @@ impl ApiKeys for SqlStore {
             .bind(change.limits.as_ref().map(Json))
             .bind(change.expires_at.is_some())
             .bind(change.expires_at.flatten().map(Timestamp::as_millis))
+            .bind(change.ip_login)
             .fetch_optional(&self.write)
             .await?;
             Ok(row.as_ref().map(key_from).transpose()?)
@@ -209,7 +212,7 @@ impl ApiKeys for SqlStore {
     async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {
         act(async {
             let row = sqlx::query(concat!(
-                "SELECT k.id, k.user_id, k.key_prefix, k.name, k.ip_whitelist, k.limits, k.is_active, k.last_used_at,
+                "SELECT k.id, k.user_id, k.key_prefix, k.name, k.ip_whitelist, k.ip_login, k.limits, k.is_active, k.last_used_at,
                      k.expires_at, k.created_at, u.status AS account_status, u.email_verified, u.standing, ",
                 plan_columns!(),
                 " FROM api_keys k
@@ -292,6 +295,7 @@ fn key_from(row: &Row) -> Result<ApiKey, sqlx::Error> {
         key_prefix: row.try_get("key_prefix")?,
         name: row.try_get("name")?,
         ip_whitelist: json(row, "ip_whitelist")?,
+        ip_login: row.try_get("ip_login")?,
         limits: json(row, "limits")?,
         is_active: row.try_get("is_active")?,
         last_used_at: time_or_none(row, "last_used_at")?,

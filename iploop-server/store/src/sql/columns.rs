@@ -40,6 +40,11 @@ pub(super) fn number_or_none<T: TryFrom<i64>>(row: &Row, column: &str) -> Result
         .transpose()
 }
 
+pub(super) fn address(row: &Row, column: &str) -> Result<IpAddr, sqlx::Error> {
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|_| unreadable(column, &text))
+}
+
 pub(super) fn address_or_none(row: &Row, column: &str) -> Result<Option<IpAddr>, sqlx::Error> {
     let text: Option<String> = row.try_get(column)?;
     text.map(|text| text.parse().map_err(|_| unreadable(column, &text)))

@@ -13,6 +13,7 @@ mod audit;
 mod books;
 mod columns;
 mod health;
+mod ip_logins;
 mod ledger;
 mod ledger_check;
 mod migrate;
