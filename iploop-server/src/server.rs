@@ -142,7 +142,7 @@ impl Server {
             .await
             .context("sticky sessions can't be read")?;
         let gateway = Gateway::bind(
-            config.gateway.clone(),
+            config.gateway_section(),
             iploop_gateway::Dependencies {
                 exits: Arc::new(hub.clone()),
                 admission: Arc::clone(&admission),
@@ -423,7 +423,8 @@ impl ApiPieces<'_> {
             abuse: abuse.clone(),
             accounts,
             logins,
-            keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes),
+            keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes)
+                .permitting_local_ip_login(config.admission.ip_login_local),
             ledger,
             sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone())),
             store,

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::acme::AcmeConfig;
 use crate::listener::tls;
 
 /// The customary ports of a proxy here: HTTP, TLS and SOCKS5 on both.
@@ -87,6 +88,8 @@ pub struct GatewayConfig {
     #[serde(with = "iploop_platform::duration")]
     #[schemars(with = "iploop_platform::duration::DurationText")]
     pub session_grace: Duration,
+    /// A certificate from an ACME directory, in place of `tls_cert` and `tls_key`.
+    pub acme: AcmeConfig,
 }
 
 impl Default for GatewayConfig {
@@ -114,6 +117,7 @@ impl Default for GatewayConfig {
             max_sessions: 100_000,
             max_sessions_per_account: 10_000,
             session_grace: Duration::from_secs(60),
+            acme: AcmeConfig::default(),
         }
     }
 }
@@ -128,6 +132,11 @@ impl GatewayConfig {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             mistakes.push("gateway.tls_cert, gateway.tls_key: give both or neither".to_owned());
         }
+        if self.acme.is_on() && (self.tls_cert.is_some() || self.tls_key.is_some()) {
+            mistakes
+                .push("gateway.acme.domains: give these, or tls_cert and tls_key, and not both".to_owned());
+        }
+        mistakes.extend(self.acme.mistakes());
         for (key, value) in [
             ("max_connections", self.max_connections),
             ("max_refusals", self.max_refusals),
@@ -167,7 +176,7 @@ impl GatewayConfig {
     pub fn file_mistakes(&self) -> Vec<String> {
         match (&self.tls_cert, &self.tls_key) {
             (Some(cert), Some(key)) => tls::acceptor(cert, key).err().unwrap_or_default(),
-            _ => Vec::new(),
+            _ => self.acme.file_mistakes(),
         }
     }
 }

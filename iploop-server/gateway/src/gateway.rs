@@ -89,6 +89,11 @@ impl Gateway {
                 let certificate = Certificate::read(cert, key).map_err(BindError::Config)?;
                 Some(Arc::new(certificate))
             }
+            #[cfg(feature = "acme")]
+            _ if config.acme.is_on() => {
+                let certificate = Certificate::order(&config.acme).map_err(BindError::Config)?;
+                Some(Arc::new(certificate))
+            }
             _ => None,
         };
         let mut listeners = Vec::new();
@@ -156,6 +161,15 @@ impl Gateway {
         match &self.inner.tls {
             Some(certificate) => certificate.reload(),
             None => Ok(false),
+        }
+    }
+
+    /// Ready when there is a certificate for customers who connect by TLS; never where none is configured. One from an ACME
+    /// directory comes only while the gateway runs.
+    pub async fn certified(&self) {
+        match &self.inner.tls {
+            Some(certificate) => certificate.is_there().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -9,6 +9,7 @@
 //!
 //! [`Gateway::bind`] opens the listeners, [`Gateway::run`] serves, [`Gateway::drain`] leaves.
 
+mod acme;
 mod answer;
 mod config;
 mod connection;
@@ -26,6 +27,7 @@ mod socks5;
 mod telemetry;
 mod tunnel;
 
+pub use self::acme::AcmeConfig;
 pub use self::config::{GatewayConfig, MAX_HANDSHAKE_TIMEOUT};
 pub use self::gateway::{BindError, Dependencies, Gateway};
 pub use self::sessions::Sessions;

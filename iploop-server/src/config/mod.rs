@@ -74,6 +74,13 @@ impl Config {
         let named = self.login.secret_file.clone();
         named.unwrap_or_else(|| self.data.join("login-secret"))
     }
+
+    /// `[gateway]`, with the folder for its certificate.
+    pub(crate) fn gateway_section(&self) -> GatewayConfig {
+        let mut gateway = self.gateway.clone();
+        gateway.acme.cache.get_or_insert_with(|| self.data.join("acme"));
+        gateway
+    }
 }
 
 /// The `[database]` section: where accounts, keys, balances and usage are.

@@ -9,7 +9,7 @@ use super::tls::Certificate;
 use crate::connection::Connection;
 use crate::service::Service;
 use crate::tunnel::{TLS_HANDSHAKE, Tunnel};
-use crate::{http, http2, socks5, telemetry};
+use crate::{acme, http, http2, socks5, telemetry};
 
 /// Serves a connection up to its tunnel, if it comes to one. The first request is due at `deadline`, TLS included.
 pub(super) async fn serve(
@@ -45,6 +45,10 @@ pub(super) async fn serve(
             }
             Err(_) => return None,
         };
+        // The handshake was all that an ACME directory wanted to see (RFC 8737 section 3).
+        if socket.get_ref().1.alpn_protocol() == Some(acme::ALPN) {
+            return None;
+        }
         let is_http2 = socket.get_ref().1.alpn_protocol() == Some(http2::ALPN);
         customer = Connection::new(Box::new(socket), peer).at(local);
         if is_http2 {

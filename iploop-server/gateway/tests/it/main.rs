@@ -6,6 +6,8 @@
     reason = "a helper that fails fails its test"
 )]
 
+#[cfg(feature = "acme")]
+mod acme;
 mod bad_input;
 mod balancer;
 mod datagrams;
@@ -16,6 +18,7 @@ mod exits;
 mod failover;
 mod guard;
 mod http2;
+mod ip_login;
 mod limits;
 mod plain_http;
 mod session;
