@@ -191,8 +191,9 @@ async function withPlaywright() {
   }
 }
 
-await withUndici();
-await withAxios();
-await withGot();
-await withWs();
-await withPlaywright();
+const clients = { undici: withUndici, axios: withAxios, got: withGot, ws: withWs, Playwright: withPlaywright };
+for (const [name, runAll] of Object.entries(clients)) {
+  if (!order.only || order.only === name) {
+    await runAll();
+  }
+}

@@ -3,7 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 
-use crate::harness::{Customer, PATIENCE, Place, Settings, World, eventually, policy};
+use serde_json::json;
+
+use crate::harness::{Customer, PATIENCE, Place, Settings, World, eventually, manage, policy};
 
 /// An association, if it is open already: the connection that keeps it, and where datagrams go.
 fn associate(customer: &Customer) -> Option<(TcpStream, SocketAddr)> {
@@ -20,6 +22,14 @@ fn associate(customer: &Customer) -> Option<(TcpStream, SocketAddr)> {
     let ip = Ipv4Addr::new(heard[8], heard[9], heard[10], heard[11]);
     let port = u16::from_be_bytes([heard[12], heard[13]]);
     Some((stream, SocketAddr::new(ip.into(), port)))
+}
+
+/// What stands before a datagram's content.
+fn header(to: SocketAddr) -> Vec<u8> {
+    let SocketAddr::V4(to) = to else {
+        panic!("the origin has an IPv6 address")
+    };
+    [&[0, 0, 0, 1][..], &to.ip().octets(), &to.port().to_be_bytes()].concat()
 }
 
 #[test]
@@ -42,10 +52,7 @@ fn datagrams_leave_by_the_country_asked_for_once_the_operator_opens_them() {
 
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let SocketAddr::V4(to) = world.origin.http else {
-        panic!("the origin has an IPv6 address")
-    };
-    let header = [&[0, 0, 0, 1][..], &to.ip().octets(), &to.port().to_be_bytes()].concat();
+    let header = header(world.origin.http);
     let mut buffer = [0; 2048];
     for size in [1, 1200] {
         let content = vec![7; size];
@@ -57,4 +64,55 @@ fn datagrams_leave_by_the_country_asked_for_once_the_operator_opens_them() {
         let length = socket.recv(&mut buffer).unwrap();
         assert_eq!(buffer[..length], [&header[..], &content].concat());
     }
+}
+
+#[test]
+fn a_grant_opens_datagrams_for_one_customer_until_it_is_revoked() {
+    let world = World::start_with(Settings::with_places(&[Place::BERLIN]));
+    let (customer, other) = (
+        world.customer(),
+        world.customer_of(&world.create_account("other@example.com", true)),
+    );
+    assert!(associate(&customer).is_none() && associate(&other).is_none());
+    let created = [
+        "account",
+        "create",
+        "--email",
+        "admin@example.com",
+        "--admin",
+        "--verified",
+    ];
+    let admin = manage(world.folder(), &created);
+    let login = json!({"email": "admin@example.com", "password": admin["password"]});
+    let token = world.api().post("/api/auth/login", &login).json();
+    let api = world.api().with_token(token["token"].as_str().unwrap());
+    let now = api.get("/api/nodes/stats").json()["timestamp"].clone();
+    let (year, rest) = now.as_str().unwrap().split_once('-').unwrap();
+    let until = format!("{}-{rest}", year.parse::<u32>().unwrap() + 1);
+    let grants = format!("/api/admin/accounts/{}/grants", world.account.id);
+    let body = json!({"rule": "udp_closed", "until": until, "reason": "a test"});
+    let given = api.post(&grants, &body);
+    assert_eq!(given.status, 201, "{}", given.text());
+
+    let echo = UdpSocket::bind(world.origin.http).unwrap();
+    echo.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (_control, relay) = associate(&customer).expect("open for this customer");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let datagram = [&header(world.origin.http)[..], b"hello"].concat();
+    socket.send_to(&datagram, relay).unwrap();
+    let mut buffer = [0; 64];
+    let (length, from) = echo.recv_from(&mut buffer).unwrap();
+    assert_eq!(
+        (&buffer[..length], from.ip().to_string().as_str()),
+        (&b"hello"[..], Place::BERLIN.address)
+    );
+    echo.send_to(b"hello", from).unwrap();
+    let length = socket.recv(&mut buffer).unwrap();
+    assert_eq!(buffer[..length], datagram);
+    assert!(associate(&other).is_none(), "closed for everybody else");
+
+    let id = given.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(api.delete(&format!("{grants}/{id}?reason=over")).status, 204);
+    assert!(associate(&customer).is_none());
 }

@@ -4,6 +4,7 @@ mod choice;
 mod datagrams;
 mod faults;
 mod hostile;
+mod http1;
 mod patience;
 mod secrets;
 mod socks5;

@@ -60,9 +60,8 @@ fn python_clients_leave_by_the_country_asked_for() {
     check(&output, &least);
 }
 
-#[test]
-fn nodejs_clients_leave_by_the_country_asked_for() {
-    let world = World::start();
+/// Runs the Node.js script on this order.
+fn nodejs(world: &World, order: &Value) -> Output {
     // Modules are looked for beside the script.
     let script = world.folder().join("clients.mjs");
     std::fs::copy(repository().join("tests/clients/clients.mjs"), &script).unwrap();
@@ -71,9 +70,15 @@ fn nodejs_clients_leave_by_the_country_asked_for() {
     let mut command = Command::new("node");
     command
         .arg(script)
-        .arg(order(&world).to_string())
+        .arg(order.to_string())
         .env("NODE_EXTRA_CA_CERTS", &world.authority.ca);
-    let output = run(&mut command, 2 * PATIENCE);
+    run(&mut command, 2 * PATIENCE)
+}
+
+#[test]
+fn nodejs_clients_leave_by_the_country_asked_for() {
+    let world = World::start();
+    let output = nodejs(&world, &order(&world));
     let least = [
         ("undici", 9),
         ("axios", 9),
@@ -82,6 +87,23 @@ fn nodejs_clients_leave_by_the_country_asked_for() {
         ("Playwright", 12),
     ];
     check(&output, &least);
+}
+
+/// The counter of this name and label, 0 if it was never counted.
+fn counted(metrics: &str, counter: &str) -> f64 {
+    let values = metrics.lines().filter_map(|line| line.strip_prefix(counter));
+    values.map(|value| value.trim().parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn chromium_speaks_http2_to_the_proxy_by_tls() {
+    let world = World::start();
+    let mut order = order(&world);
+    order["only"] = json!("Playwright");
+    check(&nodejs(&world, &order), &[("Playwright", 12)]);
+    let metrics = world.metrics().get("/metrics").text();
+    let counter = "iploop_gateway_connections_total{protocol=\"http2\"}";
+    assert!(counted(&metrics, counter) > 0.0, "{metrics}");
 }
 
 #[test]

@@ -26,6 +26,7 @@ const PIECE: usize = 16 * 1024;
 /// | `/echo` | what was asked, as JSON: `ip`, `request`, `fields`, `length` and `sha256` of the content |
 /// | `/bytes/N` | N bytes of the [`pattern`], with their length |
 /// | `/chunked/N` | the same in chunks |
+/// | `/hints` | early hints, then five bytes in chunks with a trailer |
 /// | `/close/N` | the same, ended by closing |
 /// | `/gate/NAME/N` | the same as `/bytes`, but the second half waits for [`Origin::open_gate`] |
 /// | `/hold/NAME` | as `/echo`, but not before the gate is open |
@@ -258,6 +259,12 @@ fn converse(stream: impl Read + Write, shared: &Shared, visit: &Visit, reset: &T
                     out.write_all(b"\r\n")?;
                 }
                 out.write_all(b"0\r\n\r\n")?;
+            }
+            "hints" => {
+                out.write_all(
+                    b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n\
+                      HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n",
+                )?;
             }
             "close" => {
                 write!(out, "HTTP/1.1 200 OK\r\n\r\n")?;
