@@ -3,7 +3,7 @@
 //! A key with `ip_login` admits a client without a password from an address that its list holds narrowly **and** that its
 //! account has proven: it authenticated from there, with a key at the proxy or at the API. Listing a network claims nothing,
 //! so nobody can claim another's; a proven address is one account's until it is given up or [`UNUSED_LIFETIME`] passes
-//! without use. Why so: docs/decisions/0005-ip-login.md.
+//! without use. Why so: docs/decisions/0006-ip-login.md.
 
 mod store;
 
