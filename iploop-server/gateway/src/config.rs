@@ -58,7 +58,7 @@ pub struct GatewayConfig {
     pub attempt_timeout: Duration,
     /// Exits asked for one request.
     pub max_attempts: u32,
-    /// Asks a second exit beside one that takes longer than it usually does, and uses the one that connects first. Costs customers nothing, and exits some dials: at most one more in ten.
+    /// Asks another exit beside one that takes longer than it usually does, and uses the one that connects first. Costs customers nothing, and exits some dials: at most one more in ten.
     pub hedge_dials: bool,
     /// How long a destination may take to answer a plain request, while nothing moves.
     #[serde(with = "iploop_platform::duration")]
@@ -108,7 +108,7 @@ impl Default for GatewayConfig {
             connect_timeout: Duration::from_secs(30),
             attempt_timeout: Duration::from_secs(12),
             max_attempts: 5,
-            hedge_dials: false,
+            hedge_dials: true,
             response_timeout: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(600),
             max_duration: Duration::from_secs(24 * 3600),

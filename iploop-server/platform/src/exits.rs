@@ -73,8 +73,9 @@ pub struct ExitRequest {
     pub early: Bytes,
     /// When the caller stops waiting.
     pub deadline: Instant,
-    /// Whether a second exit may be asked beside a slow first one. `early` may arrive at the destination through both.
-    pub hedge: bool,
+    /// Further exits that may be asked beside slow ones, for an exit that is not preferred. `early` may arrive at the destination
+    /// through all of them.
+    pub hedges: u32,
 }
 
 /// The exit that a sticky session holds on to: first the address, then the device.
@@ -119,8 +120,8 @@ pub struct OpenedExit {
     pub select: Duration,
     /// How long the device took to dial, with the way there and back.
     pub dial: Duration,
-    /// The other exit that was asked, where the dial was hedged.
-    pub beside: Option<Asked>,
+    /// The other exits that were asked, where the dial was hedged.
+    pub beside: Vec<Asked>,
     /// To be told of the stream's bytes: what speed and latency are measured by.
     pub gauge: Arc<StreamGauge>,
 }
@@ -134,8 +135,8 @@ pub struct Asked {
     pub error: Option<ExitError>,
     /// How long it was waited for.
     pub took: Duration,
-    /// Whether it was the second to be asked.
-    pub second: bool,
+    /// Whether it was asked beside one that took long.
+    pub hedged: bool,
 }
 
 /// One live device as the outside may see it.
@@ -181,8 +182,8 @@ pub struct ExitFailure {
     pub exit: Option<Arc<Exit>>,
     /// How long the attempt took.
     pub took: Duration,
-    /// The other exit that was asked, where the dial was hedged: it failed as well.
-    pub beside: Option<Asked>,
+    /// The other exits that were asked, where the dial was hedged: they failed as well, or were too slow to tell.
+    pub beside: Vec<Asked>,
 }
 
 /// Why an attempt did not open a stream. Each variant is a different answer to the customer or another attempt.

@@ -33,6 +33,9 @@ use crate::telemetry;
 /// Beyond the deadline of an attempt, so that the hub itself says which exit did not answer.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
+/// Exits asked beside the first one at most: where a fifth is dead, of four one lives.
+const MOST_HEDGES: u32 = 3;
+
 /// What bounds the search.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
@@ -42,7 +45,7 @@ pub(crate) struct Bounds {
     pub(crate) attempt_timeout: Duration,
     /// Exits asked for one request.
     pub(crate) max_attempts: u32,
-    /// Whether a second exit is asked beside a slow one.
+    /// Whether further exits are asked beside slow ones.
     pub(crate) hedge: bool,
 }
 
@@ -250,13 +253,13 @@ impl Search {
                 transport: self.transport,
                 early: early.clone(),
                 deadline,
-                hedge: self.bounds.hedge,
+                hedges: self.hedges(),
             };
             let failure = match timeout_at(deadline + ANSWER_GRACE, exits.open(request)).await {
                 Ok(Ok(opened)) => {
-                    let second = opened.beside.as_ref().is_some_and(|beside| !beside.second);
-                    self.note_beside(opened.beside.as_ref());
-                    self.note_tried(Some(&opened.exit), "opened", opened.dial, second);
+                    self.note_beside(&opened.beside);
+                    let hedged = is_hedged(&opened.beside);
+                    self.note_tried(Some(&opened.exit), "opened", opened.dial, hedged);
                     self.select += opened.select;
                     let now = Instant::now();
                     sessions.note_exit(self.key, opened.exit.ip, now);
@@ -276,10 +279,10 @@ impl Search {
                     error: ExitError::NodeTimeout,
                     exit: None,
                     took: deadline - now,
-                    beside: None,
+                    beside: Vec::new(),
                 },
             };
-            self.note_beside(failure.beside.as_ref());
+            self.note_beside(&failure.beside);
             let error = match failure.error {
                 ExitError::NoExit | ExitError::NoOtherExit => match (rotating, self.error.take()) {
                     // The last exit serves rather than none, unless the customer said otherwise.
@@ -328,7 +331,7 @@ impl Search {
                 other => as_told(other),
             };
             let row = error.row();
-            let hedged = failure.beside.as_ref().is_some_and(|beside| !beside.second);
+            let hedged = is_hedged(&failure.beside);
             self.note_tried(failure.exit.as_ref(), row.code, failure.took, hedged);
             if let (ProxyError::ConnectionRefused, Some(exit)) = (&error, &failure.exit) {
                 self.note_refusal(exit.ip);
@@ -370,23 +373,32 @@ impl Search {
         });
     }
 
-    /// Another exit was asked at the same time: where it failed, it is not asked again.
-    fn note_beside(&mut self, beside: Option<&Asked>) {
-        let Some(Asked {
+    /// Exits that may be asked beside the next one.
+    fn hedges(&self) -> u32 {
+        let left = self.bounds.max_attempts.saturating_sub(self.attempts + 1);
+        if self.bounds.hedge {
+            left.min(MOST_HEDGES)
+        } else {
+            0
+        }
+    }
+
+    /// Other exits were asked at the same time: where one failed, it is not asked again.
+    fn note_beside(&mut self, beside: &[Asked]) {
+        for Asked {
             exit,
             error,
             took,
-            second,
-        }) = beside
-        else {
-            return;
-        };
-        let outcome = error.as_ref().map_or("outrun", outcome_of);
-        self.note_tried(Some(exit), outcome, *took, *second);
-        if let Some(error) = error {
-            self.failed.nodes.push(exit.node);
-            if *error == ExitError::ConnectionRefused {
-                self.note_refusal(exit.ip);
+            hedged,
+        } in beside
+        {
+            let outcome = error.as_ref().map_or("outrun", outcome_of);
+            self.note_tried(Some(exit), outcome, *took, *hedged);
+            if let Some(error) = error {
+                self.failed.nodes.push(exit.node);
+                if *error == ExitError::ConnectionRefused {
+                    self.note_refusal(exit.ip);
+                }
             }
         }
     }
@@ -395,6 +407,11 @@ impl Search {
         self.refusals
             .note(self.account, &self.destination.host, ip, Instant::now());
     }
+}
+
+/// Whether the exit that answered was asked beside these, and not before them.
+fn is_hedged(beside: &[Asked]) -> bool {
+    !beside.is_empty() && beside.iter().all(|asked| asked.hedged)
 }
 
 /// What an exit's failure is to the customer.

@@ -208,7 +208,7 @@ impl Exits for TestExits {
                 error,
                 exit,
                 took: Duration::ZERO,
-                beside: None,
+                beside: Vec::new(),
             };
             let (number, exit, tunnel, trouble) = chosen.map_err(|error| failure(error, None))?;
             let lost = match trouble {
@@ -237,7 +237,7 @@ impl Exits for TestExits {
                         stream,
                         select: Duration::ZERO,
                         dial,
-                        beside: None,
+                        beside: Vec::new(),
                         gauge: Arc::default(),
                     })
                 }

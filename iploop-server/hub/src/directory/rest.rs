@@ -135,18 +135,37 @@ impl<T> Directory<T> {
 
     /// Lets a node be asked although it rests: by the sticky session that holds on to it.
     pub fn rouse_node(&mut self, node: NodeId) {
-        if let Some(slot) = self.slot_of(node) {
-            self.works(self.nodes.key(slot));
+        if let Some(slot) = self.slot_of(node)
+            && let Some(entry) = self.nodes.get_mut(slot)
+            && entry.condition != Condition::Well
+        {
+            entry.condition = Condition::Well;
+            self.relist(slot);
         }
     }
 
     /// A node works: it rests no more, and its trial is over.
     pub fn works(&mut self, key: NodeKey) {
-        if let Some(entry) = self.nodes.of_mut(key)
-            && entry.condition != Condition::Well
-        {
-            entry.condition = Condition::Well;
-            self.relist(key.slot);
+        if let Some(entry) = self.nodes.of_mut(key) {
+            entry.untried = false;
+            if entry.condition != Condition::Well {
+                entry.condition = Condition::Well;
+                self.relist(key.slot);
+            }
+        }
+    }
+
+    /// A dial of the node takes longer than usual: until [`Directory::trust`] others are asked rather.
+    pub fn doubt(&mut self, key: NodeKey) {
+        if let Some(entry) = self.nodes.of_mut(key) {
+            entry.overdue = entry.overdue.saturating_add(1);
+        }
+    }
+
+    /// That dial has ended, whatever came of it.
+    pub fn trust(&mut self, key: NodeKey) {
+        if let Some(entry) = self.nodes.of_mut(key) {
+            entry.overdue = entry.overdue.saturating_sub(1);
         }
     }
 

@@ -38,13 +38,15 @@ impl Failure {
     }
 }
 
-/// Asks the device to dial; the stream and the time that this took.
-pub(super) async fn dial(
+/// Asks the device to dial; the stream and the time that this took. `late` is called once that takes longer than usual, and
+/// what it gives is kept until the end.
+pub(super) async fn dial<L>(
     node: &Node,
     request: &ExitRequest,
     customer: u64,
     dial_timeout: Duration,
     usual: Duration,
+    late: impl FnOnce() -> L,
 ) -> Result<(Stream, Duration), Failure> {
     let now = Instant::now();
     if !node.tell_grants(customer, &request.terms.grants, now.into_std()) {
@@ -72,7 +74,7 @@ pub(super) async fn dial(
     let answer = tokio::select! {
         biased;
         answer = node.tunnel.open(open) => Some(answer),
-        () = silence(node, now, usual) => {
+        () = silence(node, now, usual, late) => {
             return Err(Failure::new(ExitError::NodeTimeout, Outcome::Silent));
         }
         () = sleep_until(now + timeout + grace) => None,
@@ -102,8 +104,9 @@ pub(super) async fn dial(
 
 /// Ready when a device that takes longer than usual shows no sign of life when asked for one; never for one that does, for its
 /// destination may be slow.
-async fn silence(node: &Node, asked: Instant, usual: Duration) {
+async fn silence<L>(node: &Node, asked: Instant, usual: Duration, late: impl FnOnce() -> L) {
     sleep_until(asked + usual).await;
+    let _kept = late();
     if node.tunnel.heard_at() <= asked {
         node.tunnel.ping();
         sleep_until(asked + usual + SIGN_OF_LIFE).await;

@@ -1,16 +1,16 @@
 //! The hub as the gateway sees it: choose a node, have it dial, say honestly what came of it.
 
 mod dial;
+mod hedge;
 #[cfg(test)]
 mod simulation;
 
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::BoxFuture;
 use iploop_platform::abuse::Cause;
 use iploop_platform::exits::{
     Asked, Avoid, Exit, ExitError, ExitFailure, ExitRequest, Exits, Measured, OpenedExit, Presence,
@@ -20,25 +20,16 @@ use iploop_platform::ids::AccountId;
 use iploop_platform::ids::NodeId;
 use iploop_protocol::io::Stream;
 use iploop_protocol::policy::{Limit, Transport};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use self::dial::{dial, result_name};
+use self::hedge::{ask_hedged, usual_time};
 use crate::directory::{NoChoice, NodeKey, Wish};
 use crate::guard::Ticket;
 use crate::hub::Hub;
 use crate::node::Node;
 use crate::quality::{Outcome, Verdict};
 use crate::shared::Shared;
-
-/// How long a dial usually takes at most, while too few were made to know.
-const ASSUMED_USUAL: Duration = Duration::from_secs(1);
-
-/// Below this a dial is never slow, and above that always.
-const LEAST_USUAL: Duration = Duration::from_millis(50);
-const MOST_USUAL: Duration = Duration::from_secs(5);
-
-/// The way to a device and back, while it is not measured; also the least time in which it is expected to answer a ping.
-const ASSUMED_RTT: Duration = Duration::from_millis(250);
 
 impl Exits for Hub {
     fn open(&self, request: ExitRequest) -> BoxFuture<'_, Result<OpenedExit, ExitFailure>> {
@@ -78,21 +69,45 @@ impl Drop for Claim {
     }
 }
 
+/// A dial that takes longer than usual, until it has ended.
+struct Doubt {
+    shared: Arc<Shared>,
+    key: NodeKey,
+}
+
+impl Doubt {
+    fn new(shared: &Arc<Shared>, key: NodeKey) -> Self {
+        shared.live.lock().doubt(key);
+        Self {
+            shared: Arc::clone(shared),
+            key,
+        }
+    }
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        self.shared.live.lock().trust(self.key);
+    }
+}
+
 /// What came of asking one device.
 struct Answer {
     exit: Arc<Exit>,
     took: Duration,
     result: Result<(Stream, Arc<StreamGauge>), ExitError>,
+    /// What counts against the customer, if this is the answer that it gets: a request counts once, however many were asked.
+    cause: Option<Cause>,
 }
 
 impl Answer {
     /// What is told of it beside another answer.
-    fn beside(&self, second: bool) -> Asked {
+    fn beside(&self, hedged: bool) -> Asked {
         Asked {
             exit: Arc::clone(&self.exit),
             error: self.result.as_ref().err().cloned(),
             took: self.took,
-            second,
+            hedged,
         }
     }
 }
@@ -107,15 +122,24 @@ async fn attempt(shared: Arc<Shared>, request: ExitRequest) -> Result<OpenedExit
             error,
             exit: None,
             took: select,
-            beside: None,
+            beside: Vec::new(),
         }
     })?;
-    let (answer, beside) = if request.hedge && request.prefer.is_none() {
-        Box::pin(ask_hedged(claim, &request)).await
+    let (answer, beside) = if request.hedges > 0 && request.prefer.is_none() {
+        ask_hedged(claim, &request).await
     } else {
-        (ask(claim, &request).await, None)
+        (ask(claim, &request).await, Vec::new())
     };
-    let Answer { exit, took, result } = answer;
+    let Answer {
+        exit,
+        took,
+        result,
+        cause,
+    } = answer;
+    if let Some(cause) = cause {
+        let watch = &shared.guard.watch;
+        watch.refused(request.account, Some(exit.node), cause);
+    }
     match result {
         Ok((stream, gauge)) => Ok(OpenedExit {
             exit,
@@ -181,88 +205,6 @@ fn choose(shared: &Arc<Shared>, request: &ExitRequest, avoid: &Avoid) -> Result<
     })
 }
 
-/// Asks the chosen device, and a second one beside it when the first takes longer than usual. The first stream that opens
-/// wins and the other is reset; a failure waits for the other's answer.
-async fn ask_hedged(claim: Claim, request: &ExitRequest) -> (Answer, Option<Asked>) {
-    let shared = Arc::clone(&claim.shared);
-    let (key, node) = (claim.key, Arc::clone(&claim.node));
-    let asked = Instant::now();
-    // A trial is likely to fail, and its customer shall not pay for it with time.
-    let usual = usual_time(&shared, &node) / if claim.is_trial { 2 } else { 1 };
-    let mut first = pin!(ask(claim, request));
-    tokio::select! {
-        biased;
-        answer = &mut first => return (answer, None),
-        () = sleep_until(asked + usual) => {}
-    }
-    let Some(second) = second_choice(&shared, request, &node.exit) else {
-        return (first.await, None);
-    };
-    let (second_key, second_node) = (second.key, Arc::clone(&second.node));
-    let second_asked = Instant::now();
-    let second = pin!(ask(second, request));
-    let (answer, beside, loser) = match select(first, second).await {
-        Either::Left((answer, other)) if answer.result.is_err() => {
-            (other.await, Some(answer.beside(false)), None)
-        }
-        Either::Right((answer, other)) if answer.result.is_err() => {
-            (other.await, Some(answer.beside(true)), None)
-        }
-        Either::Left((answer, _)) => (answer, None, Some((second_key, second_node, second_asked, true))),
-        Either::Right((answer, _)) => (answer, None, Some((key, node, asked, false))),
-    };
-    let won_by_second = beside.as_ref().map_or_else(
-        || loser.as_ref().is_some_and(|(.., is_second)| !is_second),
-        |beside| !beside.second,
-    );
-    count_hedge(if won_by_second { "second" } else { "first" });
-    let outrun = loser.map(|(key, node, asked, is_second)| {
-        count_open("outrun");
-        let took = asked.elapsed();
-        // A live device has answered the ping by now, however slow its destination is.
-        let enough =
-            usual_time(&shared, &node) + (2 * node.tunnel.rtt().unwrap_or(ASSUMED_RTT)).max(ASSUMED_RTT);
-        let is_silent = took >= enough && node.tunnel.heard_at() <= asked;
-        let outcome = if is_silent { Outcome::Node } else { Outcome::Outrun };
-        judge(&shared, key, &node, outcome, took);
-        Asked {
-            exit: Arc::clone(&node.exit),
-            error: None,
-            took,
-            second: is_second,
-        }
-    });
-    (answer, beside.or(outrun))
-}
-
-/// Another device for a dial that takes long, if there is one and hedges are left.
-fn second_choice(shared: &Arc<Shared>, request: &ExitRequest, first: &Exit) -> Option<Claim> {
-    if !shared.fleet.lock().may_hedge() {
-        count_hedge("none_left");
-        return None;
-    }
-    let mut avoid = request.avoid.clone();
-    avoid.nodes.push(first.node);
-    avoid.ips.push(first.ip);
-    let second = choose(shared, request, &avoid);
-    if second.is_err() {
-        count_hedge("no_exit");
-    }
-    second.ok()
-}
-
-/// How long a dial through this device usually takes at most: its own p95, the fleet's where too little is known of it. One that
-/// is always slow is waited for half as long again as the fleet.
-fn usual_time(shared: &Shared, node: &Node) -> Duration {
-    let own = node.usual_time();
-    let fleet = shared.fleet.lock().usual_time();
-    let usual = match (own, fleet) {
-        (Some(own), Some(fleet)) => own.min(fleet.mul_f32(1.5)),
-        (own, fleet) => own.or(fleet).unwrap_or(ASSUMED_USUAL),
-    };
-    usual.clamp(LEAST_USUAL, MOST_USUAL)
-}
-
 /// Asks one device to dial, and judges it by what comes of that.
 ///
 /// # Cancel safety
@@ -276,6 +218,7 @@ async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
             return Answer {
                 exit: Arc::clone(&node.exit),
                 took: Duration::ZERO,
+                cause: cause_of(&error),
                 result: Err(error),
             };
         }
@@ -283,7 +226,16 @@ async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
     shared.fleet.lock().asked();
     let asked = Instant::now();
     let usual = usual_time(&shared, &node);
-    let opened = dial(&node, request, claim.customer, shared.config.dial_timeout, usual).await;
+    let late = || Doubt::new(&shared, claim.key);
+    let opened = dial(
+        &node,
+        request,
+        claim.customer,
+        shared.config.dial_timeout,
+        usual,
+        late,
+    )
+    .await;
     let (took, outcome, result) = match opened {
         Ok((stream, took)) => {
             shared.fleet.lock().dialed(took);
@@ -292,7 +244,7 @@ async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
         }
         Err(failure) => (asked.elapsed(), failure.outcome, Err(failure.error)),
     };
-    note_refusal(&claim, request.account, result.as_ref().err());
+    let cause = note_dial(&claim, request.account, result.as_ref().err());
     judge(&shared, claim.key, &node, outcome, took);
     let exit = Arc::clone(&node.exit);
     let result = result.map(|(mut stream, way)| {
@@ -315,7 +267,12 @@ async fn ask(mut claim: Claim, request: &ExitRequest) -> Answer {
     if let Err(error) = &result {
         count_open(result_name(error));
     }
-    Answer { exit, took, result }
+    Answer {
+        exit,
+        took,
+        result,
+        cause,
+    }
 }
 
 /// Counts a stream against its customer's limits on the device, before the device is bothered.
@@ -330,25 +287,21 @@ fn count(claim: &Claim, request: &ExitRequest) -> Result<Option<Ticket>, ExitErr
     // The places of datagrams are counted when they are known.
     let to = Some(&request.destination).filter(|_| request.transport == Transport::Tcp);
     let admitted = shared.guard.admit(node, *customer, request.terms.standing, to);
-    admitted.map_err(|limited| {
-        let cause = Cause::Limit(limited.limit);
-        shared.guard.watch.refused(request.account, Some(node), cause);
-        ExitError::Limited(limited)
-    })
+    admitted.map_err(ExitError::Limited)
 }
 
-/// Counts what a dial came to for and against its customer.
-fn note_refusal(claim: &Claim, account: AccountId, error: Option<&ExitError>) {
-    let watch = &claim.shared.guard.watch;
-    let node = claim.node.exit.node;
-    let cause = match error {
-        Some(ExitError::Forbidden(class)) => Some(Cause::told_by_device(class)),
-        Some(ExitError::Limited(limited)) => Some(Cause::Limit(limited.limit)),
+/// What a refusal counts as against the customer.
+fn cause_of(error: &ExitError) -> Option<Cause> {
+    match error {
+        ExitError::Forbidden(class) => Some(Cause::told_by_device(class)),
+        ExitError::Limited(limited) => Some(Cause::Limit(limited.limit)),
         _ => None,
-    };
-    if let Some(cause) = cause {
-        watch.refused(account, Some(node), cause);
     }
+}
+
+/// Counts a dial for or against its customer on this device; what counts against the customer everywhere.
+fn note_dial(claim: &Claim, account: AccountId, error: Option<&ExitError>) -> Option<Cause> {
+    let node = claim.node.exit.node;
     let is_failure = matches!(
         error,
         Some(
@@ -365,8 +318,9 @@ fn note_refusal(claim: &Claim, account: AccountId, error: Option<&ExitError>) {
     if is_stopped {
         metrics::counter!("iploop_customers_stopped_total").increment(1);
         tracing::warn!(account.id = %account, node.id = %node, "a customer is stopped on a device: too many dials failed");
-        watch.refused(account, Some(node), Cause::Limit(Limit::FailedDials));
+        return Some(Cause::Limit(Limit::FailedDials));
     }
+    error.and_then(cause_of)
 }
 
 /// Notes an outcome: the node's figures change, and it may rest.
@@ -389,8 +343,4 @@ fn judge(shared: &Shared, key: NodeKey, node: &Node, outcome: Outcome, took: Dur
 
 fn count_open(result: &'static str) {
     metrics::counter!("iploop_hub_opens_total", "result" => result).increment(1);
-}
-
-fn count_hedge(result: &'static str) {
-    metrics::counter!("iploop_hub_hedges_total", "result" => result).increment(1);
 }

@@ -7,6 +7,9 @@ use super::Outcome;
 /// Failures in a row after which a node rests, dials in which another outran it included; one silence is as much as all.
 const MOST_STRIKES: u8 = 3;
 
+/// The same of a node that has not dialled once: nothing speaks for it yet.
+const UNPROVEN_STRIKES: u8 = 1;
+
 /// The first rest; each further one in a row is twice as long.
 const FIRST_REST: Duration = Duration::from_secs(15);
 
@@ -18,6 +21,7 @@ const LONGEST_REST: Duration = Duration::from_secs(10 * 60);
 pub struct Breaker {
     strikes: u8,
     rests: u8,
+    proven: bool,
 }
 
 /// What follows from an outcome.
@@ -36,7 +40,10 @@ impl Breaker {
     pub fn note(&mut self, outcome: Outcome) -> Verdict {
         let weight = match outcome {
             Outcome::Dialed(_) => {
-                *self = Self::default();
+                *self = Self {
+                    proven: true,
+                    ..Self::default()
+                };
                 return Verdict::Well;
             }
             Outcome::Elsewhere | Outcome::Doubtful => return Verdict::Unchanged,
@@ -44,7 +51,12 @@ impl Breaker {
             Outcome::Silent => MOST_STRIKES,
         };
         self.strikes = self.strikes.saturating_add(weight);
-        if self.strikes < MOST_STRIKES {
+        let most = if self.proven {
+            MOST_STRIKES
+        } else {
+            UNPROVEN_STRIKES
+        };
+        if self.strikes < most {
             return Verdict::Unchanged;
         }
         let rest = FIRST_REST * 2_u32.pow(u32::from(self.rests.min(6)));
@@ -69,11 +81,19 @@ mod tests {
         use Outcome::{Node, Silent};
         use Verdict::{Rest, Unchanged, Well};
         assert_eq!(
-            verdicts(&[Node, Node, DIALED, Node, Node, Node]),
+            verdicts(&[DIALED, Node, Node, DIALED, Node, Node, Node])[1..],
             [Unchanged, Unchanged, Well, Unchanged, Unchanged, Rest(FIRST_REST)]
         );
-        assert_eq!(verdicts(&[Silent]), [Rest(FIRST_REST)]);
-        assert_eq!(verdicts(&[Outcome::Outrun; 3])[2], Rest(FIRST_REST));
+        assert_eq!(verdicts(&[DIALED, Silent])[1], Rest(FIRST_REST));
+        let outrun = [DIALED, Outcome::Outrun, Outcome::Outrun, Outcome::Outrun];
+        assert_eq!(verdicts(&outrun)[2..], [Unchanged, Rest(FIRST_REST)]);
+    }
+
+    #[test]
+    fn one_failure_is_a_rest_for_a_node_that_never_dialled() {
+        for outcome in [Outcome::Node, Outcome::Outrun, Outcome::Silent] {
+            assert_eq!(verdicts(&[outcome]), [Verdict::Rest(FIRST_REST)]);
+        }
     }
 
     #[test]

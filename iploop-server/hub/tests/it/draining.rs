@@ -24,7 +24,7 @@ fn request() -> ExitRequest {
         transport: iploop_protocol::policy::Transport::Tcp,
         early: Bytes::new(),
         deadline: Instant::now() + PATIENCE,
-        hedge: false,
+        hedges: 0,
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn request(targeting: &str) -> ExitRequest {
         transport: iploop_protocol::policy::Transport::Tcp,
         early: Bytes::new(),
         deadline: Instant::now() + PATIENCE,
-        hedge: false,
+        hedges: 0,
     }
 }
 
