@@ -73,6 +73,14 @@ pub(crate) enum Scenario {
     Idle { streams: usize, settle_seconds: f64 },
     /// Devices that are registered at the hub without use.
     Devices { count: usize, settle_seconds: f64 },
+    /// New connections through so many serving devices for some seconds, and again with others of which some are dead and slow.
+    Fleet {
+        devices: usize,
+        dead: usize,
+        slow: usize,
+        at_once: usize,
+        seconds: f64,
+    },
 }
 
 /// Which way the bytes go, seen from the customer.
@@ -114,7 +122,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Figures {
     /// Of small requests or new connections.
     pub(crate) latency: Option<Latency>,
-    /// The same before streams were stalled.
+    /// The same before streams were stalled, or devices died.
     pub(crate) latency_before: Option<Latency>,
     /// New connections done.
     pub(crate) connections: u64,
@@ -124,6 +132,8 @@ pub(crate) struct Figures {
     pub(crate) seconds: f64,
     /// Payload per second while nothing else ran.
     pub(crate) alone_bytes_per_second: Option<f64>,
+    /// The share of new connections that were made.
+    pub(crate) served: Option<f64>,
     /// The first finisher's time divided by the last one's.
     pub(crate) first_to_last: Option<f64>,
 }

@@ -3,6 +3,8 @@
 //! Each is a real tunnel of the protocol crate on a connection of its own, from an address of its own in 127.0.0.0/8.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +18,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -40,16 +43,7 @@ pub(super) async fn idle(
     console: &mut Console,
     faults: &mut Faults,
 ) -> anyhow::Result<Figures> {
-    let tls = hub
-        .ca
-        .as_ref()
-        .map(|file| trust(CertificateDer::from_pem_file(file)?))
-        .transpose()?;
-    let network = Network {
-        hub: hub.clone(),
-        tls,
-        given_at: now()?,
-    };
+    let network = Network::of(hub)?;
     // What the first devices make the hub allocate once is no device's share.
     let first = network.connect_all(0, AT_ONCE, faults).await?;
     console.mark(Mark::Begin).await?;
@@ -64,10 +58,18 @@ pub(super) async fn idle(
 }
 
 /// A connected device; dropping it ends its connection.
-struct Device {
+pub(super) struct Device {
     _tunnel: Tunnel,
-    _events: Events,
+    pub(super) events: Events,
+    halted: Rc<Notify>,
     driver: AbortHandle,
+}
+
+impl Device {
+    /// Lets nothing come or go from now on, as a device that has lost its network.
+    pub(super) fn halt(&self) {
+        self.halted.notify_one();
+    }
 }
 
 impl Drop for Device {
@@ -78,15 +80,28 @@ impl Drop for Device {
 
 /// What all devices have in common.
 #[derive(Clone)]
-struct Network {
+pub(super) struct Network {
     hub: HubAccess,
     tls: Option<TlsConnector>,
     given_at: String,
 }
 
 impl Network {
+    pub(super) fn of(hub: &HubAccess) -> anyhow::Result<Self> {
+        let tls = hub
+            .ca
+            .as_ref()
+            .map(|file| trust(CertificateDer::from_pem_file(file)?))
+            .transpose()?;
+        Ok(Self {
+            hub: hub.clone(),
+            tls,
+            given_at: now()?,
+        })
+    }
+
     /// Devices number `from` up to `from + count`; those that fail are faults.
-    async fn connect_all(
+    pub(super) async fn connect_all(
         &self,
         from: usize,
         count: usize,
@@ -144,7 +159,8 @@ impl Network {
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         let socket = WebSocket::new(socket.into_inner(), Role::Client, &[]);
         let (tunnel, mut events, driver) = io::connect(socket, Config::new(Side::Node));
-        let driver = spawn_local(driver).abort_handle();
+        let halted = Rc::new(Notify::new());
+        let driver = spawn_local(until_halted(driver, Rc::clone(&halted))).abort_handle();
         tunnel.send_control(ToHub::Hello(Box::new(self.hello(number))).encode())?;
         while let Some(event) = events.next().await {
             if let Event::Control(message) = event
@@ -152,7 +168,8 @@ impl Network {
             {
                 return Ok(Device {
                     _tunnel: tunnel,
-                    _events: events,
+                    events,
+                    halted,
                     driver,
                 });
             }
@@ -193,6 +210,15 @@ impl Network {
     }
 }
 
+/// Drives a tunnel; once it is halted, its connection stands and is neither read nor written.
+async fn until_halted(driver: impl Future, halted: Rc<Notify>) {
+    let mut driver = pin!(driver);
+    tokio::select! {
+        _ = &mut driver => {}
+        () = halted.notified() => std::future::pending().await,
+    }
+}
+
 fn trust(certificate: CertificateDer<'static>) -> anyhow::Result<TlsConnector> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate)?;
@@ -216,7 +242,6 @@ fn now() -> anyhow::Result<String> {
 mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
-    use std::rc::Rc;
 
     use iploop_protocol::control::Welcome;
     use rustls::pki_types::PrivateKeyDer;

@@ -6,6 +6,7 @@
 mod bulk;
 mod crew;
 mod devices;
+mod fleet;
 mod held;
 mod requests;
 
@@ -89,6 +90,22 @@ async fn carry_out(order: &Order, console: &mut Console, faults: &mut Faults) ->
         } => {
             let hub = order.hub.as_ref().context("this peer has no hub")?;
             devices::idle(hub, count, settle_seconds, console, faults).await
+        }
+        Scenario::Fleet {
+            devices,
+            dead,
+            slow,
+            at_once,
+            seconds,
+        } => {
+            let hub = order.hub.as_ref().context("this peer has no hub")?;
+            let fleet = fleet::Fleet { devices, dead, slow };
+            let pace = requests::Pace {
+                at_once,
+                seconds,
+                at_most: usize::MAX,
+            };
+            fleet::compare(order, hub, fleet, pace, console, faults).await
         }
     }
 }

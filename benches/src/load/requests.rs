@@ -19,6 +19,7 @@ const WARM_REQUESTS: usize = 50;
 const FAULTS_LIMIT: u64 = 20;
 
 /// How many new connections, and how fast.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     pub(super) at_once: usize,
     pub(super) seconds: f64,
@@ -84,6 +85,26 @@ pub(super) async fn connect(
 ) -> anyhow::Result<Figures> {
     open_first(order).await?;
     console.mark(Mark::Begin).await?;
+    let connected = connect_at(order, pace).await;
+    console.mark(Mark::End).await?;
+    faults.merge(connected.faults);
+    Ok(Figures {
+        latency: Latency::of(&connected.samples),
+        connections: connected.samples.len() as u64,
+        seconds: connected.seconds,
+        ..Figures::default()
+    })
+}
+
+/// What came of new connections.
+pub(super) struct Connected {
+    pub(super) samples: Vec<Duration>,
+    pub(super) faults: Faults,
+    pub(super) seconds: f64,
+}
+
+/// New connections at this pace.
+pub(super) async fn connect_at(order: &Order, pace: Pace) -> Connected {
     let shared = Rc::new(RefCell::new(Connecting::default()));
     let start = Instant::now();
     let mut workers = JoinSet::new();
@@ -100,22 +121,15 @@ pub(super) async fn connect(
     }
     while workers.join_next().await.is_some() {}
     let seconds = start.elapsed().as_secs_f64();
-    console.mark(Mark::End).await?;
-    let Connecting {
+    let Connecting { samples, faults, .. } = shared.take();
+    Connected {
         samples,
-        faults: failed,
-        ..
-    } = shared.take();
-    faults.merge(failed);
-    Ok(Figures {
-        latency: Latency::of(&samples),
-        connections: samples.len() as u64,
+        faults,
         seconds,
-        ..Figures::default()
-    })
+    }
 }
 
-/// What the workers of [`connect`] share.
+/// What the workers of [`connect_at`] share.
 #[derive(Default)]
 struct Connecting {
     started: usize,

@@ -33,6 +33,12 @@ pub(super) enum Quantity {
     P99,
     /// Median with stalled streams beside it, divided by the median before them.
     Slowdown,
+    /// 99th percentile of a healthy fleet, in microseconds.
+    HealthyP99,
+    /// That of a fleet with dead and slow devices, divided by the healthy one's.
+    TailSlowdown,
+    /// Share of new connections that were made.
+    Served,
     ConnectionsPerSecond,
     /// CPU seconds of both sides.
     CpuPer10kConnections,
@@ -175,6 +181,16 @@ fn reckon(scenario: &Scenario, outcome: &Outcome, marks: &BTreeMap<Mark, Sides>)
             put(
                 Quantity::Slowdown,
                 slowdown.map(|(beside, before)| beside.p50_us / before.p50_us),
+            );
+        }
+        Scenario::Fleet { .. } => {
+            put(Quantity::Served, figures.served);
+            let before = figures.latency_before.map(|latency| latency.p99_us);
+            put(Quantity::HealthyP99, before);
+            let after = figures.latency.map(|latency| latency.p99_us);
+            put(
+                Quantity::TailSlowdown,
+                after.zip(before).map(|(after, before)| after / before),
             );
         }
         _ => {}

@@ -193,6 +193,17 @@ pub(super) fn rows() -> Vec<Row> {
             }),
         ),
         row(
+            "200 devices, 20 % dead, 10 % slow: served",
+            "fleet",
+            Served,
+            Plain,
+            at_least(0.995),
+        ),
+        row("  new connection, p50", "fleet", P50, Plain, None),
+        row("  p99", "fleet", P99, Plain, None),
+        row("  p99 of the healthy fleet", "fleet", HealthyP99, Plain, None),
+        row("  p99 over that", "fleet", TailSlowdown, Plain, at_most(2.0)),
+        row(
             "50 ms: new connection + 1 KiB, p50",
             "delayed-connect-1",
             P50,

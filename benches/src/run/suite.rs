@@ -18,7 +18,7 @@ impl Test {
     pub(super) fn suits(&self, peer: Peer) -> bool {
         match self.scenario {
             Scenario::Http { .. } => peer == Peer::Direct || peer.forwards_http(),
-            Scenario::Devices { .. } => peer.is_ours(),
+            Scenario::Devices { .. } | Scenario::Fleet { .. } => peer.is_ours(),
             _ => true,
         }
     }
@@ -37,6 +37,8 @@ pub(super) struct Effort {
     equal_bytes: u64,
     idle_streams: usize,
     idle_devices: usize,
+    /// With each of two fleets, in seconds.
+    fleet: f64,
 }
 
 impl Effort {
@@ -50,6 +52,7 @@ impl Effort {
             equal_bytes: 16 << 20,
             idle_streams: 1_000,
             idle_devices: 2_000,
+            fleet: 20.0,
         }
     }
 
@@ -63,6 +66,7 @@ impl Effort {
             equal_bytes: 4 << 20,
             idle_streams: 300,
             idle_devices: 500,
+            fleet: 8.0,
         }
     }
 }
@@ -81,6 +85,7 @@ pub(super) fn suite(effort: Effort) -> Vec<Test> {
         equal_bytes,
         idle_streams,
         idle_devices,
+        fleet,
         ..
     } = effort;
     let test = |name, scenario| Test {
@@ -153,6 +158,16 @@ pub(super) fn suite(effort: Effort) -> Vec<Test> {
             Scenario::Devices {
                 count: idle_devices,
                 settle_seconds: settle,
+            },
+        ),
+        fresh(
+            "fleet",
+            Scenario::Fleet {
+                devices: 200,
+                dead: 40,
+                slow: 20,
+                at_once: 16,
+                seconds: fleet,
             },
         ),
         delayed("delayed-connect-1", connect(1)),

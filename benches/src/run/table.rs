@@ -117,11 +117,16 @@ fn target_text(row: &Row, target: Target) -> String {
 fn plain(row: &Row, value: f64) -> String {
     match row.quantity {
         Quantity::BytesPerSecond => number(value / 1e6),
-        Quantity::P50 | Quantity::P99 | Quantity::Slowdown => number(value),
+        Quantity::P50
+        | Quantity::P99
+        | Quantity::HealthyP99
+        | Quantity::Slowdown
+        | Quantity::TailSlowdown => number(value),
         Quantity::ConnectionsPerSecond
         | Quantity::CpuPer10kConnections
         | Quantity::CpuPerGib
         | Quantity::BulkKept
+        | Quantity::Served
         | Quantity::FirstToLast
         | Quantity::MemoryPerStream
         | Quantity::GatewayMemoryPerStream
@@ -131,8 +136,8 @@ fn plain(row: &Row, value: f64) -> String {
 
 fn unit(row: &Row) -> &'static str {
     match (row.shown, row.quantity) {
-        (Shown::RoundTrips, _) | (_, Quantity::Slowdown) => "",
-        (_, Quantity::P50 | Quantity::P99) => " µs",
+        (Shown::RoundTrips, _) | (_, Quantity::Slowdown | Quantity::TailSlowdown) => "",
+        (_, Quantity::P50 | Quantity::P99 | Quantity::HealthyP99) => " µs",
         (_, Quantity::BytesPerSecond) => " MB/s",
         (_, Quantity::ConnectionsPerSecond) => "/s",
         _ => "",
