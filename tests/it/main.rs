@@ -16,6 +16,7 @@ mod configuration;
 mod consent;
 mod faults;
 mod harness;
+mod hostile;
 mod money;
 mod policy;
 mod postgres;

@@ -1,6 +1,7 @@
 //! Money: what is billed is what was relayed, whatever happens to the server meanwhile.
 
 use std::io::{Read as _, Write as _};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -20,9 +21,11 @@ const LOST_AT_MOST: Duration = Duration::from_secs(1);
 const OVER_SERVED: i64 = 64 * 1024;
 
 /// A stream that runs until it breaks, watched from both ends.
-struct Watched {
+pub(crate) struct Watched {
     /// As in the books.
-    id: String,
+    pub(crate) id: String,
+    /// The exit's address.
+    pub(crate) through: IpAddr,
     direction: Direction,
     /// At the customer: read or written.
     at_customer: Arc<AtomicU64>,
@@ -32,25 +35,29 @@ struct Watched {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
+pub(crate) enum Direction {
     Up,
     Down,
 }
 
 impl Watched {
     /// A stream through a tunnel of its own, from the first byte on.
-    fn start(world: &World, customer: &Customer, direction: Direction) -> Self {
+    pub(crate) fn start(world: &World, customer: &Customer, direction: Direction) -> Self {
         let seen = world.origin.visits().len();
         let mut tunnel = customer.connect(world.origin.http).ok().unwrap();
         let id = hex(tunnel.answer.field("X-IPLoop-Request-Id").unwrap());
-        match direction {
-            Direction::Down => tunnel.ask(&format!("/drip/{RATE}")),
+        let begun = match direction {
+            Direction::Down => {
+                tunnel.ask(&format!("/drip/{RATE}"));
+                0
+            }
             Direction::Up => tunnel.ask("/sink"),
-        }
+        };
         let visit = eventually("the origin is visited", || {
             world.origin.visits().get(seen).cloned()
         });
-        let (at_customer, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let through = visit.from.ip();
+        let (at_customer, over) = (Arc::new(AtomicU64::new(begun)), Arc::new(AtomicBool::new(false)));
         let (count, is_over) = (Arc::clone(&at_customer), Arc::clone(&over));
         std::thread::spawn(move || {
             match direction {
@@ -65,6 +72,7 @@ impl Watched {
         };
         Self {
             id,
+            through,
             direction,
             at_customer,
             at_origin,
@@ -74,7 +82,7 @@ impl Watched {
     }
 
     /// What has arrived where it goes.
-    fn arrived(&self) -> u64 {
+    pub(crate) fn arrived(&self) -> u64 {
         match self.direction {
             Direction::Up => (self.at_origin)(),
             Direction::Down => self.at_customer.load(Relaxed),
@@ -89,7 +97,7 @@ impl Watched {
         }
     }
 
-    fn sample(&mut self) {
+    pub(crate) fn sample(&mut self) {
         self.samples.push((Instant::now(), self.arrived()));
     }
 
@@ -97,6 +105,25 @@ impl Watched {
     fn arrived_by(&self, then: Instant) -> u64 {
         let before = self.samples.iter().take_while(|(at, _)| *at <= then);
         before.last().map_or(0, |(_, arrived)| *arrived)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    /// What is billed of it has left where it comes from, and is no less than what had arrived a second before the server was
+    /// killed.
+    pub(crate) fn assert_billed(&self, row: &Booked, killed: Instant) {
+        let (billed, left) = (self.billed(row), self.left());
+        let owed = self.arrived_by(killed.checked_sub(LOST_AT_MOST).unwrap());
+        assert!(
+            billed <= left,
+            "{billed} billed of {left} that were sent: {row:?}"
+        );
+        assert!(
+            billed >= owed,
+            "{billed} billed, {owed} arrived a second before: {row:?}"
+        );
     }
 
     fn billed(&self, booked: &Booked) -> u64 {
@@ -121,15 +148,19 @@ fn read_all(mut tunnel: Tunnel, count: &AtomicU64) {
 fn write_all(mut tunnel: Tunnel, count: &AtomicU64) {
     let piece = pattern(RATE / 100);
     let mut next = Instant::now();
-    while tunnel.stream.write_all(&piece).is_ok() {
+    loop {
+        // Before it is written: of the last one a part may get through.
         count.fetch_add(piece.len() as u64, Relaxed);
+        if tunnel.stream.write_all(&piece).is_err() {
+            return;
+        }
         next += Duration::from_millis(10);
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
 }
 
 /// The books of an account once every one of these requests has ended in them.
-fn settled(database: &Database, account: &str, requests: &[String]) -> Vec<Booked> {
+pub(crate) fn settled(database: &Database, account: &str, requests: &[String]) -> Vec<Booked> {
     eventually("every request is booked to its end", || {
         let booked = database.booked(account);
         let ended = |id: &String| booked.iter().any(|one| one.id == *id && one.is_ended);
@@ -170,10 +201,7 @@ fn a_killed_server_bills_nothing_twice_and_loses_at_most_a_second() {
         let killed = Instant::now();
         world.server.kill();
         eventually("every stream has broken", || {
-            streams
-                .iter()
-                .all(|stream| stream.over.load(Relaxed))
-                .then_some(())
+            streams.iter().all(|stream| stream.is_over()).then_some(())
         });
 
         world.restart_server();
@@ -186,17 +214,8 @@ fn a_killed_server_bills_nothing_twice_and_loses_at_most_a_second() {
         let booked = settled(&world.database(), &account, &ids);
         for stream in &streams {
             let row = booked.iter().find(|one| one.id == stream.id).unwrap();
-            let (billed, left) = (stream.billed(row), stream.left());
-            let owed = stream.arrived_by(killed.checked_sub(LOST_AT_MOST).unwrap());
             assert!(row.billable, "{row:?}");
-            assert!(
-                billed <= left,
-                "{billed} billed of {left} that were sent: {row:?}"
-            );
-            assert!(
-                billed >= owed,
-                "{billed} billed, {owed} arrived a second before: {row:?}"
-            );
+            stream.assert_billed(row, killed);
         }
         before.extend(streams);
         assert_eq!(world.customer().get(&world.origin.url("/echo")).status, 200);

@@ -13,7 +13,7 @@ const MAY_FAIL: usize = 5;
 
 #[test]
 fn a_fifth_dead_and_a_tenth_slow_cost_no_more_than_5_of_1000_requests() {
-    let settings = Settings::with_places(&[]).set("IPLOOP_GATEWAY__ATTEMPT_TIMEOUT", "1s");
+    let settings = Settings::with_places(&[]).set("IPLOOP_GATEWAY__HEDGE_DIALS", "true");
     let world = World::start_with(settings);
     let mut command = Command::new(python());
     command

@@ -169,13 +169,11 @@ impl Tunnel {
         read_response(&mut self.stream, false).unwrap()
     }
 
-    /// Sends the request and reads nothing.
-    pub(crate) fn ask(&mut self, path: &str) {
-        write!(
-            self.stream,
-            "GET {path} HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
+    /// Sends the request and reads nothing; its bytes.
+    pub(crate) fn ask(&mut self, path: &str) -> u64 {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).unwrap();
+        request.len() as u64
     }
 }
 
