@@ -64,6 +64,10 @@ fn parse(url: &str) -> Result<PgConnectOptions, OpenError> {
 mod dialect {
     use std::borrow::Cow;
 
+    /// Says how a query would be answered, and does not answer it.
+    #[cfg(test)]
+    pub(super) const EXPLAIN: &str = "EXPLAIN ";
+
     /// Starts a transaction that writes. Whatever the server's default is: each statement sees what others committed, and
     /// row locks order the rest.
     pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";

@@ -89,6 +89,10 @@ fn make_file(path: &Path) -> std::io::Result<()> {
 
 /// The few words in which SQLite differs.
 mod dialect {
+    /// Says how a query would be answered, and does not answer it.
+    #[cfg(test)]
+    pub(super) const EXPLAIN: &str = "EXPLAIN QUERY PLAN ";
+
     /// Starts a transaction that writes. It takes the write lock at once: one that reads first and writes later would fail
     /// when another process wrote between.
     pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";

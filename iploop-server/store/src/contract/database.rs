@@ -4,11 +4,16 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
+use iploop_platform::ids::AccountId;
 use iploop_platform::store::Store;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, SqlitePool};
+use iploop_platform::usage::UsageSearch;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::{PostgresStore, SqliteStore};
+
+/// Requests of each account that are made up in one statement.
+const FILLED_AT_ONCE: usize = 10_000;
 
 /// One database, used by one test.
 pub(crate) struct Database {
@@ -19,8 +24,8 @@ pub(crate) struct Database {
 
 /// For what no method of the store does yet.
 enum Raw {
-    Sqlite(SqlitePool),
-    Postgres(PgPool),
+    Sqlite(SqliteStore),
+    Postgres(PostgresStore),
 }
 
 impl Database {
@@ -28,7 +33,7 @@ impl Database {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
         Self {
-            raw: Raw::Sqlite(store.pool().clone()),
+            raw: Raw::Sqlite(store.clone()),
             store: Arc::new(store),
             _folder: Some(folder),
         }
@@ -37,7 +42,7 @@ impl Database {
     pub(crate) async fn sqlite_memory() -> Self {
         let store = SqliteStore::open_in_memory().await.unwrap();
         Self {
-            raw: Raw::Sqlite(store.pool().clone()),
+            raw: Raw::Sqlite(store.clone()),
             store: Arc::new(store),
             _folder: None,
         }
@@ -46,7 +51,7 @@ impl Database {
     pub(crate) async fn postgres() -> Self {
         let store = PostgresStore::connect(&fresh_postgres().await, 10).await.unwrap();
         Self {
-            raw: Raw::Postgres(store.pool().clone()),
+            raw: Raw::Postgres(store.clone()),
             store: Arc::new(store),
             _folder: None,
         }
@@ -54,16 +59,66 @@ impl Database {
 
     pub(crate) async fn execute(&self, sql: &'static str) {
         match &self.raw {
-            Raw::Sqlite(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop).unwrap(),
-            Raw::Postgres(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop).unwrap(),
+            Raw::Sqlite(store) => sqlx::raw_sql(sql).execute(store.pool()).await.map(drop).unwrap(),
+            Raw::Postgres(store) => sqlx::raw_sql(sql).execute(store.pool()).await.map(drop).unwrap(),
         }
+    }
+
+    /// Books so many requests for every account there is, each of another second, and counts them anew for the planner.
+    pub(crate) async fn fill_usage(&self, requests: usize) {
+        let columns = "id, user_id, api_key_id, gateway_id, session_id, bytes_uploaded, bytes_downloaded, billable, proxy_type, \
+             destination, destination_host, exit_country, status_code, error_code, attempts, started_at, ended_at";
+        let (random, blob) = match &self.raw {
+            Raw::Sqlite(_) => ("randomblob(16)", "x'00000000000000000000000000000007'"),
+            Raw::Postgres(_) => ("gen_random_uuid()", "UUID '00000000-0000-0000-0000-000000000007'"),
+        };
+        // In pieces, since no statement may take long.
+        let mut statements: Vec<String> = (0..requests)
+            .step_by(FILLED_AT_ONCE)
+            .map(|from| {
+                let to = requests.min(from + FILLED_AT_ONCE);
+                format!(
+                    "WITH RECURSIVE n (i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {to})
+                     INSERT INTO usage_records ({columns})
+                     SELECT {random}, users.id, {blob}, {random},
+                         CASE WHEN i % 10 = 0 THEN 'session-' || (i % 500) END, 100, 1000, i % 20 <> 0, 'connect',
+                         'host' || (i % 1000) || '.example:443', 'host' || (i % 1000) || '.example',
+                         CASE WHEN i % 3 = 0 THEN 'DE' ELSE 'US' END, CASE WHEN i % 20 = 0 THEN 502 ELSE 200 END,
+                         CASE WHEN i % 20 = 0 THEN 'connection_refused' END, 1,
+                         1764000000000 + 1000 * CAST(i AS BIGINT), 1764000000500 + 1000 * CAST(i AS BIGINT)
+                     FROM n CROSS JOIN users"
+                )
+            })
+            .collect();
+        statements.push("ANALYZE".to_owned());
+        for sql in statements {
+            let sql = AssertSqlSafe(sql);
+            match &self.raw {
+                Raw::Sqlite(store) => sqlx::raw_sql(sql).execute(store.pool()).await.map(drop).unwrap(),
+                Raw::Postgres(store) => sqlx::raw_sql(sql).execute(store.pool()).await.map(drop).unwrap(),
+            }
+        }
+    }
+
+    /// How the database would look for a page of requests.
+    pub(crate) async fn plan_of_search(
+        &self,
+        account: AccountId,
+        search: &UsageSearch,
+        limit: u32,
+    ) -> String {
+        let plan = match &self.raw {
+            Raw::Sqlite(store) => store.plan_of_search(account, search, limit).await,
+            Raw::Postgres(store) => store.plan_of_search(account, search, limit).await,
+        };
+        plan.unwrap().join("\n")
     }
 
     /// The one number that a statement answers.
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
         match &self.raw {
-            Raw::Sqlite(pool) => sqlx::query_scalar(sql).fetch_one(pool).await.unwrap(),
-            Raw::Postgres(pool) => sqlx::query_scalar(sql).fetch_one(pool).await.unwrap(),
+            Raw::Sqlite(store) => sqlx::query_scalar(sql).fetch_one(store.pool()).await.unwrap(),
+            Raw::Postgres(store) => sqlx::query_scalar(sql).fetch_one(store.pool()).await.unwrap(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod plans;
 mod safeguards;
 mod sticky;
 mod usage;
+mod volume;
 
 use iploop_platform::account::{NewAccount, Role};
 use iploop_platform::clock::Timestamp;
@@ -141,6 +142,9 @@ on_every_database! {
         archived_requests_stay_in_the_sums
         an_archived_request_that_is_booked_again_costs_nothing
         parallel_archives_and_settlements_lose_nothing
+    }
+    volume {
+        every_search_of_requests_takes_an_index
     }
     nodes {
         a_new_device_is_accepted_and_keeps_its_id

@@ -9,6 +9,8 @@ use sqlx::{QueryBuilder, Row as _};
 
 use super::archive::archive;
 use super::columns::{address_or_none, id, id_or_none, number, number_or_none, text, time, time_or_none};
+#[cfg(test)]
+use super::dialect;
 use super::{Db, Row, SqlStore};
 use crate::error::act;
 
@@ -152,7 +154,7 @@ impl Usage for SqlStore {
         limit: u32,
     ) -> Result<Vec<UsageRecord>, StoreError> {
         act(async {
-            let rows = search_query(account, search, limit)
+            let rows = search_query(QueryBuilder::new(""), account, search, limit)
                 .build()
                 .fetch_all(&self.read)
                 .await?;
@@ -172,9 +174,30 @@ impl Usage for SqlStore {
     }
 }
 
+#[cfg(test)]
+impl SqlStore {
+    /// How the database would look for a page, step by step.
+    pub(crate) async fn plan_of_search(
+        &self,
+        account: AccountId,
+        search: &UsageSearch,
+        limit: u32,
+    ) -> Result<Vec<String>, sqlx::Error> {
+        let mut query = search_query(QueryBuilder::new(dialect::EXPLAIN), account, search, limit);
+        let rows = query.build().fetch_all(&self.read).await?;
+        // Its text is the last column on both.
+        rows.iter().map(|row| row.try_get(row.len() - 1)).collect()
+    }
+}
+
 /// Only the conditions that are asked for: so each search can take the index that fits it.
-fn search_query(account: AccountId, search: &UsageSearch, limit: u32) -> QueryBuilder<Db> {
-    let mut query = QueryBuilder::new(concat!(
+fn search_query(
+    mut query: QueryBuilder<Db>,
+    account: AccountId,
+    search: &UsageSearch,
+    limit: u32,
+) -> QueryBuilder<Db> {
+    query.push(concat!(
         "SELECT ",
         record_columns!(),
         " FROM usage_records WHERE user_id = "
