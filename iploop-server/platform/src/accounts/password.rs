@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::common::is_common;
 use crate::field::FieldProblem;
 use crate::secret::Secret;
 
@@ -72,7 +73,7 @@ impl PasswordConfig {
     }
 }
 
-/// A password that may be set: long enough, and bounded.
+/// A password that may be set: long enough, bounded, and none that everybody tries first.
 #[derive(Clone, Debug)]
 pub struct NewPassword(Secret);
 
@@ -89,6 +90,12 @@ impl NewPassword {
             return Err(FieldProblem::new(
                 field,
                 format!("Password must be at most {MAX_PASSWORD_BYTES} bytes"),
+            ));
+        }
+        if is_common(password.expose()) {
+            return Err(FieldProblem::new(
+                field,
+                "Password is one of the most common ones, which are guessed first; choose another",
             ));
         }
         Ok(Self(password))
@@ -282,6 +289,7 @@ mod tests {
             parse("seven77").unwrap_err().message,
             "Password must be at least 8 characters"
         );
+        assert!(parse("Password123").unwrap_err().message.contains("most common"));
         assert!(parse("éééééééé").is_ok());
         assert!(parse(&"x".repeat(MAX_PASSWORD_BYTES)).is_ok());
         assert!(parse(&"x".repeat(MAX_PASSWORD_BYTES + 1)).is_err());
