@@ -414,6 +414,7 @@ impl ApiPieces<'_> {
             mail,
             changes: Arc::clone(&changes),
             public_url: public_url.clone(),
+            personal_data: Vec::new(),
         };
         let (accounts, recovery_task) = AccountService::new(account_parts, &config.accounts);
         tasks.spawn(recovery_task.run(stop.clone()));

@@ -372,7 +372,7 @@ pub(crate) async fn set_key_whitelist(
 }
 
 /// A single address without the length of its network.
-fn written(network: &ipnet::IpNet) -> String {
+pub(crate) fn written(network: &ipnet::IpNet) -> String {
     if network.prefix_len() == network.max_prefix_len() {
         network.addr().to_string()
     } else {

@@ -17,7 +17,7 @@ use crate::problem::{FieldError, Problem};
     ),
     components(schemas(Problem, FieldError)),
     tags(
-        (name = "auth", description = "Registering, signing in, passwords, the mail address"),
+        (name = "auth", description = "Registering, signing in, passwords, the mail address, and what an owner decides about the account"),
         (name = "keys", description = "Keys for the proxy; /api/auth/api-keys is another name of /api/proxy/keys"),
         (name = "proxy", description = "How to reach the proxy, and from where it can exit"),
         (name = "sessions", description = "Sticky sessions: which exit they have, and a new one by hand"),

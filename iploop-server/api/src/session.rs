@@ -9,6 +9,7 @@ use iploop_platform::login::{LOGIN_LIFETIME, LoginSession};
 use iploop_platform::secret::Secret;
 
 use crate::error::ApiError;
+use crate::extract::ClientAddress;
 use crate::state::ApiState;
 
 /// Header in which our own page proves itself.
@@ -32,12 +33,13 @@ impl FromRequestParts<ApiState> for SignedIn {
     /// A bearer token decides alone; a bad one is not made up for by a cookie.
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let logins = &state.parts().logins;
+        let Ok(ClientAddress(client)) = ClientAddress::from_request_parts(parts, state).await;
         if let Some(token) = bearer(&parts.headers)? {
-            return Ok(Self(logins.authenticate(token).await?));
+            return Ok(Self(logins.authenticate(token, client).await?));
         }
         let is_https = state.parts().accounts.public_url().is_https();
         let token = cookie(&parts.headers, cookie_name(is_https)).ok_or(ApiError::LoginRequired)?;
-        let session = logins.authenticate(token).await?;
+        let session = logins.authenticate(token, client).await?;
         if !parts.method.is_safe() {
             let proof = parts
                 .headers
@@ -58,7 +60,7 @@ impl FromRequestParts<ApiState> for Admin {
         let SignedIn(session) = SignedIn::from_request_parts(parts, state).await?;
         match session.account.role {
             Role::Admin => Ok(Self(session)),
-            Role::Customer => Err(ApiError::AdminOnly),
+            Role::Customer | Role::Partner | Role::Owner => Err(ApiError::AdminOnly),
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Account {
     pub company: Option<String>,
     /// Phone number, if given.
     pub phone: Option<String>,
+    /// Where its days and months begin: a name of the IANA time zone database.
+    pub time_zone: String,
     /// Whether it may sign in and use the proxy.
     pub status: AccountStatus,
     /// Why it has this status, where an admin or the server said so.
@@ -68,6 +70,10 @@ pub enum Role {
     Customer,
     /// The whole platform.
     Admin,
+    /// Its own data, and that of the partner it belongs to.
+    Partner,
+    /// Its own data, and that of the devices it owns.
+    Owner,
 }
 
 /// A new account as one act: the user, its plan and the one-time bonus.

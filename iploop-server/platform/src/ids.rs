@@ -105,3 +105,7 @@ id! {
     /// An entry of the platform's list: a row of `policy_entries`.
     PolicyEntryId
 }
+id! {
+    /// One login: the id in its token, and its row of `login_sessions`.
+    LoginId
+}

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::abuse::Safeguards;
 use crate::account::{Account, MailTokenPurpose, NewAccount};
+use crate::accounts::Identity;
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, RequestId};
@@ -29,6 +30,7 @@ pub trait Store:
     + StickySessions
     + Safeguards
     + IpLogins
+    + Identity
     + Books
     + Health
 {
@@ -44,6 +46,7 @@ impl<T> Store for T where
         + StickySessions
         + Safeguards
         + IpLogins
+        + Identity
         + Books
         + Health
 {
@@ -86,7 +89,7 @@ pub trait Accounts: Send + Sync + 'static {
     async fn account_by_email(&self, email: &str) -> Result<Option<(Account, String)>, StoreError>;
     /// The password's hash.
     async fn password_hash(&self, id: AccountId) -> Result<Option<String>, StoreError>;
-    /// A new password's hash.
+    /// A new password's hash. Ends the account's logins.
     async fn set_password(&self, id: AccountId, hash: &str, now: Timestamp) -> Result<(), StoreError>;
     /// Notes a sign-in.
     async fn touch_login(&self, id: AccountId, now: Timestamp) -> Result<(), StoreError>;
@@ -108,7 +111,8 @@ pub trait Accounts: Send + Sync + 'static {
     ) -> Result<Option<AccountId>, StoreError>;
     /// Uses a verification token up and marks the account's address as verified; none if it is not good.
     async fn verify_email(&self, token_hash: &str, now: Timestamp) -> Result<Option<AccountId>, StoreError>;
-    /// Uses a reset token up and sets the password; none if it is not good. Exactly one of many parallel tries succeeds.
+    /// Uses a reset token up, sets the password and ends the account's logins; none if it is not good. Exactly one of many
+    /// parallel tries succeeds.
     async fn reset_password(
         &self,
         token_hash: &str,

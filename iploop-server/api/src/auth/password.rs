@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::auth::user::{LoginAnswer, signed_in};
 use crate::error::ApiError;
-use crate::extract::{ClientAddress, Json};
+use crate::extract::{Json, SignInOrigin};
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
@@ -21,7 +21,7 @@ pub(crate) struct PasswordBody {
     #[schema(required, value_type = String, format = Password)]
     #[serde(default)]
     current_password: Secret,
-    /// At least 8 characters, at most 512 bytes.
+    /// At least 8 characters, at most 512 bytes, and none of the most common ones.
     #[schema(required, value_type = String, format = Password, min_length = 8)]
     #[serde(default)]
     new_password: Secret,
@@ -38,15 +38,20 @@ pub(crate) struct PasswordBody {
 pub(crate) async fn change_password(
     State(state): State<ApiState>,
     SignedIn(session): SignedIn,
-    ClientAddress(client): ClientAddress,
+    SignInOrigin(origin): SignInOrigin,
     Json(body): Json<PasswordBody>,
 ) -> Result<Response, ApiError> {
     let parts = state.parts();
     parts
         .accounts
-        .change_password(&session.account, body.current_password, body.new_password, client)
+        .change_password(
+            &session.account,
+            body.current_password,
+            body.new_password,
+            origin.address,
+        )
         .await?;
-    let login = parts.logins.issue(session.account).await?;
+    let login = parts.logins.issue(session.account, origin).await?;
     Ok(signed_in(
         StatusCode::OK,
         login,

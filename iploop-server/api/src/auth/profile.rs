@@ -1,9 +1,10 @@
-//! `GET /api/auth/profile`
+//! `/api/auth/profile`: the account with its plan and balance, and what its owner changes of it.
 
 use axum::extract::State;
+use iploop_platform::accounts::WantedProfile;
 use iploop_platform::plan::Plan;
 use iploop_platform::usage::Balance;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::auth::user::User;
@@ -117,6 +118,68 @@ pub(crate) async fn profile(
         balance: profile.balance.into(),
         csrf_token,
     }))
+}
+
+/// Changes of a profile: what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ProfileBody {
+    /// Given name.
+    #[schema(min_length = 2, max_length = 100)]
+    #[serde(default)]
+    first_name: Option<String>,
+    /// Family name.
+    #[schema(min_length = 2, max_length = 100)]
+    #[serde(default)]
+    last_name: Option<String>,
+    /// Company; null or empty: none.
+    #[schema(value_type = Option<String>, required = false, max_length = 255)]
+    #[serde(default, deserialize_with = "text_or_empty")]
+    company: Option<String>,
+    /// An international phone number; null or empty: none.
+    #[schema(value_type = Option<String>, required = false, example = "+49 30 1234567")]
+    #[serde(default, deserialize_with = "text_or_empty")]
+    phone: Option<String>,
+    /// A name of the IANA time zone database.
+    #[schema(example = "Europe/Berlin")]
+    #[serde(default)]
+    time_zone: Option<String>,
+}
+
+/// Null counts as an empty text; absent does not come here.
+fn text_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(Option::deserialize(deserializer)?.unwrap_or_default()))
+}
+
+/// The account as it is after a change.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UserAnswer {
+    user: User,
+}
+
+/// Changes names, company, phone and time zone.
+#[utoipa::path(
+    patch, path = "/profile", tag = "auth", request_body = ProfileBody, security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = UserAnswer, description = "The account"))
+)]
+pub(crate) async fn change_profile(
+    State(state): State<ApiState>,
+    SignedIn(session): SignedIn,
+    Json(body): Json<ProfileBody>,
+) -> Result<Json<UserAnswer>, ApiError> {
+    let wanted = WantedProfile {
+        first_name: body.first_name,
+        last_name: body.last_name,
+        company: body.company,
+        phone: body.phone,
+        time_zone: body.time_zone,
+    };
+    let account = state
+        .parts()
+        .accounts
+        .change_profile(&session.account, wanted)
+        .await?;
+    Ok(Json(UserAnswer { user: account.into() }))
 }
 
 /// Micro-dollars as a decimal with at least two places.

@@ -52,7 +52,7 @@ pub(crate) struct ResetBody {
     #[schema(required, value_type = String)]
     #[serde(default)]
     token: Secret,
-    /// At least 8 characters, at most 512 bytes.
+    /// At least 8 characters, at most 512 bytes, and none of the most common ones.
     #[schema(required, value_type = String, format = Password, min_length = 8)]
     #[serde(default)]
     password: Secret,

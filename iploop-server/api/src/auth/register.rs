@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::auth::user::{LoginAnswer, signed_in};
 use crate::error::ApiError;
-use crate::extract::{ClientAddress, Json};
+use crate::extract::{Json, SignInOrigin};
 use crate::state::ApiState;
 
 /// A new account.
@@ -21,7 +21,7 @@ pub(crate) struct RegisterBody {
     #[schema(required, format = Email, max_length = 254)]
     #[serde(default)]
     email: String,
-    /// At least 8 characters, at most 512 bytes.
+    /// At least 8 characters, at most 512 bytes, and none of the most common ones.
     #[schema(required, value_type = String, format = Password, min_length = 8)]
     #[serde(default)]
     password: Secret,
@@ -52,7 +52,7 @@ pub(crate) struct RegisterBody {
 )]
 pub(crate) async fn register(
     State(state): State<ApiState>,
-    ClientAddress(client): ClientAddress,
+    SignInOrigin(origin): SignInOrigin,
     Json(body): Json<RegisterBody>,
 ) -> Result<Response, ApiError> {
     let parts = state.parts();
@@ -63,8 +63,8 @@ pub(crate) async fn register(
         last_name: body.last_name,
         company: body.company,
     };
-    let account = parts.accounts.register(form, client).await?;
-    let login = parts.logins.issue(account).await?;
+    let account = parts.accounts.register(form, origin.address).await?;
+    let login = parts.logins.issue(account, origin).await?;
     Ok(signed_in(
         StatusCode::CREATED,
         login,

@@ -28,8 +28,11 @@ pub(crate) struct User {
     last_name: String,
     /// Company.
     company: Option<String>,
-    /// Phone number.
+    /// Phone number: `+` and its digits.
     phone: Option<String>,
+    /// Where its days and months begin: a name of the IANA time zone database.
+    #[schema(example = "Europe/Berlin")]
+    time_zone: String,
     /// What it may see.
     #[schema(value_type = String, example = "customer")]
     role: Role,
@@ -55,6 +58,7 @@ impl From<Account> for User {
             last_name: account.last_name,
             company: account.company,
             phone: account.phone,
+            time_zone: account.time_zone,
             role: account.role,
             status: account.status,
             email_verified: account.email_verified,

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use http::HeaderMap;
+use http::header::USER_AGENT;
 use http::request::Parts;
+use iploop_platform::login::Origin;
 use ipnet::IpNet;
 
 use crate::state::ApiState;
@@ -23,6 +25,22 @@ impl FromRequestParts<ApiState> for ClientAddress {
             .get::<ConnectInfo<SocketAddr>>()
             .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip());
         Ok(Self(client(peer, &parts.headers, &state.parts().trusted_proxies)))
+    }
+}
+
+/// Where a sign-in comes from: the client's address, and what its program calls itself.
+pub(crate) struct SignInOrigin(pub(crate) Origin);
+
+impl FromRequestParts<ApiState> for SignInOrigin {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Infallible> {
+        let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
+        let program = parts
+            .headers
+            .get(USER_AGENT)
+            .and_then(|value| value.to_str().ok());
+        Ok(Self(Origin::new(address, program)))
     }
 }
 

@@ -6,6 +6,6 @@ mod path;
 mod query;
 
 pub(crate) use body::{Json, Submitted};
-pub(crate) use client::ClientAddress;
+pub(crate) use client::{ClientAddress, SignInOrigin};
 pub(crate) use path::Path;
 pub(crate) use query::Query;

@@ -27,7 +27,7 @@ async fn unknown_paths_and_methods_are_problem_documents() {
     }
     for (method, path, allow) in [
         (Method::GET, "/api/auth/login", "POST"),
-        (Method::DELETE, "/api/auth/profile", "GET,HEAD"),
+        (Method::DELETE, "/api/auth/profile", "GET,HEAD,PATCH"),
         (Method::OPTIONS, "/api/auth/login", "POST"),
         (Method::POST, "/", "GET,HEAD"),
         (Method::TRACE, "/healthz", "GET,HEAD"),

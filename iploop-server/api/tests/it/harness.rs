@@ -16,7 +16,7 @@ use iploop_platform::abuse::{AbuseConfig, AbuseParts, AbuseService, AbuseWatch, 
 use iploop_platform::account::{Account, NewAccount, Role, Standing};
 use iploop_platform::accounts::password::{NewPassword, PasswordConfig, Passwords};
 use iploop_platform::accounts::{
-    AccountParts, AccountService, AccountsConfig, CommandLineAccount, create_from_command_line,
+    AccountParts, AccountService, AccountsConfig, CommandLineAccount, PersonalData, create_from_command_line,
 };
 use iploop_platform::clock::{Clock, Timestamp};
 use iploop_platform::ids::{AccountId, ApiKeyId};
@@ -65,6 +65,7 @@ pub(crate) struct Settings {
     pub(crate) locations: Vec<CountryPresence>,
     pub(crate) accounts: AccountsConfig,
     pub(crate) abuse: AbuseConfig,
+    pub(crate) personal_data: Vec<Arc<dyn PersonalData>>,
 }
 
 impl Default for Settings {
@@ -78,6 +79,7 @@ impl Default for Settings {
                 look_every: Duration::from_millis(100),
                 ..AbuseConfig::default()
             },
+            personal_data: Vec::new(),
         }
     }
 }
@@ -94,6 +96,18 @@ impl Api {
             Arc::new(ManualClock::default()),
             SigningSecret::ephemeral(),
             settings,
+        )
+        .await
+    }
+
+    /// With a signing secret that the test knows.
+    pub(crate) async fn signing_with(secret: SigningSecret) -> Self {
+        let store = Arc::new(SqliteStore::open_in_memory().await.unwrap());
+        Self::on(
+            store,
+            Arc::new(ManualClock::default()),
+            secret,
+            Settings::default(),
         )
         .await
     }
@@ -158,6 +172,7 @@ impl Api {
                 mail,
                 changes: changes.clone(),
                 public_url: settings.public_url.parse().unwrap(),
+                personal_data: settings.personal_data,
             },
             &settings.accounts,
         );
@@ -407,7 +422,7 @@ fn stabilise(value: &mut Value) {
         Value::Object(fields) => {
             for (name, field) in fields {
                 match name.as_str() {
-                    "token" | "csrfToken" | "keyPrefix" | "key" | "apiKeyPrefix" => {
+                    "token" | "csrfToken" | "keyPrefix" | "key" | "apiKeyPrefix" | "challenge" => {
                         *field = json!(format!("[{name}]"))
                     }
                     "id" | "request_id" | "username" => *field = json!("[uuid]"),

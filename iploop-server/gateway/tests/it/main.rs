@@ -24,5 +24,6 @@ mod plain_http;
 mod session;
 mod sticky;
 mod store;
+mod store_of_people;
 mod tunnels;
 mod world;

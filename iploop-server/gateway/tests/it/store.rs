@@ -131,7 +131,7 @@ impl TestStore {
     }
 }
 
-fn not_here<T>() -> Result<T, StoreError> {
+pub(crate) fn not_here<T>() -> Result<T, StoreError> {
     Err(StoreError::Internal("not part of this store".into()))
 }
 

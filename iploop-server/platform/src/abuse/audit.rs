@@ -92,6 +92,8 @@ actions! {
     AccountSuspended "account_suspended",
     /// An account may go on.
     AccountReinstated "account_reinstated",
+    /// An account was deleted by its owner.
+    AccountDeleted "account_deleted",
     /// A customer got full limits, or those of new ones again.
     StandingSet "standing_set",
     /// A customer's bytes or their value were corrected by hand.

@@ -1,9 +1,18 @@
 //! Accounts: registering, proving the address, passwords, and what an account has.
 
+mod common;
 pub(crate) mod email;
+mod erasure;
+mod export;
+mod notices;
 pub mod password;
+mod profile;
 mod public_url;
 mod recovery;
+mod security;
+mod sign_in;
+mod store;
+mod two_factor;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,9 +34,15 @@ use crate::secret::{Secret, token_hash};
 use crate::store::{Store, StoreError};
 use crate::usage::Balance;
 pub use email::EmailAddress;
+pub use erasure::Farewell;
+pub use export::{Export, Page, PersonalData};
 use password::{NewPassword, PasswordError, Passwords};
+pub use profile::WantedProfile;
 pub use public_url::{PublicUrl, PublicUrlError};
 pub use recovery::RecoveryTask;
+pub use security::{MAX_ALLOWED_FROM, Security, WantedSecurity};
+pub use store::{Erased, Identity, ProfileChange, Profiles};
+pub use two_factor::{NewTwoFactor, PasswordAndCode};
 
 /// The plan a new account starts on (PRD 4.1).
 const FIRST_PLAN: &str = "Starter";
@@ -99,6 +114,8 @@ pub struct AccountParts {
     pub changes: Arc<dyn KeyChanges>,
     /// Base of the links in mails.
     pub public_url: PublicUrl,
+    /// What other areas hold of a person, for the export.
+    pub personal_data: Vec<Arc<dyn PersonalData>>,
 }
 
 /// The rules around accounts. Clones share one state.
@@ -113,6 +130,7 @@ struct Inner {
     mail: MailQueue,
     changes: Arc<dyn KeyChanges>,
     public_url: PublicUrl,
+    personal_data: Vec<Arc<dyn PersonalData>>,
     registrations: Throttle<IpAddr>,
     mails_by_client: Throttle<IpAddr>,
     mails_by_address: Throttle<String>,
@@ -164,6 +182,15 @@ pub enum AccountError {
     /// The address is verified already.
     #[error("the address is verified already")]
     AlreadyVerified,
+    /// A second factor is on already.
+    #[error("two-factor authentication is on already")]
+    TwoFactorOn,
+    /// No second factor is on, or none was set up.
+    #[error("two-factor authentication is off")]
+    TwoFactorOff,
+    /// Nobody else could administer the platform.
+    #[error("the last admin can't go")]
+    LastAdmin,
     /// Too many tries.
     #[error("too many tries")]
     Throttled {
@@ -194,6 +221,7 @@ impl AccountService {
             mail: parts.mail,
             changes: parts.changes,
             public_url: parts.public_url,
+            personal_data: parts.personal_data,
             registrations: Throttle::new(
                 Allowance::per_hour(config.registrations_per_hour),
                 THROTTLE_CAPACITY,
@@ -335,18 +363,34 @@ impl AccountService {
         let inner = &*self.0;
         let new =
             NewPassword::parse("newPassword", new).map_err(|problem| AccountError::Invalid(vec![problem]))?;
-        let now = inner.clock.now();
-        let tried = inner
-            .logins
-            .take_tries(&account.email.to_ascii_lowercase(), client, now)?;
+        self.check_password("currentPassword", account, current, client)
+            .await?;
+        let hash = inner.passwords.hash(new).await?;
+        inner
+            .store
+            .set_password(account.id, &hash, inner.clock.now())
+            .await?;
+        self.tell_password_changed(account);
+        Ok(())
+    }
+
+    /// Whether it is the account's own password, counted as tries of signing in are. The problem names `field`.
+    async fn check_password(
+        &self,
+        field: &'static str,
+        account: &Account,
+        password: Secret,
+        client: IpAddr,
+    ) -> Result<(), AccountError> {
+        let inner = &*self.0;
+        let name = account.email.to_ascii_lowercase();
+        let tried = inner.logins.take_tries(&name, client, inner.clock.now())?;
         let stored = inner.store.password_hash(account.id).await?;
-        if !inner.passwords.matches(current, stored).await? {
-            let problem = FieldProblem::new("currentPassword", "Current password is wrong");
+        if !inner.passwords.matches(password, stored).await? {
+            let problem = FieldProblem::new(field, "Current password is wrong");
             return Err(AccountError::Invalid(vec![problem]));
         }
         inner.logins.give_tries_back(&tried);
-        let hash = inner.passwords.hash(new).await?;
-        inner.store.set_password(account.id, &hash, now).await?;
         Ok(())
     }
 
@@ -380,11 +424,16 @@ impl AccountService {
         self.check_mail_token(MailTokenPurpose::ResetPassword, token)
             .await?;
         let hash = inner.passwords.hash(new).await?;
-        inner
+        let account = inner
             .store
             .reset_password(&token_hash(token), &hash, inner.clock.now())
             .await?
             .ok_or(AccountError::TokenInvalid)?;
+        match inner.store.account(account).await {
+            Ok(Some(account)) => self.tell_password_changed(&account),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(account.id = %account, %error, "no mail tells of the new password"),
+        }
         Ok(())
     }
 
@@ -543,7 +592,14 @@ impl From<LoginError> for AccountError {
             LoginError::Throttled { retry_after } => Self::Throttled { retry_after },
             LoginError::Overloaded => Self::Overloaded,
             LoginError::Store(error) => Self::from(error),
-            LoginError::InvalidCredentials | LoginError::NotActive => Self::TokenInvalid,
+            LoginError::CodeInvalid => Self::Invalid(vec![FieldProblem::new(
+                "code",
+                "The code is wrong, or was used already",
+            )]),
+            LoginError::InvalidCredentials
+            | LoginError::NotActive
+            | LoginError::AddressNotAllowed
+            | LoginError::ChallengeInvalid => Self::TokenInvalid,
             LoginError::Internal(reason) => Self::Internal(reason),
         }
     }

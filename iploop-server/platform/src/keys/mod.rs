@@ -301,9 +301,18 @@ pub(crate) fn key_prefix(key: &Secret) -> String {
 
 /// Addresses become networks of one address, host bits are cut off, IPv4 written as IPv6 becomes IPv4.
 fn parse_whitelist(field: &'static str, entries: &[String]) -> Result<Vec<IpNet>, FieldProblem> {
+    parse_networks(field, MAX_WHITELIST, entries)
+}
+
+/// At most `most` addresses and CIDRs, each once, without the bits behind their prefix. A problem names `field`.
+pub(crate) fn parse_networks(
+    field: &'static str,
+    most: usize,
+    entries: &[String],
+) -> Result<Vec<IpNet>, FieldProblem> {
     let problem = |message: String| FieldProblem::new(field, message);
-    if entries.len() > MAX_WHITELIST {
-        return Err(problem(format!("At most {MAX_WHITELIST} addresses or CIDRs")));
+    if entries.len() > most {
+        return Err(problem(format!("At most {most} addresses or CIDRs")));
     }
     let mut whitelist = Vec::with_capacity(entries.len());
     for (at, entry) in entries.iter().enumerate() {

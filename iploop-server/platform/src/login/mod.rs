@@ -1,11 +1,17 @@
 //! Signing in and out, and what a signed-in request may claim.
 //!
-//! A login is a signed token of 24 hours. It ends earlier by sign-out, by a new password, and with the account. The
-//! browser carries it in a cookie and proves by a second token (against cross-site requests) that its own page asks.
+//! A login is a signed token of 24 hours and a row that lives as long. It ends earlier by sign-out, by its owner from
+//! elsewhere, when nothing was asked for long, by a new password, and with the account. The browser carries it in a cookie
+//! and proves by a second token (against cross-site requests) that its own page asks.
 
 mod jwt;
+mod origin;
 mod revoked;
+mod sealed;
+mod second_factor;
+mod sessions;
 mod signing;
+mod store;
 pub(crate) mod throttle;
 
 use std::net::IpAddr;
@@ -22,12 +28,19 @@ use crate::account::{Account, AccountStatus};
 use crate::accounts::email::EmailAddress;
 use crate::accounts::password::{PasswordError, Passwords};
 use crate::clock::{Clock, Timestamp};
-use crate::ids::AccountId;
+use crate::ids::{AccountId, LoginId};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 use jwt::{Claims, JwtError};
+pub use origin::Origin;
 use revoked::Revoked;
+pub use second_factor::{Challenge, Proof, RECOVERY_CODES};
+use sessions::Seen;
 pub use signing::{SigningSecret, SigningSecretError};
+pub use store::{
+    KnownLogin, LoginNetwork, LoginRecord, LoginSessions, MAX_LOGINS, MAX_NETWORKS, NewLogin, OpenedLogin,
+    SecondFactor, SecondFactors, SignInSettings,
+};
 use throttle::{Allowance, Throttle, client_network};
 
 /// How long a login lasts (PRD 4.5).
@@ -36,6 +49,8 @@ pub const LOGIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const REFRESH: Duration = Duration::from_secs(15);
 /// Entries of each throttle's table.
 const THROTTLE_CAPACITY: usize = 65_536;
+/// Expired logins that one refresh forgets.
+const FORGOTTEN_AT_ONCE: u32 = 5_000;
 
 /// The `[login]` section: signing in to the API and the pages.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -109,6 +124,8 @@ struct Inner {
     passwords: Passwords,
     secret: SigningSecret,
     revoked: Revoked,
+    seen: Seen,
+    codes: second_factor::Throttles,
     by_client: Throttle<IpAddr>,
     by_account: Throttle<String>,
     by_both: Throttle<(String, IpAddr)>,
@@ -125,6 +142,17 @@ pub struct SignedIn {
     pub csrf_token: String,
     /// When the token stops working by itself.
     pub expires_at: Timestamp,
+    /// The account signed in before, and not from this network.
+    pub is_new_network: bool,
+}
+
+/// What the right password leads to.
+#[derive(Clone, Debug)]
+pub enum SignIn {
+    /// The account is signed in.
+    Done(Box<SignedIn>),
+    /// A code is asked for besides.
+    SecondFactor(Challenge),
 }
 
 /// A request's proof of who sent it, checked.
@@ -132,6 +160,8 @@ pub struct SignedIn {
 pub struct LoginSession {
     /// Who, as the database knows the account now.
     pub account: Account,
+    /// What the account's owner decided about signing in.
+    pub settings: SignInSettings,
     /// When it ends by itself.
     pub expires_at: Timestamp,
     token_id: Uuid,
@@ -147,6 +177,15 @@ pub enum LoginError {
     /// Right password, but the account is suspended.
     #[error("the account is not active")]
     NotActive,
+    /// Right password, but the account's owner allows other networks only.
+    #[error("the address is not on the account's list")]
+    AddressNotAllowed,
+    /// The challenge is not ours, too old, or of another password.
+    #[error("the challenge is not good")]
+    ChallengeInvalid,
+    /// The second factor's code is wrong, or was used.
+    #[error("the code is not good")]
+    CodeInvalid,
     /// Too many wrong ones.
     #[error("too many tries")]
     Throttled {
@@ -177,6 +216,12 @@ pub enum SessionError {
     /// Signed out, or the password was changed since.
     #[error("the token was revoked")]
     Revoked,
+    /// Nothing was asked for longer than the account's owner allows.
+    #[error("the login was idle for too long")]
+    Idle,
+    /// The account's owner allows other networks only.
+    #[error("the address is not on the account's list")]
+    AddressNotAllowed,
     /// The account is suspended.
     #[error("the account is not active")]
     NotActive,
@@ -202,6 +247,8 @@ impl Logins {
             passwords,
             secret,
             revoked: Revoked::default(),
+            seen: Seen::default(),
+            codes: second_factor::Throttles::default(),
             by_client: Throttle::new(throttle(tries.client), THROTTLE_CAPACITY),
             by_account: Throttle::new(throttle(tries.account), THROTTLE_CAPACITY),
             by_both: Throttle::new(throttle(tries.account_and_client), THROTTLE_CAPACITY),
@@ -212,95 +259,82 @@ impl Logins {
     }
 
     /// Checks address and password. Takes as long for an unknown address as for a wrong password.
-    pub async fn sign_in(
-        &self,
-        email: &str,
-        password: Secret,
-        client: IpAddr,
-    ) -> Result<SignedIn, LoginError> {
+    pub async fn sign_in(&self, email: &str, password: Secret, origin: Origin) -> Result<SignIn, LoginError> {
         let inner = &*self.0;
         let now = inner.clock.now();
         let address = email.parse::<EmailAddress>().ok();
         let name = address.as_ref().map_or_else(String::new, EmailAddress::folded);
-        let tried = self.take_tries(&name, client, now)?;
+        let tried = self.take_tries(&name, origin.address, now)?;
 
         let found = match &address {
             Some(address) => inner.store.account_by_email(address.as_str()).await?,
             None => None,
         };
+        let found = found.filter(|(account, _)| account.status != AccountStatus::Deleted);
         let (account, stored) = found.unzip();
         if !inner.passwords.matches(password, stored.clone()).await? {
             return Err(LoginError::InvalidCredentials);
         }
-        let (Some(mut account), Some(stored)) = (account, stored) else {
+        let (Some(account), Some(stored)) = (account, stored) else {
             return Err(LoginError::InvalidCredentials);
         };
-        match account.status {
-            AccountStatus::Active => {}
-            AccountStatus::Suspended => return Err(LoginError::NotActive),
-            AccountStatus::Deleted => return Err(LoginError::InvalidCredentials),
+        if account.status != AccountStatus::Active {
+            return Err(LoginError::NotActive);
         }
         self.give_tries_back(&tried);
-        inner.store.touch_login(account.id, now).await?;
-        account.last_login_at = Some(now);
-        self.issue_for(account, &stored)
+        let settings = inner.store.sign_in_settings(account.id).await?;
+        let settings = settings.ok_or(LoginError::InvalidCredentials)?;
+        if !settings.allows(origin.address) {
+            return Err(LoginError::AddressNotAllowed);
+        }
+        if settings.has_second_factor {
+            return Ok(SignIn::SecondFactor(self.challenge(account.id, &stored, now)));
+        }
+        let login = self.signed_in(account, &stored, origin).await?;
+        Ok(SignIn::Done(Box::new(login)))
     }
 
     /// A login for an account that just proved itself otherwise: by registering, or by changing its password.
-    pub async fn issue(&self, account: Account) -> Result<SignedIn, LoginError> {
-        let stored = self
-            .0
-            .store
-            .password_hash(account.id)
-            .await?
-            .ok_or(LoginError::InvalidCredentials)?;
-        self.issue_for(account, &stored)
+    pub async fn issue(&self, account: Account, origin: Origin) -> Result<SignedIn, LoginError> {
+        let stored = self.0.store.password_hash(account.id).await?;
+        let stored = stored.ok_or(LoginError::InvalidCredentials)?;
+        self.open(account, &stored, origin).await
     }
 
-    /// Whose request it is.
-    pub async fn authenticate(&self, token: &str) -> Result<LoginSession, SessionError> {
+    /// Whose request it is. Reads one row, and writes nothing: what it notes is written later, once a minute at most.
+    pub async fn authenticate(&self, token: &str, client: IpAddr) -> Result<LoginSession, SessionError> {
         let inner = &*self.0;
-        let claims = jwt::verify(token, &inner.secret, inner.clock.now()).map_err(|error| match error {
+        let now = inner.clock.now();
+        let claims = jwt::verify(token, &inner.secret, now).map_err(|error| match error {
             JwtError::Invalid => SessionError::Invalid,
             JwtError::Expired => SessionError::Expired,
         })?;
         if inner.revoked.contains(claims.jti) {
             return Err(SessionError::Revoked);
         }
-        let (account, stored) = tokio::try_join!(
-            inner.store.account(claims.sub),
-            inner.store.password_hash(claims.sub)
-        )?;
-        let (Some(account), Some(stored)) = (account, stored) else {
-            return Err(SessionError::Invalid);
-        };
+        let known = inner.store.known_login(claims.sub, claims.jti.into()).await?;
+        let KnownLogin {
+            account,
+            password_hash,
+            settings,
+            last_seen_at,
+        } = known.ok_or(SessionError::Invalid)?;
         match account.status {
             AccountStatus::Active => {}
             AccountStatus::Suspended => return Err(SessionError::NotActive),
             AccountStatus::Deleted => return Err(SessionError::Invalid),
         }
-        if claims.pwd != inner.fingerprint(&stored) {
+        if claims.pwd != inner.fingerprint(&password_hash) {
             return Err(SessionError::Revoked);
         }
-        Ok(LoginSession {
+        let session = LoginSession {
             account,
+            settings,
             expires_at: claims.expires_at(),
             token_id: claims.jti,
-        })
-    }
-
-    /// Ends a login: here at once, at other API processes within 15 seconds.
-    pub async fn sign_out(&self, session: &LoginSession) -> Result<(), LoginError> {
-        let inner = &*self.0;
-        inner
-            .revoked
-            .add(session.token_id, session.expires_at, inner.clock.now())
-            .map_err(|_| LoginError::Overloaded)?;
-        inner
-            .store
-            .revoke_login(&session.token_id.to_string(), session.expires_at)
-            .await?;
-        Ok(())
+        };
+        self.note_request(&session, last_seen_at, client, now).await?;
+        Ok(session)
     }
 
     /// The token that a page of this session sends along on requests that change something.
@@ -313,11 +347,14 @@ impl Logins {
         self.0.secret.is_tag("csrf", &session.token_id.to_string(), token)
     }
 
-    /// Reads what other API processes revoked since. [`LoginTask`] does it every 15 seconds.
+    /// Reads what other API processes revoked since, writes down which logins were seen, and forgets those that expired.
+    /// [`LoginTask`] does it every 15 seconds.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let now = self.0.clock.now();
         let rows = self.0.store.revoked_logins(now).await?;
         self.0.revoked.merge(rows, now);
+        self.write_seen().await?;
+        self.0.store.forget_logins(now, FORGOTTEN_AT_ONCE).await?;
         Ok(())
     }
 
@@ -350,22 +387,42 @@ impl Logins {
         self.0.by_account.give_back(&tried.name);
     }
 
-    fn issue_for(&self, account: Account, stored: &str) -> Result<SignedIn, LoginError> {
+    /// Opens a login and notes when the account last signed in.
+    async fn signed_in(
+        &self,
+        mut account: Account,
+        stored: &str,
+        origin: Origin,
+    ) -> Result<SignedIn, LoginError> {
+        let now = self.0.clock.now();
+        self.0.store.touch_login(account.id, now).await?;
+        account.last_login_at = Some(now);
+        self.open(account, stored, origin).await
+    }
+
+    async fn open(&self, account: Account, stored: &str, origin: Origin) -> Result<SignedIn, LoginError> {
         let inner = &*self.0;
-        let claims = Claims::new(
-            account.id,
-            inner.fingerprint(stored),
-            inner.clock.now(),
-            LOGIN_LIFETIME,
-        );
+        let now = inner.clock.now();
+        let claims = Claims::new(account.id, inner.fingerprint(stored), now, LOGIN_LIFETIME);
         let token =
             jwt::sign(&claims, &inner.secret).map_err(|error| LoginError::Internal(error.to_string()))?;
-        let csrf_token = inner.csrf_token(claims.jti);
+        let opened = inner
+            .store
+            .open_login(&NewLogin {
+                id: claims.jti.into(),
+                account: account.id,
+                origin,
+                now,
+                expires_at: claims.expires_at(),
+            })
+            .await?
+            .ok_or(LoginError::NotActive)?;
         Ok(SignedIn {
             account,
             token,
-            csrf_token,
+            csrf_token: inner.csrf_token(claims.jti),
             expires_at: claims.expires_at(),
+            is_new_network: opened.is_new_network,
         })
     }
 }
@@ -423,5 +480,10 @@ impl LoginSession {
     /// Whose it is.
     pub fn account_id(&self) -> AccountId {
         self.account.id
+    }
+
+    /// Which login it is.
+    pub fn id(&self) -> LoginId {
+        self.token_id.into()
     }
 }

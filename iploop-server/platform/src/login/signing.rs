@@ -93,6 +93,13 @@ impl SigningSecret {
         hex(hmac::sign(&self.key, format!("{purpose}\0{message}").as_bytes()).as_ref())
     }
 
+    /// A key of 32 bytes for one `purpose`, which says nothing of the secret nor of other keys.
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; SECRET_BYTES] {
+        let mut key = [0; SECRET_BYTES];
+        key.copy_from_slice(hmac::sign(&self.key, format!("key\0{purpose}").as_bytes()).as_ref());
+        key
+    }
+
     /// Whether `tag` is what [`SigningSecret::tag`] gives, in constant time.
     pub(crate) fn is_tag(&self, purpose: &str, message: &str, tag: &str) -> bool {
         unhex(tag).is_some_and(|tag| {

@@ -69,6 +69,104 @@ pub(crate) fn suspension(to: &EmailAddress, name: &str, account: &str, reason: &
     )
 }
 
+/// Somebody signed in from a network that the account was not used from before.
+pub(crate) fn new_network(
+    to: &EmailAddress,
+    name: &str,
+    (address, program, at): (&str, &str, &str),
+    link: &str,
+) -> Mail {
+    let program = if program.is_empty() { "not named" } else { program };
+    security(
+        to,
+        name,
+        "A sign-in to IPLoop from a new network",
+        &[
+            "somebody signed in to your account from a network that it was not used from before.",
+            &format!("Time: {at}. Address: {address}. Program: {program}."),
+        ],
+        link,
+        "If that was not you, end that login in your settings and set a new password at once.",
+    )
+}
+
+/// A new password stands.
+pub(crate) fn password_changed(to: &EmailAddress, name: &str, link: &str) -> Mail {
+    security(
+        to,
+        name,
+        "Your IPLoop password was changed",
+        &["your account has a new password. Every login from before has ended."],
+        link,
+        "If that was not you, ask for a new password on the sign-in page at once, and write to support.",
+    )
+}
+
+/// A second factor is on.
+pub(crate) fn two_factor_on(to: &EmailAddress, name: &str, link: &str) -> Mail {
+    security(
+        to,
+        name,
+        "Two-factor authentication is on",
+        &["signing in to your account now takes a code from your authenticator besides the password."],
+        link,
+        "Keep the recovery codes where you find them without your phone. If that was not you, write to support.",
+    )
+}
+
+/// The second factor is off.
+pub(crate) fn two_factor_off(to: &EmailAddress, name: &str, link: &str) -> Mail {
+    security(
+        to,
+        name,
+        "Two-factor authentication is off",
+        &["signing in to your account takes the password alone from now on."],
+        link,
+        "If that was not you, set a new password at once.",
+    )
+}
+
+/// A recovery code was used.
+pub(crate) fn recovery_code_used(to: &EmailAddress, name: &str, left: u32, link: &str) -> Mail {
+    security(
+        to,
+        name,
+        "A recovery code was used",
+        &[
+            "a recovery code took the place of your authenticator's code.",
+            &format!("Recovery codes that are left: {left}."),
+        ],
+        link,
+        "If that was not you, set a new password at once and make new recovery codes.",
+    )
+}
+
+/// The account is gone.
+pub(crate) fn account_deleted(to: &EmailAddress, name: &str, link: &str) -> Mail {
+    letter(
+        to,
+        name,
+        "Your IPLoop account was deleted",
+        &[
+            "your account is deleted, as you asked: its keys, its logins and what was personal in it are gone.",
+        ],
+        ("IPLoop", link),
+        &["If that was not you, write to support."],
+    )
+}
+
+/// A letter about the account's safety, with the way to its settings.
+fn security(to: &EmailAddress, name: &str, subject: &str, before: &[&str], link: &str, after: &str) -> Mail {
+    letter(
+        to,
+        name,
+        subject,
+        before,
+        ("Your security settings", link),
+        &["If that was you, there is nothing to do.", after],
+    )
+}
+
 /// The same letter as text and as HTML.
 fn letter(
     to: &EmailAddress,
@@ -142,6 +240,12 @@ mod tests {
             welcome(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             verification(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             password_reset(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            new_network(&to, "<b>Ada\"'</b>", ("a", "<b>", "c"), "https://h/x?a=1&b=2"),
+            password_changed(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            two_factor_on(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            two_factor_off(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            recovery_code_used(&to, "<b>Ada\"'</b>", 9, "https://h/x?a=1&b=2"),
+            account_deleted(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             suspension(&to, "<b>Ada\"'</b>", "7", "<b>abuse</b>", "https://h/x?a=1&b=2"),
         ] {
             assert!(mail.text.contains("\nhttps://h/x?a=1&b=2\n"));

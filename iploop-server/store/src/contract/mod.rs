@@ -9,11 +9,14 @@ mod database;
 mod ip_logins;
 mod ledger;
 mod ledger_model;
+mod logins;
 mod nodes;
 mod opening;
 mod partners;
 mod plans;
+mod profiles;
 mod safeguards;
+mod second_factors;
 mod sticky;
 mod usage;
 mod volume;
@@ -183,6 +186,31 @@ on_every_database! {
         refusals_add_up_by_day_cause_customer_and_device
         who_left_by_an_address_at_a_time_is_found
         only_admins_that_may_sign_in_are_told
+    }
+    logins {
+        a_login_lives_until_it_is_ended_and_is_revoked_then
+        all_logins_but_one_end_together
+        a_new_password_ends_every_login
+        the_latest_sight_of_a_login_stands
+        an_account_has_a_bounded_number_of_logins_also_under_parallel_ones
+        expired_logins_are_forgotten_and_never_listed
+        a_network_is_new_once_and_the_first_is_not
+        an_account_that_is_not_active_opens_no_login
+        parallel_openings_sights_and_ends_do_not_deadlock
+    }
+    second_factors {
+        a_second_factor_is_on_once_it_is_confirmed
+        a_step_is_used_once_and_none_before_it
+        a_step_is_used_exactly_once_of_many_parallel_tries
+        a_recovery_code_is_used_exactly_once_of_many_parallel_tries
+        new_recovery_codes_take_the_place_of_all
+    }
+    profiles {
+        a_profile_changes_in_what_is_given
+        sign_in_settings_are_stored_and_read_back
+        every_role_reads_back
+        an_erased_account_leaves_money_and_usage_and_nothing_personal
+        the_last_admin_stays_also_when_two_go_at_once
     }
     opening {
         it_answers

@@ -1,6 +1,7 @@
 //! Opening: migrations, and what happens when others are there already.
 
-use iploop_platform::ids::GatewayId;
+use iploop_platform::account::Role;
+use iploop_platform::ids::{AccountId, GatewayId};
 use iploop_platform::store::{Accounts, Health, Plans, StoreError};
 use iploop_platform::usage::UsageRecord;
 use tokio::task::JoinSet;
@@ -100,6 +101,47 @@ async fn a_newer_database_is_refused_by_name() {
         matches!(refused, OpenError::Newer { found: 9999, .. }),
         "{refused}"
     );
+}
+
+/// An admin of before there were four roles, and a row that refers to it.
+const OLD_ADMIN: &str = "
+    INSERT INTO users (id, email, email_folded, password_hash, first_name, last_name, status, role, email_verified,
+        created_at, standing)
+    VALUES (UUID '00000000-0000-0000-0000-000000000001', 'a@b.co', 'a@b.co', '', 'Ada', 'Lovelace', 'active', 'admin',
+        TRUE, 1, 'new');
+    INSERT INTO mail_tokens (user_id, purpose, token_hash, created_at, expires_at)
+    VALUES (UUID '00000000-0000-0000-0000-000000000001', 'verify_email', 'token', 1, 2);";
+
+#[tokio::test]
+async fn accounts_of_before_the_four_roles_keep_theirs() {
+    const ORPHAN: &str = "DELETE FROM users";
+    const UNKNOWN: &str = "UPDATE users SET role = 'root'";
+    let id = AccountId::from(uuid::Uuid::from_u128(1));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("test.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
+    let old = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    crate::sqlite::old_database(&old, 6, OLD_ADMIN).await;
+    old.close().await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.account(id).await.unwrap().unwrap().role, Role::Admin);
+    for refused in [ORPHAN, UNKNOWN] {
+        let done = sqlx::raw_sql(refused).execute(store.pool()).await;
+        assert!(done.is_err(), "{refused}");
+    }
+
+    let url = fresh_postgres().await;
+    let old = sqlx::PgPool::connect(&url).await.unwrap();
+    crate::postgres::old_database(&old, 6, OLD_ADMIN).await;
+    old.close().await;
+    let store = PostgresStore::connect(&url, 2).await.unwrap();
+    assert_eq!(store.account(id).await.unwrap().unwrap().role, Role::Admin);
+    for refused in [ORPHAN, UNKNOWN] {
+        let done = sqlx::raw_sql(refused).execute(store.pool()).await;
+        assert!(done.is_err(), "{refused}");
+    }
 }
 
 #[tokio::test]

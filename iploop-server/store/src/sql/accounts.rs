@@ -11,7 +11,7 @@ use sqlx::Row as _;
 
 use super::columns::{id, text, text_or_none, time, time_or_none};
 use super::safeguards::{standing_from, standing_text};
-use super::{Row, SqlStore, Tx, books};
+use super::{Row, SqlStore, Tx, books, logins};
 use crate::error::{act, unreadable};
 
 /// A revoked login's row stays for this long after its end, for servers whose clocks are behind.
@@ -19,10 +19,11 @@ const REVOKED_GRACE: Duration = Duration::from_secs(60 * 60);
 
 macro_rules! columns {
     () => {
-        "id, email, first_name, last_name, company, phone, status, status_reason, standing, role, email_verified,
-         created_at, last_login_at"
+        "id, email, first_name, last_name, company, phone, time_zone, status, status_reason, standing, role,
+         email_verified, created_at, last_login_at"
     };
 }
+pub(super) use columns as account_columns;
 
 #[async_trait]
 impl Accounts for SqlStore {
@@ -90,11 +91,14 @@ impl Accounts for SqlStore {
 
     async fn set_password(&self, id: AccountId, hash: &str, _now: Timestamp) -> Result<(), StoreError> {
         act(async {
+            let mut tx = self.begin().await?;
             sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1")
                 .bind(id.uuid())
                 .bind(hash)
-                .execute(&self.write)
+                .execute(&mut *tx)
                 .await?;
+            logins::delete_all(&mut tx, id).await?;
+            tx.commit().await?;
             Ok(())
         })
         .await
@@ -196,6 +200,7 @@ impl Accounts for SqlStore {
                 .bind(password_hash)
                 .execute(&mut *tx)
                 .await?;
+            logins::delete_all(&mut tx, account).await?;
             tx.commit().await?;
             Ok(Some(account))
         })
@@ -281,7 +286,7 @@ async fn use_up(
     row.map(|row| id(&row, "user_id")).transpose()
 }
 
-fn account_from(row: &Row) -> Result<Account, sqlx::Error> {
+pub(super) fn account_from(row: &Row) -> Result<Account, sqlx::Error> {
     Ok(Account {
         id: id(row, "id")?,
         email: row.try_get("email")?,
@@ -289,12 +294,15 @@ fn account_from(row: &Row) -> Result<Account, sqlx::Error> {
         last_name: row.try_get("last_name")?,
         company: row.try_get("company")?,
         phone: row.try_get("phone")?,
+        time_zone: row.try_get("time_zone")?,
         status: status_from(row, "status")?,
         status_reason: row.try_get("status_reason")?,
         standing: standing_from(row, "standing")?,
         role: match row.try_get("role")? {
             "customer" => Role::Customer,
             "admin" => Role::Admin,
+            "partner" => Role::Partner,
+            "owner" => Role::Owner,
             other => return Err(unreadable("users.role", &other)),
         },
         email_verified: row.try_get("email_verified")?,
@@ -329,6 +337,8 @@ fn role_text(role: Role) -> &'static str {
     match role {
         Role::Customer => "customer",
         Role::Admin => "admin",
+        Role::Partner => "partner",
+        Role::Owner => "owner",
     }
 }
 

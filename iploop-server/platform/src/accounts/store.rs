@@ -1,0 +1,63 @@
+//! The seam to the data of accounts' owners: their settings, and their leaving.
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+
+use crate::abuse::AuditEntry;
+use crate::account::Account;
+use crate::ids::AccountId;
+use crate::login::{LoginSessions, SecondFactors, SignInSettings};
+use crate::store::StoreError;
+
+/// Everything around one person: settings, logins, second factor.
+pub trait Identity: Profiles + LoginSessions + SecondFactors {}
+impl<T: Profiles + LoginSessions + SecondFactors> Identity for T {}
+
+/// Changes of a profile: what is none stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileChange {
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Company; none inside: no longer any.
+    pub company: Option<Option<String>>,
+    /// Phone number; none inside: no longer any.
+    pub phone: Option<Option<String>>,
+    /// A name of the IANA time zone database.
+    pub time_zone: Option<String>,
+}
+
+/// What became of an account that was to be erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erased {
+    /// It is gone.
+    Gone,
+    /// There is no such account, or it was gone already.
+    NotThere,
+    /// It is the last admin's that may sign in.
+    LastAdmin,
+}
+
+/// Settings and erasure.
+#[async_trait]
+pub trait Profiles: Send + Sync + 'static {
+    /// Changes a profile; none if there is no such account.
+    async fn change_profile(
+        &self,
+        account: AccountId,
+        change: &ProfileChange,
+    ) -> Result<Option<Account>, StoreError>;
+    /// What the owner decided about signing in; none if there is no such account.
+    async fn sign_in_settings(&self, account: AccountId) -> Result<Option<SignInSettings>, StoreError>;
+    /// Sets how long a login may be idle, and from where to sign in; false if there is no such account.
+    async fn set_sign_in_settings(
+        &self,
+        account: AccountId,
+        idle_minutes: Option<u32>,
+        allowed_from: &[IpNet],
+    ) -> Result<bool, StoreError>;
+    /// Erases what is personal in an account, ends its keys, logins and sticky sessions, frees its address and marks it as
+    /// deleted. Transactions and usage stay, under an id that says nothing. With its audit record, in one act.
+    async fn erase_account(&self, account: AccountId, entry: AuditEntry) -> Result<Erased, StoreError>;
+}

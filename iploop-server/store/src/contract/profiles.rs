@@ -1,0 +1,228 @@
+use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
+use iploop_platform::account::{AccountStatus, NewAccount, Role};
+use iploop_platform::accounts::{Erased, ProfileChange};
+use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
+use iploop_platform::ids::{AccountId, ApiKeyId, AuditId, GatewayId, LoginId};
+use iploop_platform::login::{NewLogin, Origin, SignInSettings};
+use iploop_platform::usage::UsageRecord;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use super::{BONUS, Database, account_request, at, new_account, usage};
+
+fn entry(account: AccountId) -> AuditEntry {
+    AuditEntry {
+        id: AuditId::new(),
+        at: at(5),
+        actor: Actor::System,
+        action: AuditAction::AccountDeleted,
+        account: Some(account),
+        subject: account.to_string(),
+        before: Value::Null,
+        after: Value::Null,
+        reason: "by its owner".into(),
+    }
+}
+
+async fn account_as(db: &Database, role: Role) -> AccountId {
+    let request = NewAccount {
+        role,
+        ..account_request(&*db.store).await
+    };
+    db.store.create_account(request).await.unwrap().id
+}
+
+pub(super) async fn a_profile_changes_in_what_is_given(db: &Database) {
+    let account = new_account(&*db.store).await;
+    let before = db.store.account(account).await.unwrap().unwrap();
+    assert_eq!(before.time_zone, "UTC");
+    let change = ProfileChange {
+        first_name: Some("Gr\0ace".into()),
+        phone: Some(Some("+49301234567".into())),
+        time_zone: Some("Europe/Berlin".into()),
+        ..ProfileChange::default()
+    };
+    let changed = db.store.change_profile(account, &change).await.unwrap().unwrap();
+    assert_eq!(
+        (
+            changed.first_name.as_str(),
+            changed.last_name.as_str(),
+            changed.company.as_deref()
+        ),
+        ("Grace", "Lovelace", Some("Engines"))
+    );
+    let cleared = ProfileChange {
+        company: Some(None),
+        ..ProfileChange::default()
+    };
+    db.store.change_profile(account, &cleared).await.unwrap().unwrap();
+    let after = db.store.account(account).await.unwrap().unwrap();
+    assert_eq!(
+        (
+            after.company.as_deref(),
+            after.phone.as_deref(),
+            after.time_zone.as_str()
+        ),
+        (None, Some("+49301234567"), "Europe/Berlin")
+    );
+    let nobody = db.store.change_profile(AccountId::new(), &change).await.unwrap();
+    assert_eq!(nobody, None);
+}
+
+pub(super) async fn sign_in_settings_are_stored_and_read_back(db: &Database) {
+    let account = new_account(&*db.store).await;
+    let settings = async || db.store.sign_in_settings(account).await.unwrap().unwrap();
+    assert_eq!(settings().await, SignInSettings::default());
+    let networks = [
+        "192.0.2.0/24".parse().unwrap(),
+        "2001:db8::1/128".parse().unwrap(),
+    ];
+    assert!(
+        db.store
+            .set_sign_in_settings(account, Some(15), &networks)
+            .await
+            .unwrap()
+    );
+    assert_eq!(
+        (settings().await.idle_minutes, settings().await.allowed_from),
+        (Some(15), networks.to_vec())
+    );
+    assert!(db.store.set_sign_in_settings(account, None, &[]).await.unwrap());
+    assert_eq!(settings().await, SignInSettings::default());
+    assert!(
+        !db.store
+            .set_sign_in_settings(AccountId::new(), None, &[])
+            .await
+            .unwrap()
+    );
+    assert_eq!(db.store.sign_in_settings(AccountId::new()).await.unwrap(), None);
+}
+
+pub(super) async fn every_role_reads_back(db: &Database) {
+    for role in [Role::Customer, Role::Admin, Role::Partner, Role::Owner] {
+        let account = account_as(db, role).await;
+        assert_eq!(db.store.account(account).await.unwrap().unwrap().role, role);
+    }
+}
+
+pub(super) async fn an_erased_account_leaves_money_and_usage_and_nothing_personal(db: &Database) {
+    let store = &db.store;
+    let request = account_request(&**store).await;
+    let account = store.create_account(request.clone()).await.unwrap().id;
+    let hash = ApiKeyHash::of("iploop_secret");
+    let key = NewApiKey {
+        id: ApiKeyId::new(),
+        account,
+        hash,
+        key_prefix: "iploop_".into(),
+        name: "one".into(),
+        ip_whitelist: Vec::new(),
+        ip_login: false,
+        limits: Default::default(),
+        expires_at: None,
+        now: at(0),
+    };
+    store.create_api_key(key).await.unwrap();
+    let used = UsageRecord {
+        bytes_down: 1_000,
+        ..usage(account, GatewayId::new())
+    };
+    store.settle(&[used], at(20)).await.unwrap();
+    let login = NewLogin {
+        id: LoginId::new(),
+        account,
+        origin: Origin::new("192.0.2.1".parse().unwrap(), None),
+        now: at(0),
+        expires_at: at(1_000),
+    };
+    store.open_login(&login).await.unwrap();
+    store
+        .set_up_second_factor(account, "sealed", at(0))
+        .await
+        .unwrap();
+    store
+        .confirm_second_factor(account, "sealed", 7, &["code".to_owned()], at(1))
+        .await
+        .unwrap();
+    let purpose = iploop_platform::account::MailTokenPurpose::ResetPassword;
+    store
+        .create_mail_token(account, purpose, "token", at(3), at(60))
+        .await
+        .unwrap();
+
+    assert_eq!(
+        store.erase_account(account, entry(account)).await.unwrap(),
+        Erased::Gone
+    );
+    assert_eq!(
+        store.erase_account(account, entry(account)).await.unwrap(),
+        Erased::NotThere
+    );
+    let rest = store.account(account).await.unwrap().unwrap();
+    assert_eq!(rest.status, AccountStatus::Deleted);
+    assert_eq!(
+        (
+            rest.first_name.as_str(),
+            rest.last_name.as_str(),
+            rest.company,
+            rest.phone
+        ),
+        ("", "", None, None)
+    );
+    assert_eq!(rest.email, format!("{account}@deleted.invalid"));
+    assert!(store.key_grant(hash).await.unwrap().is_none());
+    assert!(store.open_login(&login).await.unwrap().is_none());
+    assert_eq!(
+        store
+            .reset_password("token", "$argon2id$new", at(5))
+            .await
+            .unwrap(),
+        None
+    );
+    for table in [
+        "SELECT COUNT(*) FROM api_keys",
+        "SELECT COUNT(*) FROM login_sessions",
+        "SELECT COUNT(*) FROM login_networks",
+        "SELECT COUNT(*) FROM mail_tokens",
+        "SELECT COUNT(*) FROM second_factors",
+        "SELECT COUNT(*) FROM recovery_codes",
+    ] {
+        assert_eq!(db.number(table).await, 0, "{table}");
+    }
+    let balance = store.balance(account).await.unwrap();
+    assert_eq!((balance.bytes, balance.used_bytes), (BONUS - 1_000, 1_000));
+    let lines = store.transactions(account, None, 10).await.unwrap();
+    assert_eq!(lines.len(), 2, "the bonus and the usage");
+    assert_eq!(store.recent_usage(account, 10).await.unwrap().len(), 1);
+    let query = AuditQuery {
+        account: Some(account),
+        limit: 10,
+        ..AuditQuery::default()
+    };
+    assert_eq!(
+        store.audit_entries(&query).await.unwrap().len(),
+        1,
+        "on record once"
+    );
+
+    let again = NewAccount {
+        id: AccountId::new(),
+        ..request
+    };
+    assert!(store.create_account(again).await.is_ok(), "the address is free");
+}
+
+pub(super) async fn the_last_admin_stays_also_when_two_go_at_once(db: &Database) {
+    let admins = [
+        account_as(db, Role::Admin).await,
+        account_as(db, Role::Admin).await,
+    ];
+    let mut leaving = JoinSet::new();
+    for admin in admins {
+        let store = db.store.clone();
+        leaving.spawn(async move { store.erase_account(admin, entry(admin)).await.unwrap() });
+    }
+    let mut outcomes = leaving.join_all().await;
+    outcomes.sort_by_key(|outcome| *outcome != Erased::Gone);
+    assert_eq!(outcomes, [Erased::Gone, Erased::LastAdmin]);
+}

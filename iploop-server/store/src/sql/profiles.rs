@@ -1,0 +1,166 @@
+//! Settings of an account's owner, and erasure.
+
+use async_trait::async_trait;
+use iploop_platform::abuse::AuditEntry;
+use iploop_platform::account::Account;
+use iploop_platform::accounts::{Erased, ProfileChange, Profiles};
+use iploop_platform::ids::AccountId;
+use iploop_platform::login::SignInSettings;
+use iploop_platform::store::StoreError;
+use ipnet::IpNet;
+use sqlx::Row as _;
+use sqlx::types::Json;
+
+use super::accounts::{account_columns, account_from};
+use super::columns::{json, number_or_none, text_or_none};
+use super::{Row, SqlStore, Tx, audit, logins, second_factors};
+use crate::error::act;
+
+/// Of a row of `users`.
+macro_rules! settings_columns {
+    () => {
+        "idle_minutes, sign_in_from,
+         EXISTS (SELECT 1 FROM second_factors AS factor WHERE factor.user_id = users.id AND factor.confirmed_at IS NOT NULL)
+             AS has_second_factor"
+    };
+}
+pub(super) use settings_columns;
+
+#[async_trait]
+impl Profiles for SqlStore {
+    async fn change_profile(
+        &self,
+        account: AccountId,
+        change: &ProfileChange,
+    ) -> Result<Option<Account>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "UPDATE users SET
+                     first_name = COALESCE($2, first_name),
+                     last_name = COALESCE($3, last_name),
+                     company = CASE WHEN $4 THEN $5 ELSE company END,
+                     phone = CASE WHEN $6 THEN $7 ELSE phone END,
+                     time_zone = COALESCE($8, time_zone)
+                 WHERE id = $1 AND status <> 'deleted' RETURNING ",
+                account_columns!()
+            ))
+            .bind(account.uuid())
+            .bind(text_or_none(change.first_name.as_deref()))
+            .bind(text_or_none(change.last_name.as_deref()))
+            .bind(change.company.is_some())
+            .bind(text_or_none(change.company.as_ref().and_then(Option::as_deref)))
+            .bind(change.phone.is_some())
+            .bind(text_or_none(change.phone.as_ref().and_then(Option::as_deref)))
+            .bind(text_or_none(change.time_zone.as_deref()))
+            .fetch_optional(&self.write)
+            .await?;
+            Ok(row.as_ref().map(account_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn sign_in_settings(&self, account: AccountId) -> Result<Option<SignInSettings>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                settings_columns!(),
+                " FROM users WHERE id = $1"
+            ))
+            .bind(account.uuid())
+            .fetch_optional(&self.read)
+            .await?;
+            Ok(row.as_ref().map(settings_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn set_sign_in_settings(
+        &self,
+        account: AccountId,
+        idle_minutes: Option<u32>,
+        allowed_from: &[IpNet],
+    ) -> Result<bool, StoreError> {
+        act(async {
+            let done = sqlx::query(
+                "UPDATE users SET idle_minutes = $2, sign_in_from = $3 WHERE id = $1 AND status <> 'deleted'",
+            )
+            .bind(account.uuid())
+            .bind(idle_minutes.map(i64::from))
+            .bind(Json(allowed_from))
+            .execute(&self.write)
+            .await?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
+    }
+
+    async fn erase_account(&self, account: AccountId, entry: AuditEntry) -> Result<Erased, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            // All admins, in the order of their ids: two of them can't both see the other one stay.
+            let rows = sqlx::query(concat!(
+                "SELECT id, role FROM users
+                 WHERE status <> 'deleted' AND (id = $1 OR role = 'admin' AND status = 'active') ORDER BY id",
+                locked!()
+            ))
+            .bind(account.uuid())
+            .fetch_all(&mut *tx)
+            .await?;
+            let mut role = None;
+            for row in &rows {
+                if row.try_get::<uuid::Uuid, _>("id")? == account.uuid() {
+                    role = Some(row.try_get::<String, _>("role")?);
+                }
+            }
+            match role.as_deref() {
+                None => return Ok(Erased::NotThere),
+                Some("admin") if rows.len() == 1 => return Ok(Erased::LastAdmin),
+                Some(_) => {}
+            }
+            erase(&mut tx, account).await?;
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(Erased::Gone)
+        })
+        .await
+    }
+}
+
+/// Every table that holds something personal of an account has its line here.
+async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
+    logins::delete_all(tx, account).await?;
+    second_factors::delete(tx, account).await?;
+    for statement in [
+        "DELETE FROM login_networks WHERE user_id = $1",
+        "DELETE FROM mail_tokens WHERE user_id = $1",
+        "DELETE FROM node_sessions WHERE user_id = $1",
+        "DELETE FROM api_keys WHERE user_id = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(account.uuid())
+            .execute(&mut **tx)
+            .await?;
+    }
+    // No address that mail could reach, and none that another account could want. The hash fits no password.
+    let address = format!("{account}@deleted.invalid");
+    sqlx::query(
+        "UPDATE users SET
+             email = $2, email_folded = $2, email_verified = FALSE, password_hash = '', first_name = '', last_name = '',
+             company = NULL, phone = NULL, time_zone = 'UTC', last_login_at = NULL, idle_minutes = NULL,
+             sign_in_from = '[]', status = 'deleted', status_reason = NULL
+         WHERE id = $1",
+    )
+    .bind(account.uuid())
+    .bind(address)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) fn settings_from(row: &Row) -> Result<SignInSettings, sqlx::Error> {
+    Ok(SignInSettings {
+        idle_minutes: number_or_none(row, "idle_minutes")?,
+        allowed_from: json(row, "sign_in_from")?,
+        has_second_factor: row.try_get("has_second_factor")?,
+    })
+}
