@@ -40,6 +40,9 @@ pub enum Act {
     /// Accounts, without a browser.
     #[command(subcommand)]
     Account(AccountAct),
+    /// The mails that customers get.
+    #[command(subcommand)]
+    Mail(MailAct),
     /// Partners, whose apps bring devices.
     #[command(subcommand)]
     Partner(PartnerAct),
@@ -101,6 +104,17 @@ pub struct AccountReason {
     /// Why; it goes on record.
     #[arg(long)]
     pub reason: String,
+}
+
+/// Acts on mails.
+#[derive(Debug, Subcommand)]
+pub enum MailAct {
+    /// Write every mail with made-up values as an HTML and a text file, to look at them.
+    Preview {
+        /// The folder, made if it is missing.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 /// Acts on partners.

@@ -7,5 +7,6 @@ pub mod command;
 pub mod config;
 pub mod ledger;
 pub mod manage;
+mod notify;
 mod policy;
 pub mod server;

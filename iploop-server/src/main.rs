@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     // Only a server needs the files that the configuration names: an account can be made without its certificate.
     let load = match command.act {
         Act::Serve | Act::Check => Config::load_with_files,
-        Act::Account(_) | Act::Partner(_) | Act::Ledger(_) | Act::Config(_) => Config::load,
+        Act::Account(_) | Act::Mail(_) | Act::Partner(_) | Act::Ledger(_) | Act::Config(_) => Config::load,
     };
     let config = match load(command.place.config.as_deref(), environment(), command.place.data) {
         Ok(config) => config,
@@ -78,6 +78,7 @@ async fn run(act: Act, config: Config) -> Result<()> {
         Act::Config(act) => describe(act)?,
         Act::Check => println!("the configuration is sound"),
         Act::Account(act) => println!("{}", manage::account(&config, act).await?),
+        Act::Mail(act) => println!("{}", manage::mail(&config, act)?),
         Act::Partner(act) => println!("{}", manage::partner(&config, act).await?),
         Act::Ledger(LedgerAct::Check) => {
             let checked = ledger::check(&config).await?;

@@ -11,11 +11,12 @@ use iploop_platform::accounts::{CommandLineAccount, create_from_command_line};
 use iploop_platform::clock::{Clock, SystemClock};
 use iploop_platform::ids::AccountId;
 use iploop_platform::keys::{KeyService, NobodyToTell, WantedLimits};
+use iploop_platform::notices::previews;
 use iploop_platform::partners;
 use iploop_platform::secret::Secret;
 use serde_json::{Value, json};
 
-use crate::command::{AccountAct, AccountReason, PartnerAct};
+use crate::command::{AccountAct, AccountReason, MailAct, PartnerAct};
 use crate::config::Config;
 use crate::server::open_store;
 
@@ -90,6 +91,28 @@ pub async fn partner(config: &Config, act: PartnerAct) -> Result<Value> {
         "name": made.partner.name,
         "key": made.key.expose(),
     }))
+}
+
+/// Carries out an act on mails; what it wrote, as JSON.
+///
+/// # Errors
+/// If the folder can't be written.
+pub fn mail(config: &Config, act: MailAct) -> Result<Value> {
+    let MailAct::Preview { out } = act;
+    let home = match &config.accounts.public_url {
+        Some(url) => url.to_string(),
+        None => "http://localhost:3000".to_owned(),
+    };
+    std::fs::create_dir_all(&out).with_context(|| format!("--out: {}", out.display()))?;
+    let mut written = Vec::new();
+    for (name, mail) in previews(&home) {
+        for (kind, text) in [("html", &mail.html), ("txt", &mail.text)] {
+            let path = out.join(format!("{name}.{kind}"));
+            std::fs::write(&path, text).with_context(|| format!("--out: {}", path.display()))?;
+        }
+        written.push(json!({ "name": name, "subject": mail.subject }));
+    }
+    Ok(json!({ "folder": out, "mails": written }))
 }
 
 /// The first line of standard input; none where that is a terminal or empty.

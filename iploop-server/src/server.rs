@@ -19,7 +19,6 @@ use iploop_platform::clock::{Clock, SystemClock};
 use iploop_platform::ids::GatewayId;
 use iploop_platform::keys::{KeyChanges, KeyService};
 use iploop_platform::login::{Logins, SigningSecret};
-use iploop_platform::mail;
 use iploop_platform::metering::Meters;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
@@ -32,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, JOURNAL};
+use crate::notify::Notifying;
 use crate::policy::{Enforcers, PolicyFile};
 
 /// How long streams may go on after SIGTERM (DESIGN 6).
@@ -374,19 +374,26 @@ impl ApiPieces<'_> {
             Arc::clone(&store),
             Arc::clone(&clock),
             passwords.clone(),
-            secret,
+            secret.clone(),
             &config.login,
         )
         .await?;
         tasks.spawn(login_task.run(stop.clone()));
-        let (mail, mail_task) = mail::open(&config.mail, &config.data, Arc::clone(&clock))?;
-        tasks.spawn(mail_task.run(stop.clone()));
         let ledger = crate::ledger::service(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&admission));
         let changes: Arc<dyn KeyChanges> = admission;
         let public_url = match config.accounts.public_url.clone() {
             Some(url) => url,
             None => default_url(api)?,
         };
+        let notifying = Notifying {
+            config,
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            network: Arc::new(hub.clone()),
+            public_url: public_url.clone(),
+            secret,
+        };
+        let (mail, webhooks, notices) = notifying.start(stop, tasks)?;
         let abuse_parts = AbuseParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -428,6 +435,8 @@ impl ApiPieces<'_> {
                 .permitting_local_ip_login(config.admission.ip_login_local),
             ledger,
             sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone())),
+            webhooks,
+            notices,
             store,
             network: Arc::new(hub.clone()),
             clock,

@@ -23,3 +23,4 @@ mod postgres;
 mod python_node;
 mod sessions;
 mod suspension;
+mod webhooks;

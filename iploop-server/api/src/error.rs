@@ -10,9 +10,11 @@ use iploop_platform::field::FieldProblem;
 use iploop_platform::ip_login::MAX_ADDRESSES;
 use iploop_platform::keys::KeyError;
 use iploop_platform::login::{LoginError, SessionError};
+use iploop_platform::notices::NoticeError;
 use iploop_platform::partners::PartnerError;
 use iploop_platform::sticky::SessionError as StickyError;
 use iploop_platform::store::StoreError;
+use iploop_platform::webhooks::{MAX_WEBHOOKS, WebhookError};
 use iploop_protocol::targeting::TargetingError;
 
 /// Why a request gets no other answer.
@@ -46,6 +48,12 @@ pub(crate) enum ApiError {
     AddressNotFound,
     AddressTaken,
     RequestNotFound,
+    WebhookNotFound,
+    DeliveryNotFound,
+    /// A link in a mail that is none of ours.
+    LinkInvalid,
+    /// A secret that can't be decrypted.
+    SecretUnreadable,
     SessionNotFound,
     SessionExists,
     /// Wishes about the exit that can't be read, in the words of the gateway.
@@ -232,6 +240,25 @@ impl ApiError {
                 "request_not_found",
                 "There is no such request, or it is too old to be kept",
                 Some("A request appears within 10 seconds of its begin."),
+            ),
+            Self::WebhookNotFound => row(S::NOT_FOUND, "webhook_not_found", "Webhook not found", None),
+            Self::DeliveryNotFound => row(
+                S::NOT_FOUND,
+                "delivery_not_found",
+                "There is no such delivery, or it is too old to be kept",
+                None,
+            ),
+            Self::LinkInvalid => row(
+                S::BAD_REQUEST,
+                "invalid_link",
+                "The link is not valid",
+                Some("Open it as it stands in the mail, or change the settings after signing in."),
+            ),
+            Self::SecretUnreadable => row(
+                S::CONFLICT,
+                "secret_unreadable",
+                "The secret can't be read any more",
+                Some("Make a new one by POST /api/webhooks/{id}/regenerate-secret."),
             ),
             Self::SessionNotFound => row(
                 S::NOT_FOUND,
@@ -494,6 +521,32 @@ impl From<StickyError> for ApiError {
     }
 }
 
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::Invalid(problems) => Self::InvalidFields(problems),
+            WebhookError::LimitReached => Self::TooMany(MAX_WEBHOOKS),
+            WebhookError::NotFound => Self::WebhookNotFound,
+            WebhookError::DeliveryNotFound => Self::DeliveryNotFound,
+            WebhookError::Throttled { retry_after } => Self::TooManyRequests(retry_after),
+            WebhookError::Unsealable(_) => Self::SecretUnreadable,
+            WebhookError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<NoticeError> for ApiError {
+    fn from(error: NoticeError) -> Self {
+        match error {
+            NoticeError::Invalid(problems) => Self::InvalidFields(problems),
+            NoticeError::LinkInvalid => Self::LinkInvalid,
+            NoticeError::Store(error) => error.into(),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
 impl From<PartnerError> for ApiError {
     fn from(error: PartnerError) -> Self {
         match error {
@@ -551,6 +604,10 @@ mod tests {
             ApiError::KeyNotFound,
             ApiError::AddressNotFound,
             ApiError::AddressTaken,
+            ApiError::WebhookNotFound,
+            ApiError::DeliveryNotFound,
+            ApiError::LinkInvalid,
+            ApiError::SecretUnreadable,
             ApiError::SessionNotFound,
             ApiError::SessionExists,
             ApiError::InvalidTargeting {

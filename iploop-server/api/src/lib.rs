@@ -18,6 +18,7 @@ mod keys;
 mod metrics;
 mod network_view;
 mod nodes;
+mod notifications;
 mod openapi;
 mod partners;
 mod problem;
@@ -29,6 +30,7 @@ mod status_page;
 mod sticky;
 mod units;
 mod usage;
+mod webhooks;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -69,6 +71,9 @@ fn documented() -> OpenApiRouter<ApiState> {
     let mut router = OpenApiRouter::with_openapi(openapi::Base::openapi())
         .merge(health::router())
         .nest("/api/auth", auth::router())
+        .nest("/api/auth/notifications", notifications::router())
+        .nest("/api/mail", notifications::mail_router())
+        .nest("/api/webhooks", webhooks::router())
         .nest("/api/auth/api-keys", keys::router())
         .nest("/api/proxy", proxy::router().merge(explain::router()))
         .nest("/api/proxy/keys", keys::router())

@@ -23,6 +23,8 @@ use crate::problem::{FieldError, Problem};
         (name = "sessions", description = "Sticky sessions: which exit they have, and a new one by hand"),
         (name = "usage", description = "What was used"),
         (name = "billing", description = "What was bought, given, used and paid back"),
+        (name = "webhooks", description = "Addresses that are told of events, and what they answered"),
+        (name = "mail", description = "Links in mails"),
         (name = "nodes", description = "The network in aggregates"),
         (name = "partners", description = "Who may bring devices, for admins"),
         (name = "admin", description = "Lists, grants, suspension, complaints and the audit record, for admins"),

@@ -13,8 +13,10 @@ use iploop_platform::keys::KeyService;
 use iploop_platform::ledger::LedgerService;
 use iploop_platform::login::Logins;
 use iploop_platform::network::Network;
+use iploop_platform::notices::NoticeService;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
+use iploop_platform::webhooks::WebhookService;
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +45,10 @@ pub struct ApiParts {
     pub ledger: LedgerService,
     /// Sticky sessions.
     pub sessions: SessionService,
+    /// Customers' addresses for events.
+    pub webhooks: WebhookService,
+    /// What customers want to be told.
+    pub notices: NoticeService,
     /// For reading: usage, plans, and whether the data can be reached.
     pub store: Arc<dyn Store>,
     /// The live devices in aggregates.

@@ -150,7 +150,7 @@ impl ApiKeys for AllKeys {
     ) -> Result<Option<ApiKey>, StoreError> {
         unused()
     }
-    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId) -> Result<bool, StoreError> {
+    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId, _: Timestamp) -> Result<bool, StoreError> {
         unused()
     }
 }

@@ -109,3 +109,19 @@ id! {
     /// One login: the id in its token, and its row of `login_sessions`.
     LoginId
 }
+id! {
+    /// Something that happened and that a customer may be told of: a row of `events`.
+    EventId
+}
+id! {
+    /// A customer's address for events: a row of `webhooks`.
+    WebhookId
+}
+id! {
+    /// One hold on a delivery or a mail, by whoever carries it out.
+    HoldId
+}
+id! {
+    /// A mail that must not get lost: a row of `mail_outbox`.
+    MailId
+}

@@ -9,14 +9,17 @@ use crate::account::{Account, MailTokenPurpose, NewAccount};
 use crate::accounts::Identity;
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use crate::clock::Timestamp;
+use crate::events::Events;
 use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, RequestId};
 use crate::ip_login::IpLogins;
 use crate::ledger::Books;
 use crate::node::{NodeActivity, NodeRegistration, Registered};
+use crate::notices::Notices;
 use crate::partner::{NewPartner, Partner};
 use crate::plan::Plan;
 use crate::sticky::StickySession;
 use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
+use crate::webhooks::Webhooks;
 
 /// Everything the platform keeps.
 pub trait Store:
@@ -32,6 +35,9 @@ pub trait Store:
     + IpLogins
     + Identity
     + Books
+    + Events
+    + Webhooks
+    + Notices
     + Health
 {
 }
@@ -48,6 +54,9 @@ impl<T> Store for T where
         + IpLogins
         + Identity
         + Books
+        + Events
+        + Webhooks
+        + Notices
         + Health
 {
 }
@@ -128,7 +137,7 @@ pub trait Accounts: Send + Sync + 'static {
 /// Customer keys.
 #[async_trait]
 pub trait ApiKeys: Send + Sync + 'static {
-    /// Stores a key; `LimitReached` if the account has [`crate::api_key::MAX_KEYS_PER_ACCOUNT`], also under parallel tries.
+    /// Stores a key, with its event; `LimitReached` if the account has [`crate::api_key::MAX_KEYS_PER_ACCOUNT`], also under parallel tries.
     async fn create_api_key(&self, key: NewApiKey) -> Result<ApiKey, StoreError>;
     /// An account's keys, oldest first.
     async fn api_keys(&self, account: AccountId) -> Result<Vec<ApiKey>, StoreError>;
@@ -150,8 +159,13 @@ pub trait ApiKeys: Send + Sync + 'static {
         id: ApiKeyId,
         whitelist: &[ipnet::IpNet],
     ) -> Result<Option<ApiKey>, StoreError>;
-    /// Deletes a key; false if it is another's. Its usage stays.
-    async fn delete_api_key(&self, account: AccountId, id: ApiKeyId) -> Result<bool, StoreError>;
+    /// Deletes a key, with its event; false if it is another's. Its usage stays.
+    async fn delete_api_key(
+        &self,
+        account: AccountId,
+        id: ApiKeyId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
     /// Everything a proxy login needs, by the key's hash.
     async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError>;
     /// Notes when keys were last used.

@@ -36,7 +36,7 @@ struct Section {
 }
 
 /// Every section, in the order of [`Config`].
-fn sections() -> [Section; 14] {
+fn sections() -> [Section; 17] {
     // The list can't fall behind: a field that is new to `Config` has no value here.
     let _: fn(Config) = |config| {
         let Config {
@@ -55,6 +55,9 @@ fn sections() -> [Section; 14] {
             metering: _,
             usage: _,
             abuse: _,
+            events: _,
+            webhooks: _,
+            outbound: _,
         } = config;
     };
     [
@@ -72,6 +75,9 @@ fn sections() -> [Section; 14] {
         section::<super::MeteringConfig>("metering"),
         section::<super::UsageConfig>("usage"),
         section::<super::AbuseConfig>("abuse"),
+        section::<super::EventsConfig>("events"),
+        section::<super::WebhooksConfig>("webhooks"),
+        section::<super::OutboundConfig>("outbound"),
     ]
 }
 

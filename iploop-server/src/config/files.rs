@@ -20,6 +20,7 @@ pub(super) fn mistakes(config: &Config) -> Vec<String> {
     mistakes.extend(config.hub.file_problems().iter().map(ToString::to_string));
     mistakes.extend(config.geo.problems().iter().map(ToString::to_string));
     mistakes.extend(config.exit.read_policy().err());
+    mistakes.extend(config.outbound.file_mistakes());
     mistakes.extend(login_secret(config));
     mistakes.extend(data_folder(config));
     mistakes
@@ -47,7 +48,7 @@ fn data_folder(config: &Config) -> Vec<String> {
     if config.database.url.is_none() {
         problems.push(unwritable(&data.join(DATABASE_FILE)));
     }
-    if config.mail.smtp_url.is_none() {
+    if config.mail.is_to_folder() {
         problems.push(unusable(&data.join(OUTBOX)));
     }
     if config.login.secret_file.is_none() {

@@ -98,6 +98,9 @@ impl Config {
             metering: loader.section("metering"),
             usage: loader.section("usage"),
             abuse: loader.section("abuse"),
+            events: loader.section("events"),
+            webhooks: loader.section("webhooks"),
+            outbound: loader.section("outbound"),
         };
         let mistakes = loader.finish(&config);
         (config, mistakes)
@@ -184,7 +187,8 @@ impl Loader {
         for unknown in self.table.keys() {
             self.mistakes.push(format!(
                 "{unknown}: no such section; there are data, [database], [hub], [gateway], [api], [metrics], [geo], [exit], \
-                 [mail], [login], [accounts], [admission], [metering], [usage] and [abuse]"
+                 [mail], [login], [accounts], [admission], [metering], [usage], [abuse], [events], [webhooks] and \
+                 [outbound]"
             ));
         }
         self.mistakes.extend(config.gateway.mistakes());
@@ -194,6 +198,8 @@ impl Loader {
         self.mistakes.extend(config.metering.mistakes());
         self.mistakes.extend(config.usage.mistakes());
         self.mistakes.extend(config.abuse.mistakes());
+        self.mistakes.extend(config.events.mistakes());
+        self.mistakes.extend(config.webhooks.mistakes());
         self.mistakes.extend(config.api.mistakes());
         self.mistakes.extend(config.login.mistakes());
         self.mistakes.extend(config.accounts.mistakes());

@@ -14,10 +14,13 @@ use iploop_platform::abuse::AbuseConfig;
 use iploop_platform::accounts::AccountsConfig;
 use iploop_platform::admission::AdmissionConfig;
 use iploop_platform::archive::UsageConfig;
+use iploop_platform::events::EventsConfig;
 use iploop_platform::login::LoginConfig;
 use iploop_platform::mail::MailConfig;
 use iploop_platform::metering::MeteringConfig;
+use iploop_platform::outbound::OutboundConfig;
 use iploop_platform::secret::Secret;
+use iploop_platform::webhooks::WebhooksConfig;
 use iploop_protocol::policy::{NarrowPolicy, PlatformPolicy, TestAllow};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -66,6 +69,12 @@ pub struct Config {
     pub usage: UsageConfig,
     /// `[abuse]`
     pub abuse: AbuseConfig,
+    /// `[events]`
+    pub events: EventsConfig,
+    /// `[webhooks]`
+    pub webhooks: WebhooksConfig,
+    /// `[outbound]`
+    pub outbound: OutboundConfig,
 }
 
 impl Config {

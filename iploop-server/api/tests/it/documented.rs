@@ -224,6 +224,8 @@ async fn every_documented_operation_answers_with_its_success() {
         .bearer(token)
         .send()
         .await;
+    crate::webhooks::visit_everything(&api, token, account).await;
+    crate::notifications::visit_everything(&api, token, account).await;
     let growth = api.token_on("Growth", "grace@example.com").await;
     let sessions = "/api/proxy/sessions";
     let body = json!({"targeting": "session-a"});

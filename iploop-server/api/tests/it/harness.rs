@@ -25,9 +25,12 @@ use iploop_platform::ledger::{LedgerParts, LedgerService};
 use iploop_platform::login::{LoginConfig, Logins, SigningSecret};
 use iploop_platform::mail::{self, Mail, MailError, Mailer};
 use iploop_platform::network::{CityPresence, CountryPresence, Network, NetworkStats, Pool};
+use iploop_platform::notices::{NoticeParts, NoticeService};
+use iploop_platform::outbound::{OutboundClient, OutboundConfig};
 use iploop_platform::secret::Secret;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
+use iploop_platform::webhooks::{WebhookParts, WebhookService, WebhooksConfig};
 use iploop_protocol::policy::PlatformPolicy;
 use iploop_protocol::targeting::{CountryCode, Targeting};
 use iploop_store::SqliteStore;
@@ -42,6 +45,9 @@ use crate::documented;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
+/// An address that a webhook may have and at which nobody is.
+pub(crate) const NOBODY: &str = "127.0.0.1:9";
+
 /// The API, and the ends of its seams.
 pub(crate) struct Api {
     pub(crate) router: Router,
@@ -53,6 +59,7 @@ pub(crate) struct Api {
     pub(crate) changes: Arc<Changes>,
     pub(crate) logins: Logins,
     pub(crate) draining: CancellationToken,
+    pub(crate) notices: NoticeService,
     mails: tokio::sync::Mutex<mpsc::Receiver<Mail>>,
     tasks: CancellationToken,
     secret: SigningSecret,
@@ -66,6 +73,7 @@ pub(crate) struct Settings {
     pub(crate) accounts: AccountsConfig,
     pub(crate) abuse: AbuseConfig,
     pub(crate) personal_data: Vec<Arc<dyn PersonalData>>,
+    pub(crate) webhooks: WebhooksConfig,
 }
 
 impl Default for Settings {
@@ -80,6 +88,11 @@ impl Default for Settings {
                 ..AbuseConfig::default()
             },
             personal_data: Vec::new(),
+            webhooks: WebhooksConfig {
+                look_every: Duration::from_millis(50),
+                test_allow: vec![NOBODY.to_owned()],
+                ..WebhooksConfig::default()
+            },
         }
     }
 }
@@ -132,7 +145,8 @@ impl Api {
     ) -> Self {
         let tasks = CancellationToken::new();
         let (sender, mails) = mpsc::channel(64);
-        let (mail, mail_task) = mail::start(Arc::new(Mailbox(sender)));
+        let mailer: Arc<dyn Mailer> = Arc::new(Mailbox(sender));
+        let (mail, mail_task) = mail::start(Arc::clone(&mailer));
         tokio::spawn(mail_task.run(tasks.clone()));
         let passwords = passwords();
         let changes = Arc::new(Changes::default());
@@ -177,6 +191,23 @@ impl Api {
             &settings.accounts,
         );
         tokio::spawn(recovery.run(tasks.clone()));
+        let test_allow = settings.webhooks.parse_test_allow().unwrap();
+        let webhook_parts = WebhookParts {
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            client: OutboundClient::new(&OutboundConfig::default(), test_allow).unwrap(),
+            secret: secret.clone(),
+        };
+        let (webhooks, webhook_task) = WebhookService::new(webhook_parts, &settings.webhooks).unwrap();
+        tokio::spawn(webhook_task.run(tasks.clone()));
+        // Its task stays out: a test says when the outbox is emptied.
+        let (notices, _) = NoticeService::new(NoticeParts {
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            mailer,
+            public_url: settings.public_url.parse().unwrap(),
+            secret: secret.clone(),
+        });
         let draining = CancellationToken::new();
         let state = ApiState::new(ApiParts {
             abuse: abuse.clone(),
@@ -189,6 +220,8 @@ impl Api {
                 changes: Arc::new(NobodyToTell),
             }),
             sessions: SessionService::new(Arc::clone(&store), Arc::new(Desk::new(clock.clone()))),
+            webhooks,
+            notices: notices.clone(),
             store: Arc::clone(&store),
             network: Arc::new(FixedNetwork(settings.locations)),
             clock: clock.clone(),
@@ -214,6 +247,7 @@ impl Api {
             changes,
             logins,
             draining,
+            notices,
             mails: mails.into(),
             tasks,
             secret,

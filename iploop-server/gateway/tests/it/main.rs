@@ -25,5 +25,6 @@ mod session;
 mod sticky;
 mod store;
 mod store_of_people;
+mod store_unused;
 mod tunnels;
 mod world;

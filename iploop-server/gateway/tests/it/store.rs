@@ -187,7 +187,7 @@ impl ApiKeys for TestStore {
     ) -> Result<Option<ApiKey>, StoreError> {
         not_here()
     }
-    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId) -> Result<bool, StoreError> {
+    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId, _: Timestamp) -> Result<bool, StoreError> {
         not_here()
     }
 }

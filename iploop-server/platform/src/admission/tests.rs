@@ -91,7 +91,7 @@ impl ApiKeys for MemoryKeys {
     ) -> Result<Option<ApiKey>, StoreError> {
         unreachable!("admission changes no keys")
     }
-    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId) -> Result<bool, StoreError> {
+    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId, _: Timestamp) -> Result<bool, StoreError> {
         unreachable!("admission deletes no keys")
     }
     async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {

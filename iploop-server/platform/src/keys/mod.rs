@@ -233,7 +233,7 @@ impl KeyService {
 
     /// Deletes a key. Its usage stays.
     pub async fn delete(&self, account: AccountId, key: ApiKeyId) -> Result<(), KeyError> {
-        let deleted = self.store.delete_api_key(account, key).await;
+        let deleted = self.store.delete_api_key(account, key, self.clock.now()).await;
         self.changes.key_changed(key);
         if deleted? { Ok(()) } else { Err(KeyError::NotFound) }
     }

@@ -77,6 +77,7 @@ mod tests {
             subject: "Hello".to_owned(),
             text: "plain\n".to_owned(),
             html: "<p>rich</p>".to_owned(),
+            unsubscribe: None,
         };
         mailer.send(&mail).await.unwrap();
         mailer.send(&mail).await.unwrap();

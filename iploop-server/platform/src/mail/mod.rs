@@ -1,8 +1,10 @@
-//! Mail to customers: written by templates, queued, sent by SMTP or into a folder.
+//! Mail to customers: written by templates, queued, sent by SMTP, by Resend or into a folder.
 
 mod file;
+pub(crate) mod layout;
 mod message;
 mod queue;
+mod resend;
 mod smtp;
 pub(crate) mod templates;
 
@@ -15,37 +17,59 @@ use serde::Deserialize;
 
 use crate::accounts::email::EmailAddress;
 use crate::clock::Clock;
+use crate::outbound::OutboundClient;
 use crate::secret::Secret;
 use file::FileMailer;
 use message::Sender;
 pub use queue::{MailQueue, MailQueueFull, MailTask, start};
+use resend::ResendMailer;
 use smtp::SmtpMailer;
 
 /// The `[mail]` section: how mails to customers leave.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MailConfig {
-    /// Who sends, as `IPLoop <no-reply@example.com>`. Required with `smtp_url`.
+    /// Who sends, as `IPLoop <no-reply@example.com>`. Required with `smtp_url` and
+    /// `resend_key`.
     #[schemars(example = &"IPLoop <no-reply@example.com>")]
     pub from: Option<String>,
     /// `smtps://user:password@host` (TLS) or `smtp://user:password@host:587?tls=required` (STARTTLS). Without it mails
     /// are written as `.eml` files into the data folder's `outbox/`.
     #[schemars(with = "Option<String>", example = &"smtps://user:password@mail.example.com")]
     pub smtp_url: Option<Secret>,
+    /// Key for the API of Resend. With it mails leave that way, also where `smtp_url` is set.
+    #[schemars(with = "Option<String>", example = &"re_123456789")]
+    pub resend_key: Option<Secret>,
+    /// Where that API is; default: `https://api.resend.com`.
+    #[schemars(example = &"https://api.resend.com")]
+    pub resend_url: Option<String>,
 }
 
 impl MailConfig {
     /// Everything that is wrong with the values; nothing is sent or made.
     pub fn mistakes(&self) -> Vec<MailConfigError> {
-        let from = match (&self.from, &self.smtp_url) {
-            (Some(from), _) => message::mailbox(from).err(),
-            (None, Some(_)) => Some(MailConfigError::From),
-            (None, None) => None,
+        let needs_from = self.smtp_url.is_some() || self.resend_key.is_some();
+        let from = match &self.from {
+            Some(from) => message::mailbox(from).err(),
+            None => needs_from.then_some(MailConfigError::From),
         };
         let url = self.smtp_url.as_ref().and_then(|url| smtp::transport(url).err());
-        from.into_iter().chain(url).collect()
+        let resend = resend::target(self.resend_url()).err();
+        from.into_iter().chain(url).chain(resend).collect()
+    }
+
+    /// Whether mails become files: there is no mail server.
+    pub fn is_to_folder(&self) -> bool {
+        self.smtp_url.is_none() && self.resend_key.is_none()
+    }
+
+    fn resend_url(&self) -> &str {
+        self.resend_url.as_deref().unwrap_or(RESEND_URL)
     }
 }
+
+/// Where the API of Resend is.
+const RESEND_URL: &str = "https://api.resend.com";
 
 /// Folder in the data folder that takes the mails, where there is no mail server.
 pub const OUTBOX: &str = "outbox";
@@ -63,6 +87,8 @@ pub struct Mail {
     pub text: String,
     /// The same as HTML.
     pub html: String,
+    /// Where one click ends mails of this kind.
+    pub unsubscribe: Option<String>,
 }
 
 impl std::fmt::Debug for Mail {
@@ -104,6 +130,12 @@ pub enum MailConfigError {
         "mail.smtp_url: write it as smtps://user:password@host or smtp://user:password@host:587?tls=required"
     )]
     SmtpUrl,
+    /// `resend_key` can't be a key.
+    #[error("mail.resend_key: holds characters that no key has")]
+    ResendKey,
+    /// `resend_url` is malformed.
+    #[error("mail.resend_url: write it as https://api.resend.com")]
+    ResendUrl,
     /// The outbox can't be made.
     #[error("{path}: {source}")]
     Outbox {
@@ -115,24 +147,25 @@ pub enum MailConfigError {
     },
 }
 
-/// Opens the configured way out, with a queue before it. Nothing is sent until [`MailTask::run`].
-pub fn open(
+/// Opens the configured way out.
+pub fn mailer(
     config: &MailConfig,
     data: &Path,
     clock: Arc<dyn Clock>,
-) -> Result<(MailQueue, MailTask), MailConfigError> {
-    let mailer: Arc<dyn Mailer> = match &config.smtp_url {
-        Some(url) => {
-            let from = config.from.as_deref().ok_or(MailConfigError::From)?;
-            Arc::new(SmtpMailer::new(url, Sender::parse(from, clock)?)?)
-        }
-        None => {
-            let from = config
-                .from
-                .as_deref()
-                .unwrap_or("IPLoop <no-reply@iploop.invalid>");
-            Arc::new(FileMailer::open(&data.join(OUTBOX), Sender::parse(from, clock)?)?)
-        }
-    };
-    Ok(start(mailer))
+    client: OutboundClient,
+) -> Result<Arc<dyn Mailer>, MailConfigError> {
+    let from = || config.from.as_deref().ok_or(MailConfigError::From);
+    if let Some(key) = &config.resend_key {
+        let mailer = ResendMailer::new(client, config.resend_url(), key, from()?)?;
+        return Ok(Arc::new(mailer));
+    }
+    if let Some(url) = &config.smtp_url {
+        return Ok(Arc::new(SmtpMailer::new(url, Sender::parse(from()?, clock)?)?));
+    }
+    let from = config
+        .from
+        .as_deref()
+        .unwrap_or("IPLoop <no-reply@iploop.invalid>");
+    let mailer = FileMailer::open(&data.join(OUTBOX), Sender::parse(from, clock)?)?;
+    Ok(Arc::new(mailer))
 }

@@ -198,6 +198,7 @@ mod tests {
             subject: subject.to_owned(),
             text: String::new(),
             html: String::new(),
+            unsubscribe: None,
         }
     }
 

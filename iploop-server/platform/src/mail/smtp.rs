@@ -101,6 +101,7 @@ mod tests {
             subject: "Hello".to_owned(),
             text: "plain".to_owned(),
             html: "<p>rich</p>".to_owned(),
+            unsubscribe: None,
         };
         let sent = mailer.send(&mail).await;
         (sent, server.await.unwrap())

@@ -2,6 +2,7 @@
 
 use crate::accounts::email::EmailAddress;
 use crate::mail::Mail;
+use crate::mail::layout::Letter;
 
 /// Welcome, with the link that verifies the address.
 pub(crate) fn welcome(to: &EmailAddress, name: &str, link: &str) -> Mail {
@@ -167,66 +168,24 @@ fn security(to: &EmailAddress, name: &str, subject: &str, before: &[&str], link:
     )
 }
 
-/// The same letter as text and as HTML.
+/// A letter with a link.
 fn letter(
     to: &EmailAddress,
     name: &str,
     subject: &str,
     before: &[&str],
-    (action, link): (&str, &str),
+    action: (&str, &str),
     after: &[&str],
 ) -> Mail {
-    let greeting = if name.is_empty() {
-        "Hello,".to_owned()
-    } else {
-        format!("Hello {name},")
+    let letter = Letter {
+        subject,
+        name,
+        before,
+        action: Some(action),
+        after,
+        ..Letter::default()
     };
-    let mut text = format!("{greeting}\n\n");
-    let mut html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title></head>\
-         <body style=\"font-family:sans-serif;line-height:1.5;max-width:36em\"><p>{}</p>",
-        escape(subject),
-        escape(&greeting)
-    );
-    for paragraph in before {
-        text.push_str(&format!("{paragraph}\n\n"));
-        html.push_str(&format!("<p>{}</p>", escape(paragraph)));
-    }
-    text.push_str(&format!("{action}:\n{link}\n\n"));
-    html.push_str(&format!(
-        "<p><a href=\"{}\">{}</a></p>",
-        escape(link),
-        escape(action)
-    ));
-    for paragraph in after {
-        text.push_str(&format!("{paragraph}\n"));
-        html.push_str(&format!("<p>{}</p>", escape(paragraph)));
-    }
-    text.push_str("\nIPLoop\n");
-    html.push_str("<p>IPLoop</p></body></html>");
-    Mail {
-        to: to.clone(),
-        to_name: name.to_owned(),
-        subject: subject.to_owned(),
-        text,
-        html,
-    }
-}
-
-/// Text for HTML content and quoted attributes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
+    letter.to(to)
 }
 
 #[cfg(test)]

@@ -257,7 +257,7 @@ pub(super) async fn a_key_of_another_account_is_out_of_reach(db: &Database) {
             .unwrap(),
         None
     );
-    assert!(!db.store.delete_api_key(stranger, key.id).await.unwrap());
+    assert!(!db.store.delete_api_key(stranger, key.id, at(9)).await.unwrap());
     assert_eq!(db.store.api_keys(stranger).await.unwrap(), []);
     assert_eq!(db.store.api_key(owner, key.id).await.unwrap(), Some(key));
 }
@@ -302,8 +302,8 @@ pub(super) async fn a_deleted_key_makes_room_and_its_usage_stays(db: &Database) 
     let mut record = usage(account, GatewayId::new());
     record.api_key = keys[0].id;
     db.store.settle(&[record.clone()], at(1)).await.unwrap();
-    assert!(db.store.delete_api_key(account, keys[0].id).await.unwrap());
-    assert!(!db.store.delete_api_key(account, keys[0].id).await.unwrap());
+    assert!(db.store.delete_api_key(account, keys[0].id, at(9)).await.unwrap());
+    assert!(!db.store.delete_api_key(account, keys[0].id, at(9)).await.unwrap());
     assert_eq!(db.store.recent_usage(account, 10).await.unwrap(), [record]);
     db.store.create_api_key(key_request(account)).await.unwrap();
 }

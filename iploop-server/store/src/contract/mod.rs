@@ -6,11 +6,13 @@ mod accounts;
 mod api_keys;
 mod books;
 mod database;
+mod events;
 mod ip_logins;
 mod ledger;
 mod ledger_model;
 mod logins;
 mod nodes;
+mod notices;
 mod opening;
 mod partners;
 mod plans;
@@ -20,6 +22,7 @@ mod second_factors;
 mod sticky;
 mod usage;
 mod volume;
+mod webhooks;
 
 use iploop_platform::account::{NewAccount, Role};
 use iploop_platform::clock::Timestamp;
@@ -211,6 +214,36 @@ on_every_database! {
         every_role_reads_back
         an_erased_account_leaves_money_and_usage_and_nothing_personal
         the_last_admin_stays_also_when_two_go_at_once
+    }
+    events {
+        an_event_reaches_the_webhooks_that_ask_for_it
+        a_key_and_its_event_come_and_go_together
+        one_of_many_takes_each_step_of_a_feed
+        subscribers_are_listed_once_in_pages
+        a_sample_of_failed_requests_says_how_many_there_were
+        a_purse_is_seen_until_it_is_noted_and_once_by_many
+        what_is_old_is_forgotten_in_bounded_steps
+    }
+    webhooks {
+        a_webhook_reads_back_and_changes_apart
+        one_webhook_too_many_is_refused_also_of_many_parallel_tries
+        the_secret_before_counts_until_its_end
+        a_due_delivery_is_held_by_one_of_twenty
+        a_hold_that_ran_out_is_taken_over_with_the_same_event
+        a_slow_webhook_takes_no_more_than_its_places
+        a_failed_try_waits_for_its_time
+        ten_failures_in_a_row_switch_a_webhook_off_and_mail_its_owner
+        a_test_goes_to_one_webhook_active_or_not_and_counts_for_nothing
+        deliveries_come_in_pages_newest_first_with_their_last_try
+        replays_bring_the_same_events_again_and_what_was_missed
+        deliveries_that_wait_for_a_webhook_are_bounded
+        deleting_while_events_come_and_go_leaves_no_deadlock
+    }
+    notices {
+        preferences_are_the_defaults_until_they_are_set
+        an_event_that_is_mailed_waits_in_the_outbox_once
+        a_mail_is_held_by_one_and_taken_over_after_a_crash
+        a_report_is_queued_once_for_each_account_that_may_have_it
     }
     opening {
         it_answers

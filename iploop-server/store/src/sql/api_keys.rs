@@ -8,11 +8,13 @@ use iploop_platform::api_key::{
     ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, MAX_KEYS_PER_ACCOUNT, NewApiKey,
 };
 use iploop_platform::clock::Timestamp;
+use iploop_platform::events::{Event, EventKind};
 use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::store::{ApiKeys, StoreError};
 use ipnet::IpNet;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -20,7 +22,7 @@ use uuid::Uuid;
 use super::columns::{id, json, text, time, time_or_none};
 use super::ledger::ids;
 use super::plans::{plan_columns, plan_from};
-use super::{Row, SqlStore, accounts, safeguards};
+use super::{Row, SqlStore, accounts, events, safeguards};
 use crate::error::act;
 
 macro_rules! columns {
@@ -66,8 +68,11 @@ impl ApiKeys for SqlStore {
             .bind(key.now.as_millis())
             .fetch_one(&mut *tx)
             .await?;
+            let made = key_from(&row)?;
+            let created = key_event(EventKind::ApiKeyCreated, &made, key.now);
+            events::insert(&mut tx, &[created]).await?;
             tx.commit().await?;
-            Ok(key_from(&row)?)
+            Ok(made)
         })
         .await
     }
@@ -188,23 +193,31 @@ impl ApiKeys for SqlStore {
         .await
     }
 
-    async fn delete_api_key(&self, account: AccountId, id: ApiKeyId) -> Result<bool, StoreError> {
+    async fn delete_api_key(
+        &self,
+        account: AccountId,
+        id: ApiKeyId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
-            let done = sqlx::query("DELETE FROM api_keys WHERE user_id = $1 AND id = $2")
-                .bind(account.uuid())
+            let row = sqlx::query(concat!(
+                "DELETE FROM api_keys WHERE user_id = $1 AND id = $2 RETURNING ",
+                columns!()
+            ))
+            .bind(account.uuid())
+            .bind(id.uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(row) = row else { return Ok(false) };
+            sqlx::query("DELETE FROM key_usage WHERE api_key_id = $1")
                 .bind(id.uuid())
                 .execute(&mut *tx)
                 .await?;
-            let is_deleted = done.rows_affected() > 0;
-            if is_deleted {
-                sqlx::query("DELETE FROM key_usage WHERE api_key_id = $1")
-                    .bind(id.uuid())
-                    .execute(&mut *tx)
-                    .await?;
-            }
+            let deleted = key_event(EventKind::ApiKeyDeleted, &key_from(&row)?, now);
+            events::insert(&mut tx, &[deleted]).await?;
             tx.commit().await?;
-            Ok(is_deleted)
+            Ok(true)
         })
         .await
     }
@@ -280,6 +293,12 @@ impl ApiKeys for SqlStore {
         })
         .await
     }
+}
+
+/// What is told of a key: never more of the secret than its owner sees.
+fn key_event(kind: EventKind, key: &ApiKey, now: Timestamp) -> Event {
+    let data = json!({ "keyId": key.id, "name": key.name, "keyPrefix": key.key_prefix });
+    Event::new(key.account, kind, now, data)
 }
 
 #[derive(Serialize)]

@@ -12,6 +12,8 @@ mod archive;
 mod audit;
 mod books;
 mod columns;
+mod deliveries;
+mod events;
 mod health;
 mod ip_logins;
 mod ledger;
@@ -19,6 +21,7 @@ mod ledger_check;
 mod logins;
 mod migrate;
 mod nodes;
+mod notices;
 mod partners;
 mod plans;
 mod profiles;
@@ -28,6 +31,7 @@ mod settle;
 mod sold;
 mod sticky;
 mod usage;
+mod webhooks;
 
 pub(super) use migrate::migrate;
 #[cfg(test)]

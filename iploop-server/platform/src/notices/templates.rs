@@ -1,0 +1,275 @@
+//! The texts of notices and reports.
+
+use serde_json::{Value, json};
+
+use super::Notice;
+use crate::accounts::EmailAddress;
+use crate::clock::Timestamp;
+use crate::mail::layout::Letter;
+use crate::mail::{Mail, templates};
+use crate::usage::UsageSummary;
+
+/// To whom a notice goes, and where its links lead.
+pub(super) struct Reader<'a> {
+    pub(super) to: &'a EmailAddress,
+    pub(super) name: &'a str,
+    /// The address of the dashboard, without a slash at the end.
+    pub(super) home: &'a str,
+}
+
+/// What a report says.
+pub(super) struct ReportFigures {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+    pub(super) usage: UsageSummary,
+    pub(super) balance_bytes: i64,
+}
+
+/// The mail about something that happened.
+pub(super) fn notice(notice: Notice, reader: &Reader<'_>, data: &Value) -> Mail {
+    let billing = format!("{}/billing", reader.home);
+    let webhooks = format!("{}/webhooks", reader.home);
+    let balance = ("Balance", gigabytes(number(data, "balanceBytes")));
+    match notice {
+        Notice::QuotaWarning => {
+            let used = format!("{} % of your last top-up are used.", number(data, "percentUsed"));
+            letter(
+                reader,
+                "Most of your traffic is used",
+                &[
+                    &used,
+                    "When the balance is used up, requests are answered with 402.",
+                ],
+                &[balance],
+                ("Top up", &billing),
+            )
+        }
+        Notice::QuotaExceeded => letter(
+            reader,
+            "Your traffic is used up",
+            &["your balance is used up: requests are answered with 402 until there is more."],
+            &[balance],
+            ("Top up", &billing),
+        ),
+        Notice::PaymentSuccess => letter(
+            reader,
+            "Thank you for your payment",
+            &["we received your payment."],
+            &payment(data),
+            ("Your invoices", &billing),
+        ),
+        Notice::PaymentFailed => letter(
+            reader,
+            "A payment did not go through",
+            &[
+                "your payment did not go through. Please look at your payment method, so that your plan goes on.",
+            ],
+            &payment(data),
+            ("Payment method", &billing),
+        ),
+        Notice::WebhookDisabled => {
+            let why = match text(data, "disabledBy") {
+                "gone" => "because it answered 410: it does not want any more.",
+                _ => "because ten deliveries in a row failed.",
+            };
+            letter(
+                reader,
+                "A webhook was switched off",
+                &[
+                    &format!("one of your webhooks was switched off, {why}"),
+                    "Events since then are kept: once it works again, switch it on and replay them.",
+                ],
+                &[("Address", text(data, "url").to_owned())],
+                ("Your webhooks", &webhooks),
+            )
+        }
+        // Reports have figures: see `report`.
+        Notice::WeeklyReport | Notice::MonthlyReport => letter(
+            reader,
+            "Your IPLoop report",
+            &["your figures are in the dashboard."],
+            &[],
+            ("Your usage", &format!("{}/usage", reader.home)),
+        ),
+    }
+}
+
+/// A week or a month in figures.
+pub(super) fn report(reader: &Reader<'_>, period: &str, figures: &ReportFigures, unsubscribe: &str) -> Mail {
+    let usage = &figures.usage;
+    let last = Timestamp::from_millis(figures.to.as_millis() - 1);
+    let subject = format!("Your IPLoop {period}: {}", gigabytes(usage.billed_bytes));
+    let intro = format!(
+        "your {period} from {} to {} (UTC) in figures.",
+        date(figures.from),
+        date(last)
+    );
+    let facts = [
+        ("Requests", usage.total_requests.to_string()),
+        (
+            "Without an error",
+            share(usage.successful_requests, usage.total_requests),
+        ),
+        ("Charged traffic", gigabytes(usage.billed_bytes)),
+        ("Balance", gigabytes(figures.balance_bytes)),
+    ];
+    let link = format!("{}/usage", reader.home);
+    let letter = Letter {
+        subject: &subject,
+        name: reader.name,
+        before: &[&intro],
+        facts: &facts,
+        action: Some(("Your usage", &link)),
+        after: &[],
+        unsubscribe: Some(unsubscribe),
+    };
+    letter.to(reader.to)
+}
+
+/// Every mail with made-up values, by name: to look at them.
+pub fn previews(home: &str) -> Vec<(&'static str, Mail)> {
+    let Ok(to) = "ada@example.com".parse::<EmailAddress>() else {
+        return Vec::new();
+    };
+    let (name, link) = ("Ada Lovelace", format!("{home}/link?token=example"));
+    let reader = Reader { to: &to, name, home };
+    let data = json!({
+        "percentUsed": 83, "balanceBytes": 850_000_000_i64, "amount": "149.00", "currency": "USD",
+        "description": "Growth, one month", "disabledBy": "failures", "url": "https://example.com/hook",
+    });
+    let figures = ReportFigures {
+        from: Timestamp::from_millis(1_763_337_600_000),
+        to: Timestamp::from_millis(1_763_942_400_000),
+        usage: UsageSummary {
+            total_requests: 12_345,
+            successful_requests: 12_301,
+            billed_bytes: 4_210_000_000,
+            ..UsageSummary::default()
+        },
+        balance_bytes: 850_000_000,
+    };
+    let mut all = vec![
+        ("welcome", templates::welcome(&to, name, &link)),
+        ("verification", templates::verification(&to, name, &link)),
+        ("password_reset", templates::password_reset(&to, name, &link)),
+        (
+            "suspension",
+            templates::suspension(&to, name, "example", "too many refused dials", &link),
+        ),
+    ];
+    for kind in Notice::ALL {
+        let mail = match kind {
+            Notice::WeeklyReport => report(&reader, "week", &figures, &link),
+            Notice::MonthlyReport => report(&reader, "month", &figures, &link),
+            other => notice(*other, &reader, &data),
+        };
+        all.push((kind.as_str(), mail));
+    }
+    all
+}
+
+fn letter(
+    reader: &Reader<'_>,
+    subject: &str,
+    before: &[&str],
+    facts: &[(&str, String)],
+    action: (&str, &str),
+) -> Mail {
+    let letter = Letter {
+        subject,
+        name: reader.name,
+        before,
+        facts,
+        action: Some(action),
+        ..Letter::default()
+    };
+    letter.to(reader.to)
+}
+
+fn payment(data: &Value) -> Vec<(&'static str, String)> {
+    let amount = format!("{} {}", text(data, "amount"), text(data, "currency"));
+    let mut facts = vec![("Amount", amount)];
+    for (label, field) in [
+        ("For", "description"),
+        ("Reason", "reason"),
+        ("Invoice", "invoice"),
+    ] {
+        let value = text(data, field);
+        if !value.is_empty() {
+            facts.push((label, value.to_owned()));
+        }
+    }
+    facts
+}
+
+fn text<'a>(data: &'a Value, field: &str) -> &'a str {
+    data[field].as_str().unwrap_or_default()
+}
+
+fn number(data: &Value, field: &str) -> i64 {
+    data[field].as_i64().unwrap_or_default()
+}
+
+/// Bytes as 10^9 with two places.
+fn gigabytes(bytes: i64) -> String {
+    let (sign, hundredths) = (
+        if bytes < 0 { "-" } else { "" },
+        bytes.unsigned_abs() / 10_000_000,
+    );
+    format!("{sign}{}.{:02} GB", hundredths / 100, hundredths % 100)
+}
+
+/// A share in per cent with one place, cut off, so that 100.0 % means all.
+fn share(part: i64, of: i64) -> String {
+    if of <= 0 {
+        return "–".to_owned();
+    }
+    let tenths = i128::from(part) * 1000 / i128::from(of);
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+fn date(at: Timestamp) -> String {
+    at.to_utc().date().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mail_has_its_name_its_link_and_both_forms() {
+        let previews = previews("https://iploop.example");
+        assert_eq!(previews.len(), 4 + Notice::ALL.len());
+        for (name, mail) in previews {
+            assert!(
+                mail.text.contains("Hello Ada Lovelace,") && mail.html.contains("Hello Ada Lovelace,"),
+                "{name}"
+            );
+            assert!(mail.text.contains("https://iploop.example/"), "{name}");
+            assert!(mail.html.contains("href=\"https://iploop.example/"), "{name}");
+            assert!(!mail.html.contains("<pre"), "{name}");
+            assert_eq!(mail.unsubscribe.is_some(), name.ends_with("_report"), "{name}");
+        }
+    }
+
+    #[test]
+    fn figures_are_written_exactly() {
+        for (bytes, text) in [
+            (0, "0.00 GB"),
+            (5_000_000_000, "5.00 GB"),
+            (1_239_999_999, "1.23 GB"),
+            (-20_000_000, "-0.02 GB"),
+        ] {
+            assert_eq!(gigabytes(bytes), text);
+        }
+        assert_eq!(gigabytes(i64::MIN), "-9223372036.85 GB");
+        for (part, of, text) in [
+            (1, 3, "33.3 %"),
+            (9_999, 10_000, "99.9 %"),
+            (5, 5, "100.0 %"),
+            (0, 0, "–"),
+        ] {
+            assert_eq!(share(part, of), text);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! One try: what is sent, what the answer means, when the next one is due.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use rand::RngExt as _;
+use tokio::time::Instant;
+
+use super::seal::Sealer;
+use super::signature::{WebhookSecret, signature, standard_signature};
+use super::{Attempt, Claim, MAX_ANSWER, Verdict};
+use crate::clock::{Clock, Timestamp};
+use crate::events::{Event, EventKind};
+use crate::outbound::{Outbound, OutboundAnswer, OutboundClient, Reach, Target};
+
+/// Waits before the second try and those after it, each up to a fifth longer: 22 hours in all.
+const RETRIES: [Duration; 7] = [
+    Duration::from_secs(5),
+    Duration::from_secs(60),
+    Duration::from_secs(10 * 60),
+    Duration::from_secs(45 * 60),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(6 * 3600),
+    Duration::from_secs(13 * 3600),
+];
+/// Longest `Retry-After` that is heeded.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
+
+/// Makes one try. Whatever goes wrong is in what comes back.
+pub(super) async fn attempt(
+    client: &OutboundClient,
+    sealer: &Sealer,
+    clock: &dyn Clock,
+    timeout: Duration,
+    claim: &Claim,
+) -> (Attempt, Verdict) {
+    let at = clock.now();
+    let began = Instant::now();
+    let sent = send(client, sealer, at, timeout, claim).await;
+    let duration_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
+    let (status, answer, error) = match &sent {
+        Ok(answer) => {
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            let error = (!is_success(answer.status)).then(|| format!("answered {}", answer.status));
+            (Some(answer.status), text, error)
+        }
+        Err(reason) => (None, String::new(), Some(reason.clone())),
+    };
+    let verdict = verdict(claim, sent.as_ref().ok(), clock.now());
+    let attempt = Attempt {
+        at,
+        status,
+        duration_ms,
+        answer,
+        error,
+    };
+    (attempt, verdict)
+}
+
+async fn send(
+    client: &OutboundClient,
+    sealer: &Sealer,
+    now: Timestamp,
+    timeout: Duration,
+    claim: &Claim,
+) -> Result<OutboundAnswer, String> {
+    let target = Target::parse(&claim.url).map_err(|error| error.to_string())?;
+    let open = |sealed: &Vec<u8>| sealer.open(claim.webhook, sealed);
+    let secret = open(&claim.secret).map_err(|error| error.to_string())?;
+    // One that can't be read any more is not needed any more.
+    let old = claim.old_secret.as_ref().and_then(|sealed| open(sealed).ok());
+    let body = claim.event.body();
+    let headers = headers(&claim.event, now, &body, &secret, old.as_ref());
+    let request = Outbound {
+        target,
+        reach: Reach::Public,
+        method: Method::POST,
+        headers,
+        body: body.into(),
+        timeout,
+        answer_limit: MAX_ANSWER,
+    };
+    client.send(request).await.map_err(|error| error.to_string())
+}
+
+fn headers(
+    event: &Event,
+    now: Timestamp,
+    body: &str,
+    secret: &WebhookSecret,
+    old: Option<&WebhookSecret>,
+) -> HeaderMap {
+    let (id, timestamp) = (event.id.to_string(), now.as_millis().div_euclid(1000));
+    let mut signatures = standard_signature(secret, &id, timestamp, body);
+    let mut fields = vec![
+        ("webhook-id", id.clone()),
+        ("webhook-timestamp", timestamp.to_string()),
+        ("x-iploop-event", event.kind.as_str().to_owned()),
+        ("x-iploop-signature", signature(secret, body)),
+    ];
+    if let Some(old) = old {
+        signatures.push(' ');
+        signatures.push_str(&standard_signature(old, &id, timestamp, body));
+        fields.push(("x-iploop-signature-old", signature(old, body)));
+    }
+    fields.push(("webhook-signature", signatures));
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    for (name, value) in fields {
+        // Ids, numbers, hex and base64 are always a field's value.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+fn verdict(claim: &Claim, answer: Option<&OutboundAnswer>, now: Timestamp) -> Verdict {
+    const GONE: u16 = 410;
+    match answer {
+        Some(answer) if is_success(answer.status) => Verdict::Delivered,
+        // The button shows what came back, once.
+        _ if claim.event.kind == EventKind::Test => Verdict::Failed,
+        Some(answer) if answer.status == GONE => Verdict::Gone,
+        _ => {
+            let tries = usize::try_from(claim.tries).unwrap_or(usize::MAX);
+            let Some(wait) = RETRIES.get(tries) else {
+                return Verdict::Failed;
+            };
+            let jitter = rand::rng().random_range(1.0..1.2);
+            let asked = answer.and_then(retry_after).unwrap_or_default();
+            Verdict::Again(now.plus(wait.mul_f64(jitter).max(asked)))
+        }
+    }
+}
+
+const fn is_success(status: u16) -> bool {
+    matches!(status, 200..=299)
+}
+
+/// How long the other side asks to wait, in the form of seconds.
+fn retry_after(answer: &OutboundAnswer) -> Option<Duration> {
+    let text = answer.headers.get(RETRY_AFTER)?.to_str().ok()?;
+    let seconds: u64 = text.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::{AccountId, HoldId, WebhookId};
+
+    fn claim(kind: EventKind, tries: u32) -> Claim {
+        Claim {
+            hold: HoldId::new(),
+            webhook: WebhookId::new(),
+            url: String::new(),
+            secret: Vec::new(),
+            old_secret: None,
+            event: Event::new(AccountId::new(), kind, Timestamp::from_millis(0), json!({})),
+            tries,
+        }
+    }
+
+    fn answer(status: u16, retry_after: Option<&str>) -> OutboundAnswer {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = retry_after {
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+        }
+        OutboundAnswer {
+            status,
+            headers,
+            body: Vec::new(),
+        }
+    }
+
+    fn wait(tries: u32, answer: Option<&OutboundAnswer>) -> Option<Duration> {
+        let now = Timestamp::from_millis(1_000_000);
+        match verdict(&claim(EventKind::BalanceLow, tries), answer, now) {
+            Verdict::Again(at) => Some(at.since(now)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn waits_grow_with_jitter_over_most_of_a_day_and_end() {
+        let mut all = Duration::ZERO;
+        for (tries, least) in RETRIES.iter().enumerate() {
+            let wait = wait(u32::try_from(tries).unwrap(), None).unwrap();
+            assert!(wait >= *least && wait <= least.mul_f64(1.2), "{wait:?}");
+            all += wait;
+        }
+        assert!((20 * 3600..28 * 3600).contains(&all.as_secs()), "{all:?}");
+        assert_eq!(wait(7, None), None);
+        assert_eq!(wait(u32::MAX, None), None);
+    }
+
+    #[test]
+    fn only_2xx_is_an_arrival_and_a_redirect_is_none() {
+        let now = Timestamp::from_millis(0);
+        for (status, is_arrival) in [
+            (200, true),
+            (204, true),
+            (301, false),
+            (304, false),
+            (400, false),
+            (500, false),
+        ] {
+            let verdict = verdict(&claim(EventKind::BalanceLow, 7), Some(&answer(status, None)), now);
+            assert_eq!(verdict == Verdict::Delivered, is_arrival, "{status}");
+        }
+        let gone = verdict(&claim(EventKind::BalanceLow, 0), Some(&answer(410, None)), now);
+        assert_eq!(gone, Verdict::Gone);
+        for status in [410, 500] {
+            let test = verdict(&claim(EventKind::Test, 0), Some(&answer(status, None)), now);
+            assert_eq!(test, Verdict::Failed);
+        }
+    }
+
+    #[test]
+    fn retry_after_lengthens_a_wait_within_bounds() {
+        let asked = |text| wait(0, Some(&answer(503, Some(text)))).unwrap();
+        assert_eq!(asked("3600"), Duration::from_secs(3600));
+        assert_eq!(asked("99999999999"), MAX_RETRY_AFTER);
+        for text in ["0", "soon", "-5"] {
+            assert!(asked(text) < Duration::from_secs(7), "{text}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What customers want to be told, and the outbox of mails.
+
+use async_trait::async_trait;
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, HoldId, MailId};
+use iploop_platform::notices::{MailEnd, NewReport, Notice, Notices, OutboxMail, Preferences};
+use iploop_platform::store::StoreError;
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::columns::{clean, id, json, number, text, time};
+use super::ledger::ids;
+use super::{Row, SqlStore, Tx};
+use crate::error::act;
+
+/// Queues a mail in the transaction of what it is about. One for an account and occasion: others change nothing.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    account: AccountId,
+    notice: Notice,
+    data: &Value,
+    occasion: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO mail_outbox (id, user_id, template, data, occasion, state, tries, due_at, lease_until, created_at)
+         VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, $6)
+         ON CONFLICT (user_id, occasion) DO NOTHING",
+    )
+    .bind(MailId::new().uuid())
+    .bind(account.uuid())
+    .bind(notice.as_str())
+    .bind(Json(clean(data.clone())))
+    .bind(text(occasion))
+    .bind(now.as_millis())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct ReportRow {
+    id: Uuid,
+    user_id: Uuid,
+}
+
+#[async_trait]
+impl Notices for SqlStore {
+    async fn preferences(&self, account: AccountId) -> Result<Preferences, StoreError> {
+        act(async {
+            let row = sqlx::query(
+                "SELECT email_alerts, usage_alerts, billing_alerts, security_alerts, maintenance_alerts, weekly_reports,
+                     monthly_reports, usage_threshold_percent, balance_low_bytes
+                 FROM notification_preferences WHERE user_id = $1",
+            )
+            .bind(account.uuid())
+            .fetch_optional(&self.read)
+            .await?;
+            Ok(row.as_ref().map(preferences_from).transpose()?.unwrap_or_default())
+        })
+        .await
+    }
+
+    async fn set_preferences(
+        &self,
+        account: AccountId,
+        preferences: &Preferences,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        act(async {
+            sqlx::query(
+                "INSERT INTO notification_preferences (user_id, email_alerts, usage_alerts, billing_alerts, security_alerts,
+                     maintenance_alerts, weekly_reports, monthly_reports, usage_threshold_percent, balance_low_bytes,
+                     updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                 ON CONFLICT (user_id) DO UPDATE SET
+                     email_alerts = excluded.email_alerts,
+                     usage_alerts = excluded.usage_alerts,
+                     billing_alerts = excluded.billing_alerts,
+                     security_alerts = excluded.security_alerts,
+                     maintenance_alerts = excluded.maintenance_alerts,
+                     weekly_reports = excluded.weekly_reports,
+                     monthly_reports = excluded.monthly_reports,
+                     usage_threshold_percent = excluded.usage_threshold_percent,
+                     balance_low_bytes = excluded.balance_low_bytes,
+                     updated_at = excluded.updated_at",
+            )
+            .bind(account.uuid())
+            .bind(preferences.email_alerts)
+            .bind(preferences.usage_alerts)
+            .bind(preferences.billing_alerts)
+            .bind(preferences.security_alerts)
+            .bind(preferences.maintenance_alerts)
+            .bind(preferences.weekly_reports)
+            .bind(preferences.monthly_reports)
+            .bind(i64::from(preferences.usage_threshold_percent))
+            .bind(preferences.balance_low_bytes)
+            .bind(now.as_millis())
+            .execute(&self.write)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn queue_reports(&self, report: &NewReport, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        act(async {
+            let rows = sqlx::query(
+                "SELECT u.id FROM users u
+                 WHERE u.status = 'active' AND u.email_verified AND u.created_at < $1
+                     AND NOT EXISTS (SELECT 1 FROM mail_outbox m WHERE m.user_id = u.id AND m.occasion = $2)
+                 ORDER BY u.id LIMIT $3",
+            )
+            .bind(report.made_before.as_millis())
+            .bind(text(&report.occasion))
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+            if rows.is_empty() {
+                return Ok(0);
+            }
+            let new = rows.iter().map(|row| {
+                Ok(ReportRow {
+                    id: MailId::new().uuid(),
+                    user_id: row.try_get("id")?,
+                })
+            });
+            let new = new.collect::<Result<Vec<_>, sqlx::Error>>()?;
+            let done = sqlx::query(concat!(
+                "INSERT INTO mail_outbox (id, user_id, template, data, occasion, state, tries, due_at, lease_until, created_at)
+                 SELECT id, user_id, $2, $3, $4, 'pending', 0, $5, 0, $5 FROM (",
+                given!(id uuid, user_id uuid),
+                ") AS new WHERE TRUE
+                 ON CONFLICT (user_id, occasion) DO NOTHING"
+            ))
+            .bind(Json(new))
+            .bind(report.notice.as_str())
+            .bind(Json(clean(report.data.clone())))
+            .bind(text(&report.occasion))
+            .bind(now.as_millis())
+            .execute(&self.write)
+            .await?;
+            Ok(done.rows_affected())
+        })
+        .await
+    }
+
+    async fn claim_mails(
+        &self,
+        now: Timestamp,
+        hold: HoldId,
+        hold_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<OutboxMail>, StoreError> {
+        act(async {
+            let due = sqlx::query(
+                "SELECT id FROM mail_outbox WHERE state = 'pending' AND due_at <= $1 AND lease_until <= $1
+                 ORDER BY due_at, id LIMIT $2",
+            )
+            .bind(now.as_millis())
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+            let due = due
+                .iter()
+                .map(|row| row.try_get("id"))
+                .collect::<Result<Vec<Uuid>, _>>()?;
+            if due.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut tx = self.begin().await?;
+            sqlx::query(concat!(
+                "SELECT id FROM mail_outbox WHERE id IN (",
+                given!(id uuid),
+                ") ORDER BY id",
+                locked!()
+            ))
+            .bind(Json(ids(&due)))
+            .fetch_all(&mut *tx)
+            .await?;
+            let rows = sqlx::query(concat!(
+                "UPDATE mail_outbox SET lease = $2, lease_until = $3 WHERE id IN (",
+                given!(id uuid),
+                ") AND state = 'pending' AND lease_until <= $4
+                 RETURNING id, user_id, template, data, tries, created_at"
+            ))
+            .bind(Json(ids(&due)))
+            .bind(hold.uuid())
+            .bind(hold_until.as_millis())
+            .bind(now.as_millis())
+            .fetch_all(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            let mut mails = Vec::with_capacity(rows.len());
+            for row in &rows {
+                mails.extend(mail_from(row, hold)?);
+            }
+            mails.sort_unstable_by_key(|mail: &OutboxMail| mail.id);
+            Ok(mails)
+        })
+        .await
+    }
+
+    async fn finish_mail(&self, mail: &OutboxMail, end: &MailEnd) -> Result<bool, StoreError> {
+        let (state, due_at, error) = match end {
+            MailEnd::Sent => ("sent", None, None),
+            MailEnd::Skipped => ("skipped", None, None),
+            MailEnd::Again(at, error) => ("pending", Some(at.as_millis()), Some(error)),
+            MailEnd::Failed(error) => ("failed", None, Some(error)),
+        };
+        act(async {
+            let done = sqlx::query(
+                "UPDATE mail_outbox SET state = $3, due_at = COALESCE($4, due_at), error = $5, tries = tries + 1,
+                     lease = NULL, lease_until = 0
+                 WHERE id = $1 AND lease = $2 AND state = 'pending'",
+            )
+            .bind(mail.id.uuid())
+            .bind(mail.hold.uuid())
+            .bind(state)
+            .bind(due_at)
+            .bind(error.map(|error| text(error)))
+            .execute(&self.write)
+            .await?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
+    }
+}
+
+fn preferences_from(row: &Row) -> Result<Preferences, sqlx::Error> {
+    Ok(Preferences {
+        email_alerts: row.try_get("email_alerts")?,
+        usage_alerts: row.try_get("usage_alerts")?,
+        billing_alerts: row.try_get("billing_alerts")?,
+        security_alerts: row.try_get("security_alerts")?,
+        maintenance_alerts: row.try_get("maintenance_alerts")?,
+        weekly_reports: row.try_get("weekly_reports")?,
+        monthly_reports: row.try_get("monthly_reports")?,
+        usage_threshold_percent: number(row, "usage_threshold_percent")?,
+        balance_low_bytes: row.try_get("balance_low_bytes")?,
+    })
+}
+
+/// None if a newer release wrote it: that one will send it.
+fn mail_from(row: &Row, hold: HoldId) -> Result<Option<OutboxMail>, sqlx::Error> {
+    let Some(notice) = Notice::named(row.try_get("template")?) else {
+        return Ok(None);
+    };
+    Ok(Some(OutboxMail {
+        id: id(row, "id")?,
+        hold,
+        account: id(row, "user_id")?,
+        notice,
+        data: json(row, "data")?,
+        tries: number(row, "tries")?,
+        created_at: time(row, "created_at")?,
+    }))
+}
