@@ -214,6 +214,7 @@ async fn an_export_holds_everything_and_no_secret() {
     assert_eq!(data["apiKeys"][0]["name"], "one");
     assert_eq!(data["logins"][0]["ipAddress"], "192.0.2.1");
     assert_eq!(data["loginNetworks"][0]["network"], "192.0.2.0/24");
+    assert_eq!(data["provenAddresses"], json!([]));
     assert_eq!(data["security"][0]["twoFactorEnabled"], false);
     assert_eq!(
         data["transactions"].as_array().unwrap().len(),

@@ -55,6 +55,7 @@ impl AccountService {
         };
         let erased = inner.store.erase_account(account.id, entry).await;
         inner.changes.account_suspended(account.id);
+        inner.changes.addresses_changed();
         match erased? {
             Erased::Gone => {}
             Erased::NotThere => return Err(AccountError::TokenInvalid),

@@ -51,10 +51,11 @@ impl AccountService {
     /// What we hold of an account's owner.
     pub fn export(&self, account: &Account) -> Export {
         let (store, clock) = (&self.0.store, &self.0.clock);
-        let own: [Arc<dyn PersonalData>; 6] = [
+        let own: [Arc<dyn PersonalData>; 7] = [
             Arc::new(Keys(Arc::clone(store))),
             Arc::new(LiveLogins(Arc::clone(store), Arc::clone(clock))),
             Arc::new(Networks(Arc::clone(store))),
+            Arc::new(ProvenAddresses(Arc::clone(store))),
             Arc::new(SecuritySettings(Arc::clone(store))),
             Arc::new(Transactions(Arc::clone(store))),
             Arc::new(UsageSums(Arc::clone(store), Arc::clone(clock))),
@@ -172,6 +173,27 @@ impl PersonalData for Networks {
                 "network": seen.network,
                 "firstSeenAt": seen.first_seen_at,
                 "lastSeenAt": seen.last_seen_at,
+            })
+        })))
+    }
+}
+
+/// Addresses from which the proxy needs no password, lapsed ones included.
+struct ProvenAddresses(Arc<dyn Store>);
+
+#[async_trait]
+impl PersonalData for ProvenAddresses {
+    fn name(&self) -> &'static str {
+        "provenAddresses"
+    }
+
+    async fn page(&self, account: AccountId, _: Option<&str>) -> Result<Page, StoreError> {
+        let addresses = self.0.addresses_of(account, Timestamp::from_millis(0)).await?;
+        Ok(whole(addresses.into_iter().map(|proven| {
+            json!({
+                "address": proven.address,
+                "provenAt": proven.proven_at,
+                "usedAt": proven.used_at,
             })
         })))
     }

@@ -3,6 +3,7 @@ use iploop_platform::account::{AccountStatus, NewAccount, Role};
 use iploop_platform::accounts::{Erased, ProfileChange};
 use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
 use iploop_platform::ids::{AccountId, ApiKeyId, AuditId, GatewayId, LoginId};
+use iploop_platform::ip_login::UsedAddress;
 use iploop_platform::login::{NewLogin, Origin, SignInSettings};
 use iploop_platform::usage::UsageRecord;
 use serde_json::Value;
@@ -149,6 +150,12 @@ pub(super) async fn an_erased_account_leaves_money_and_usage_and_nothing_persona
         .create_mail_token(account, purpose, "token", at(3), at(60))
         .await
         .unwrap();
+    let proven = UsedAddress {
+        address: "198.51.100.7".parse().unwrap(),
+        account,
+        at: at(4),
+    };
+    store.claim_address(proven, at(0)).await.unwrap();
 
     assert_eq!(
         store.erase_account(account, entry(account)).await.unwrap(),
@@ -184,6 +191,7 @@ pub(super) async fn an_erased_account_leaves_money_and_usage_and_nothing_persona
         "SELECT COUNT(*) FROM login_sessions",
         "SELECT COUNT(*) FROM login_networks",
         "SELECT COUNT(*) FROM mail_tokens",
+        "SELECT COUNT(*) FROM ip_login_addresses",
         "SELECT COUNT(*) FROM second_factors",
         "SELECT COUNT(*) FROM recovery_codes",
     ] {

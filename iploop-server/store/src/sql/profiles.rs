@@ -133,6 +133,7 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
     for statement in [
         "DELETE FROM login_networks WHERE user_id = $1",
         "DELETE FROM mail_tokens WHERE user_id = $1",
+        "DELETE FROM ip_login_addresses WHERE user_id = $1",
         "DELETE FROM node_sessions WHERE user_id = $1",
         "DELETE FROM api_keys WHERE user_id = $1",
     ] {
