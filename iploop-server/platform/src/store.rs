@@ -17,6 +17,8 @@ use crate::node::{NodeActivity, NodeRegistration, Registered};
 use crate::notices::Notices;
 use crate::partner::{NewPartner, Partner};
 use crate::plan::Plan;
+use crate::proxy_defaults::KeepsProxyDefaults;
+use crate::statistics::Statistics;
 use crate::sticky::StickySession;
 use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 use crate::webhooks::Webhooks;
@@ -28,6 +30,8 @@ pub trait Store:
     + Plans
     + Ledger
     + Usage
+    + Statistics
+    + KeepsProxyDefaults
     + Nodes
     + Partners
     + StickySessions
@@ -47,6 +51,8 @@ impl<T> Store for T where
         + Plans
         + Ledger
         + Usage
+        + Statistics
+        + KeepsProxyDefaults
         + Nodes
         + Partners
         + StickySessions

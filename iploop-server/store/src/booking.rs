@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use iploop_platform::usage::UsageRecord;
+use serde::Serialize;
 
 /// Bytes that a record takes from the balance: both directions, or none where the failure is ours.
 pub(crate) fn cost_bytes(record: &UsageRecord) -> i64 {
@@ -30,6 +31,56 @@ pub(crate) fn merge(one: UsageRecord, other: &UsageRecord) -> UsageRecord {
         bytes_up,
         bytes_down,
         ..believed
+    }
+}
+
+/// What requests sum to. Sums of absurd counts stop at the column's end instead of failing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Sums {
+    pub(crate) requests: i64,
+    pub(crate) successful: i64,
+    pub(crate) bytes_uploaded: i64,
+    pub(crate) bytes_downloaded: i64,
+    pub(crate) billed_bytes: i64,
+    pub(crate) duration_ms: i64,
+    pub(crate) ended: i64,
+}
+
+impl Sums {
+    /// Of one request.
+    pub(crate) fn of(record: &UsageRecord) -> Self {
+        let duration = record
+            .ended_at
+            .map(|end| end.since(record.started_at).as_millis());
+        Self {
+            requests: 1,
+            successful: i64::from(record.error.is_none()),
+            bytes_uploaded: signed(record.bytes_up),
+            bytes_downloaded: signed(record.bytes_down),
+            billed_bytes: cost_bytes(record),
+            duration_ms: duration.map_or(0, |millis| i64::try_from(millis).unwrap_or(i64::MAX)),
+            ended: i64::from(record.ended_at.is_some()),
+        }
+    }
+
+    pub(crate) fn plus(self, more: Self) -> Self {
+        self.with(more, i64::saturating_add)
+    }
+
+    pub(crate) fn minus(self, less: Self) -> Self {
+        self.with(less, i64::saturating_sub)
+    }
+
+    fn with(self, other: Self, join: fn(i64, i64) -> i64) -> Self {
+        Self {
+            requests: join(self.requests, other.requests),
+            successful: join(self.successful, other.successful),
+            bytes_uploaded: join(self.bytes_uploaded, other.bytes_uploaded),
+            bytes_downloaded: join(self.bytes_downloaded, other.bytes_downloaded),
+            billed_bytes: join(self.billed_bytes, other.billed_bytes),
+            duration_ms: join(self.duration_ms, other.duration_ms),
+            ended: join(self.ended, other.ended),
+        }
     }
 }
 

@@ -106,8 +106,10 @@ mod dialect {
     /// Keeps other servers from migrating: [`BEGIN`] does that already.
     pub(super) const LOCK_MIGRATIONS: &str = "SELECT 1";
 
-    /// A statement in SQLite's words: `UUID '…'` becomes a blob.
+    /// A statement in SQLite's words: `UUID '…'` becomes a blob, and a table that is read by ranges of its primary key lies in
+    /// that order.
     pub(super) fn statement(sql: &str) -> String {
+        let sql = sql.replace("/* WITHOUT ROWID */", "WITHOUT ROWID");
         let mut parts = sql.split("UUID '");
         let mut text = String::from(parts.next().unwrap_or_default());
         for part in parts {

@@ -25,6 +25,8 @@ use iploop_platform::ledger::{
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::plan::{Gates, Plan};
+use iploop_platform::proxy_defaults::{KeepsProxyDefaults, ProxyDefaults};
+use iploop_platform::statistics::{Dimension, Part, Statistics};
 use iploop_platform::sticky::StickySession;
 use iploop_platform::store::{
     Accounts, ApiKeys, Health, Lease, Ledger, Nodes, Partners, Plans, StickySessions, StoreError, Usage,
@@ -266,6 +268,45 @@ impl Usage for TestStore {
         not_here()
     }
     async fn recent_usage(&self, _: AccountId, _: u32) -> Result<Vec<UsageRecord>, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl Statistics for TestStore {
+    async fn sums_by_number(
+        &self,
+        _: AccountId,
+        _: Option<ApiKeyId>,
+        _: &[Part],
+    ) -> Result<Vec<(i64, UsageSummary)>, StoreError> {
+        not_here()
+    }
+    async fn sums_by_key(
+        &self,
+        _: AccountId,
+        _: &[Part],
+    ) -> Result<Vec<(ApiKeyId, UsageSummary)>, StoreError> {
+        not_here()
+    }
+    async fn sums_by_name(
+        &self,
+        _: AccountId,
+        _: Option<ApiKeyId>,
+        _: Dimension,
+        _: &[Part],
+        _: u32,
+    ) -> Result<Vec<(String, UsageSummary)>, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl KeepsProxyDefaults for TestStore {
+    async fn proxy_defaults(&self, _: AccountId) -> Result<Option<ProxyDefaults>, StoreError> {
+        not_here()
+    }
+    async fn set_proxy_defaults(&self, _: AccountId, _: &ProxyDefaults) -> Result<(), StoreError> {
         not_here()
     }
 }

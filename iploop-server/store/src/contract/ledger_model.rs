@@ -148,7 +148,7 @@ pub(super) async fn any_order_of_versions_ends_in_the_same_row(db: &Database) {
 }
 
 /// Runs the cases on this test's own runtime: proptest's runner is synchronous.
-fn run<S, F>(strategy: &S, check: impl Fn(S::Value) -> F)
+pub(super) fn run<S, F>(strategy: &S, check: impl Fn(S::Value) -> F)
 where
     S: Strategy,
     F: Future<Output = TestCaseResult>,

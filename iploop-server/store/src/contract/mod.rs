@@ -17,8 +17,10 @@ mod opening;
 mod partners;
 mod plans;
 mod profiles;
+mod proxy_defaults;
 mod safeguards;
 mod second_factors;
+mod statistics;
 mod sticky;
 mod usage;
 mod volume;
@@ -151,6 +153,16 @@ on_every_database! {
     }
     volume {
         every_search_of_requests_takes_an_index
+    }
+    statistics {
+        sums_equal_those_over_log_and_archive_whatever_comes_in_whatever_order
+        a_part_counts_what_began_in_it_and_only_the_wanted_key
+        hosts_beyond_the_bound_count_together_in_all_their_versions
+        parallel_bookings_and_archives_leave_equal_sums
+        the_first_filling_equals_what_booking_kept
+    }
+    proxy_defaults {
+        what_was_set_last_reads_back_for_its_account_alone
     }
     nodes {
         a_new_device_is_accepted_and_keeps_its_id

@@ -12,11 +12,11 @@ use serde::Serialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::Tx;
 use super::columns::{text, time};
 use super::ledger::{ids, internal, lock_purses};
 use super::sold::{Sales, Sold};
 use super::usage::record_columns;
+use super::{Tx, rollups};
 use crate::booking::{cost_bytes, merge, signed};
 use crate::error::Failure;
 
@@ -42,19 +42,25 @@ pub(super) async fn settle(tx: &mut Tx, records: &[UsageRecord], now: Timestamp)
         archived_before: archived_before(tx).await?,
         ..Changes::default()
     };
+    let mut rolled = rollups::Changes::default();
     let given: Vec<UsageRecord> = given.into_values().collect();
     for records in given.chunks(ROWS_PER_STATEMENT) {
         let known = booked_records(tx, records).await?;
         changes.sales.meet_devices(tx, records, known.values()).await?;
         let mut rows = Vec::with_capacity(records.len());
         for record in records {
-            rows.extend(changes.note(known.get(&record.id), record)?);
+            let before = known.get(&record.id);
+            if let Some(after) = changes.note(before, record)? {
+                rolled.note(before.map(|sold| &sold.record), &after.record);
+                rows.push(after);
+            }
         }
         write_records(tx, &rows).await?;
     }
     changes.sales.write(tx).await?;
     draw_on_leases(tx, &changes.drawn_bytes).await?;
     note_keys(tx, &changes.key_bytes, now).await?;
+    rolled.write(tx).await?;
     Ok(())
 }
 
