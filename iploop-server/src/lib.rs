@@ -6,6 +6,7 @@
 pub mod command;
 pub mod config;
 pub mod ledger;
+mod live;
 pub mod manage;
 mod notify;
 mod policy;

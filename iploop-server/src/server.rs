@@ -18,6 +18,7 @@ use iploop_platform::archive;
 use iploop_platform::clock::{Clock, SystemClock};
 use iploop_platform::ids::GatewayId;
 use iploop_platform::keys::{KeyChanges, KeyService};
+use iploop_platform::live::Live;
 use iploop_platform::login::{Logins, SigningSecret};
 use iploop_platform::metering::Meters;
 use iploop_platform::sticky::SessionService;
@@ -166,6 +167,7 @@ impl Server {
             policy,
             watch,
             suspicions,
+            live: crate::live::start(meters, &hub, &stop, &mut tasks),
         };
         let (state, abuse) = parts.assemble(&draining, &stop, &mut tasks).await?;
         let limits = ServeLimits {
@@ -345,6 +347,7 @@ struct ApiPieces<'a> {
     policy: ExitPolicy,
     watch: AbuseWatch,
     suspicions: mpsc::Receiver<Suspicion>,
+    live: Arc<Live>,
 }
 
 impl ApiPieces<'_> {
@@ -366,6 +369,7 @@ impl ApiPieces<'_> {
             policy,
             watch,
             suspicions,
+            live,
         } = self;
         let passwords = Passwords::new(&config.accounts.password)?;
         let secret =
@@ -439,6 +443,7 @@ impl ApiPieces<'_> {
             notices,
             store,
             network: Arc::new(hub.clone()),
+            live,
             clock,
             proxy: ProxyAddresses {
                 host: config
@@ -449,6 +454,7 @@ impl ApiPieces<'_> {
                 http_port: port(proxies.first()),
                 socks5_port: port(proxies.last()),
             },
+            proxy_at: proxies.first().copied().map(crate::live::loopback),
             max_attempts: config.gateway.max_attempts,
             ready_checks: Vec::<Arc<dyn ReadyCheck>>::new(),
             draining: draining.clone(),

@@ -65,6 +65,8 @@ pub(crate) enum ApiError {
     PlanFeature(String),
     /// An account's live sticky sessions are all used; the first ends after this time.
     TooManySessions(Duration),
+    /// The account has as many live connections as it may.
+    TooManyLive,
     AccountNotFound,
     AlreadyListed,
     AlreadySo,
@@ -296,6 +298,12 @@ impl ApiError {
                 "The account has as many live sessions as it may",
                 Some("End some by DELETE /api/proxy/sessions/{id}, or wait as long as Retry-After says."),
             ),
+            Self::TooManyLive => row(
+                S::TOO_MANY_REQUESTS,
+                "too_many_live",
+                "The account has as many live connections as it may",
+                Some("Close one first."),
+            ),
             Self::AccountNotFound => row(
                 S::NOT_FOUND,
                 "account_not_found",
@@ -407,6 +415,7 @@ impl ApiError {
             Self::TooManyRequests(wait) | Self::TooManySessions(wait) => {
                 Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
             }
+            Self::TooManyLive => Some(15),
             Self::Overloaded | Self::StoreUnavailable(_) | Self::Timeout => Some(1),
             _ => None,
         }
@@ -616,6 +625,7 @@ mod tests {
             },
             ApiError::PlanFeature(text.clone()),
             ApiError::TooManySessions(Duration::from_millis(1500)),
+            ApiError::TooManyLive,
             ApiError::AccountNotFound,
             ApiError::AlreadyListed,
             ApiError::AlreadySo,

@@ -15,6 +15,7 @@ mod finish;
 mod health;
 mod html;
 mod keys;
+mod live;
 mod metrics;
 mod network_view;
 mod nodes;
@@ -23,11 +24,13 @@ mod openapi;
 mod partners;
 mod problem;
 mod proxy;
+mod proxy_config;
 mod serve;
 mod session;
 mod state;
 mod status_page;
 mod sticky;
+mod trial;
 mod units;
 mod usage;
 mod webhooks;
@@ -75,7 +78,14 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/mail", notifications::mail_router())
         .nest("/api/webhooks", webhooks::router())
         .nest("/api/auth/api-keys", keys::router())
-        .nest("/api/proxy", proxy::router().merge(explain::router()))
+        .nest(
+            "/api/proxy",
+            proxy::router()
+                .merge(explain::router())
+                .merge(usage::stats_router())
+                .merge(trial::router())
+                .merge(proxy_config::router()),
+        )
         .nest("/api/proxy/keys", keys::router())
         .nest("/api/proxy/addresses", addresses::router())
         .nest("/api/proxy/sessions", sticky::router())
@@ -83,7 +93,8 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/usage", usage::router())
         .nest("/api/billing", billing::router())
         .nest("/api/partners", partners::router())
-        .nest("/api/admin", admin::router());
+        .nest("/api/live", live::router())
+        .nest("/api/admin", admin::router().merge(live::admin_router()));
     openapi::complete(router.get_openapi_mut());
     router
 }

@@ -51,7 +51,7 @@ impl NetworkView {
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use iploop_platform::network::Pool;
+    use iploop_platform::network::{NodePage, NodeWish, Pool};
     use iploop_protocol::targeting::Targeting;
 
     use super::*;
@@ -73,6 +73,10 @@ mod tests {
 
         fn pool(&self, _: &Targeting) -> Pool {
             Pool::default()
+        }
+
+        fn nodes(&self, _: &NodeWish, _: u32, _: usize) -> NodePage {
+            NodePage::default()
         }
     }
 

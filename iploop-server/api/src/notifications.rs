@@ -163,8 +163,12 @@ pub(crate) async fn set_notifications(
 )]
 pub(crate) async fn unsubscribe_page(
     State(state): State<ApiState>,
-    Query(query): Query<LinkQuery>,
+    query: Result<Query<LinkQuery>, ApiError>,
 ) -> Result<Response, ApiError> {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => return html::refusal(TITLE, error),
+    };
     match state.parts().notices.read_link(&query.token) {
         Ok(report) => {
             let mut body = Html::paragraph(match report {
@@ -191,8 +195,12 @@ pub(crate) async fn unsubscribe_page(
 )]
 pub(crate) async fn unsubscribe(
     State(state): State<ApiState>,
-    Query(query): Query<LinkQuery>,
+    query: Result<Query<LinkQuery>, ApiError>,
 ) -> Result<Response, ApiError> {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => return html::refusal(TITLE, error),
+    };
     match state.parts().notices.unsubscribe(&query.token).await {
         Ok(report) => {
             let done = format!(

@@ -25,6 +25,7 @@ use crate::problem::{FieldError, Problem};
         (name = "billing", description = "What was bought, given, used and paid back"),
         (name = "webhooks", description = "Addresses that are told of events, and what they answered"),
         (name = "mail", description = "Links in mails"),
+        (name = "live", description = "What happens now, as server-sent events"),
         (name = "nodes", description = "The network in aggregates"),
         (name = "partners", description = "Who may bring devices, for admins"),
         (name = "admin", description = "Lists, grants, suspension, complaints and the audit record, for admins"),
@@ -81,6 +82,11 @@ fn add_errors(operation: &mut Operation, is_safe: bool, has_id: bool, is_admin: 
         .parameters
         .as_ref()
         .is_some_and(|parameters| !parameters.is_empty());
+    let names_key = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "key"));
     let errors = [
         (
             has_body || has_parameters && (!has_id || is_admin),
@@ -93,7 +99,11 @@ fn add_errors(operation: &mut Operation, is_safe: bool, has_id: bool, is_admin: 
             "403",
             "Not allowed, or signed in by cookie without the CSRF token",
         ),
-        (has_id, "404", "There is no such thing, or it is another's"),
+        (
+            has_id || names_key,
+            "404",
+            "There is no such thing, or it is another's",
+        ),
         (
             is_admin && !is_safe,
             "409",

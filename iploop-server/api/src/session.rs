@@ -34,12 +34,11 @@ impl FromRequestParts<ApiState> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let logins = &state.parts().logins;
         let Ok(ClientAddress(client)) = ClientAddress::from_request_parts(parts, state).await;
-        if let Some(token) = bearer(&parts.headers)? {
-            return Ok(Self(logins.authenticate(token, client).await?));
+        let is_bearer = bearer(&parts.headers)?.is_some();
+        let session = logins.authenticate(token(&parts.headers, state)?, client).await?;
+        if is_bearer {
+            return Ok(Self(session));
         }
-        let is_https = state.parts().accounts.public_url().is_https();
-        let token = cookie(&parts.headers, cookie_name(is_https)).ok_or(ApiError::LoginRequired)?;
-        let session = logins.authenticate(token, client).await?;
         if !parts.method.is_safe() {
             let proof = parts
                 .headers
@@ -63,6 +62,15 @@ impl FromRequestParts<ApiState> for Admin {
             Role::Customer | Role::Partner | Role::Owner => Err(ApiError::AdminOnly),
         }
     }
+}
+
+/// The token of a request: the bearer's, or the cookie's.
+pub(crate) fn token<'a>(headers: &'a HeaderMap, state: &ApiState) -> Result<&'a str, ApiError> {
+    if let Some(token) = bearer(headers)? {
+        return Ok(token);
+    }
+    let is_https = state.parts().accounts.public_url().is_https();
+    cookie(headers, cookie_name(is_https)).ok_or(ApiError::LoginRequired)
 }
 
 /// The `Set-Cookie` that signs a browser in.

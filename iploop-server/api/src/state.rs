@@ -1,5 +1,6 @@
 //! What the handlers work with.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use iploop_platform::clock::Clock;
 use iploop_platform::ids::AccountId;
 use iploop_platform::keys::KeyService;
 use iploop_platform::ledger::LedgerService;
+use iploop_platform::live::Live;
 use iploop_platform::login::Logins;
 use iploop_platform::network::Network;
 use iploop_platform::notices::NoticeService;
@@ -30,6 +32,8 @@ const MAX_EXPORTS: usize = 4;
 /// Explanations of targeting that an account may ask for at once, and when it may ask for one more: each looks through the devices.
 const MAX_EXPLANATIONS: u32 = 60;
 const NEXT_EXPLANATION: Duration = Duration::from_millis(200);
+/// Trials of the proxy at the same time: each holds a connection for some seconds.
+const MAX_TRIALS: usize = 16;
 
 /// What the API is made of.
 pub struct ApiParts {
@@ -53,10 +57,14 @@ pub struct ApiParts {
     pub store: Arc<dyn Store>,
     /// The live devices in aggregates.
     pub network: Arc<dyn Network>,
+    /// What happens now.
+    pub live: Arc<Live>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How customers reach the proxy.
     pub proxy: ProxyAddresses,
+    /// Where we reach it ourselves, to try a key; none: the gateway is elsewhere.
+    pub proxy_at: Option<SocketAddr>,
     /// Exits that the gateway asks for one request.
     pub max_attempts: u32,
     /// Further parts that `/readyz` asks, besides the store.
@@ -99,6 +107,7 @@ struct Inner {
     network: NetworkView,
     exports: Arc<Semaphore>,
     explanations: AskLimit,
+    trials: Arc<Semaphore>,
 }
 
 impl ApiState {
@@ -110,6 +119,7 @@ impl ApiState {
             network,
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             explanations: AskLimit::new(MAX_EXPLANATIONS, NEXT_EXPLANATION),
+            trials: Arc::new(Semaphore::new(MAX_TRIALS)),
         }))
     }
 
@@ -123,6 +133,11 @@ impl ApiState {
         let now = self.0.parts.clock.now();
         let taken = self.0.explanations.take(account, now);
         taken.map_err(ApiError::TooManyRequests)
+    }
+
+    /// Permission to try the proxy, unless enough do.
+    pub(crate) fn trial_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.trials).try_acquire_owned().ok()
     }
 
     pub(crate) fn parts(&self) -> &ApiParts {

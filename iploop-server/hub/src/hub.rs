@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use iploop_platform::abuse::AbuseWatch;
 use iploop_platform::clock::Clock;
-use iploop_platform::network::{CountryPresence, Network, NetworkStats, Pool};
+use iploop_platform::network::{CountryPresence, Network, NetworkStats, NodePage, NodeRow, NodeWish, Pool};
 use iploop_platform::store::{Nodes, Partners};
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{PolicyUpdate, ToNode};
@@ -295,6 +295,24 @@ impl Network for Hub {
             exact,
             dial_success: shown.map(|shown| sum / f64::from(shown)),
         }
+    }
+
+    fn nodes(&self, wish: &NodeWish, from: u32, limit: usize) -> NodePage {
+        let live = self.shared.live.lock();
+        let (rows, next) = live.list(from, limit, |node, is_available, quality_score| {
+            let place = &node.exit.place;
+            let row = NodeRow {
+                country: place.country.clone(),
+                region: place.region.clone(),
+                city: place.city.clone(),
+                connection_type: node.exit.net.clone(),
+                device_type: node.exit.os.clone(),
+                is_available,
+                quality_score,
+            };
+            wish.takes(&row).then_some(row)
+        });
+        NodePage { rows, next }
     }
 }
 

@@ -13,6 +13,61 @@ pub trait Network: Send + Sync + 'static {
     fn locations(&self) -> Vec<CountryPresence>;
     /// The devices that could serve these wishes now.
     fn pool(&self, targeting: &Targeting) -> Pool;
+    /// Live devices that fit, one row each without anything of their owner's, at most `limit`, from a place in the list on.
+    fn nodes(&self, wish: &NodeWish, from: u32, limit: usize) -> NodePage;
+}
+
+/// Which rows of the list are wanted. What is none does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeWish {
+    /// In this country, in capitals.
+    pub country: Option<String>,
+    /// Takes streams now, or does not.
+    pub is_available: Option<bool>,
+    /// `wifi`, `cellular` or `ethernet`.
+    pub connection_type: Option<String>,
+    /// `android`, `windows`, …
+    pub device_type: Option<String>,
+}
+
+/// A part of the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodePage {
+    /// In no order that says anything.
+    pub rows: Vec<NodeRow>,
+    /// Where to go on; none: this was the end. A page may have fewer rows than it might and not be the last.
+    pub next: Option<u32>,
+}
+
+/// A live device as customers may see it: no id, no address, no provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRow {
+    /// ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// Region or state.
+    pub region: Option<String>,
+    /// City.
+    pub city: Option<String>,
+    /// `wifi`, `cellular` or `ethernet`.
+    pub connection_type: Option<String>,
+    /// `android`, `windows`, …
+    pub device_type: Option<String>,
+    /// Takes streams now; else it is paused, resting or full.
+    pub is_available: bool,
+    /// 0 to 100.
+    pub quality_score: u8,
+}
+
+impl NodeWish {
+    /// Whether a row is wanted.
+    pub fn takes(&self, row: &NodeRow) -> bool {
+        let fits = |wanted: &Option<String>, is: &Option<String>| wanted.is_none() || wanted == is;
+        fits(&self.country, &row.country)
+            && fits(&self.connection_type, &row.connection_type)
+            && fits(&self.device_type, &row.device_type)
+            && self.is_available.is_none_or(|wanted| wanted == row.is_available)
+    }
 }
 
 /// The devices that fit one customer's wishes and can take a stream now.

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use utoipa::{IntoParams, ToSchema};
 
 use super::search::SearchQuery;
-use super::{RequestInfo, in_range};
+use super::{RequestInfo, csv, in_range};
 use crate::error::ApiError;
 use crate::extract::Query;
 use crate::session::SignedIn;
@@ -127,6 +127,15 @@ impl Export {
     }
 }
 
+/// A few requests as CSV, whole.
+pub(super) fn table(name: &'static str, records: Vec<UsageRecord>) -> Response {
+    let rows = records.into_iter().map(|record| {
+        let cursor = UsageCursor::of(&record).to_string();
+        cells(&RequestInfo::from(record), &cursor)
+    });
+    csv::answer(name, COLUMNS.trim_end(), rows)
+}
+
 /// A request with the place to go on from.
 #[derive(Serialize)]
 struct Row {
@@ -150,7 +159,7 @@ impl Format {
 
     fn media_type(self) -> &'static str {
         match self {
-            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Csv => csv::MEDIA_TYPE,
             Self::Ndjson => "application/x-ndjson",
         }
     }
@@ -166,7 +175,7 @@ impl Format {
         let cursor = UsageCursor::of(&record).to_string();
         let request = RequestInfo::from(record);
         match self {
-            Self::Csv => csv_row(text, &request, &cursor),
+            Self::Csv => csv::put_row(text, &cells(&request, &cursor)),
             Self::Ndjson => {
                 // Plain fields into memory: nothing that can fail.
                 let row = serde_json::to_string(&Row { request, cursor }).unwrap_or_default();
@@ -177,10 +186,10 @@ impl Format {
     }
 }
 
-fn csv_row(text: &mut String, request: &RequestInfo, cursor: &str) {
+fn cells(request: &RequestInfo, cursor: &str) -> Vec<String> {
     let or_nothing = |value: Option<String>| value.unwrap_or_default();
     let number = |value: Option<u64>| value.map_or_else(String::new, |number| number.to_string());
-    let cells = [
+    vec![
         request.started_at.to_string(),
         or_nothing(request.ended_at.map(|end| end.to_string())),
         request.id.to_string(),
@@ -203,51 +212,9 @@ fn csv_row(text: &mut String, request: &RequestInfo, cursor: &str) {
         number(request.first_byte_ms.map(u64::from)),
         number(request.duration_ms),
         cursor.to_owned(),
-    ];
-    for (at, cell) in cells.iter().enumerate() {
-        if at > 0 {
-            text.push(',');
-        }
-        put_cell(text, cell);
-    }
-    text.push_str("\r\n");
-}
-
-/// A cell in quotes where it needs them; what a spreadsheet would take for a formula is made text.
-fn put_cell(text: &mut String, cell: &str) {
-    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    let needs_quotes = is_formula || cell.contains(['"', ',', '\r', '\n']);
-    if !needs_quotes {
-        text.push_str(cell);
-        return;
-    }
-    text.push('"');
-    if is_formula {
-        text.push('\'');
-    }
-    text.push_str(&cell.replace('"', "\"\""));
-    text.push('"');
+    ]
 }
 
 fn all() -> u32 {
     MAX_ROWS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_where_needed_and_formulas_are_text() {
-        let written = |cell: &str| {
-            let mut text = String::new();
-            put_cell(&mut text, cell);
-            text
-        };
-        assert_eq!(written("example.com:443"), "example.com:443");
-        assert_eq!(written("S\u{e3}o \"Paulo\", x"), "\"S\u{e3}o \"\"Paulo\"\", x\"");
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\r=1"] {
-            assert_eq!(written(formula), format!("\"'{formula}\""));
-        }
-    }
 }

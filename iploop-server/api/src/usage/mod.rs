@@ -1,15 +1,19 @@
 //! `/api/usage`: what the account used.
 
+mod breakdown;
+mod csv;
 mod export;
+mod over_time;
+mod period;
 mod search;
-
-use std::time::Duration;
+mod sums;
 
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::field::FieldProblem;
-use iploop_platform::ids::{ApiKeyId, RequestId};
-use iploop_platform::usage::{UsageRecord, UsageSummary, masked};
+use iploop_platform::ids::{AccountId, ApiKeyId, RequestId};
+use iploop_platform::usage::{UsageRecord, UsageSearch, masked};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -19,78 +23,49 @@ use crate::error::ApiError;
 use crate::extract::{Json, Query};
 use crate::session::SignedIn;
 use crate::state::ApiState;
-use crate::units::gigabytes;
 
-/// Longest period, in days.
-const MAX_DAYS: u32 = 366;
+use period::Format;
+
 /// Most requests in one answer (PRD 7.3).
 const MAX_RECENT: u32 = 100;
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
 /// The routes below `/api/usage`.
 pub(crate) fn router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
-        .routes(routes!(usage_summary))
+        .routes(routes!(over_time::usage_summary))
+        .routes(routes!(over_time::daily_usage))
+        .routes(routes!(over_time::hourly_usage))
+        .routes(routes!(breakdown::usage_by_country))
+        .routes(routes!(breakdown::usage_by_key))
+        .routes(routes!(breakdown::usage_by_status))
+        .routes(routes!(breakdown::usage_by_type))
+        .routes(routes!(breakdown::usage_by_destination))
         .routes(routes!(recent_usage))
         .routes(routes!(search::search_usage))
         .routes(routes!(export::export_usage))
         .routes(routes!(search::request_receipt))
 }
 
-/// Which period.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct DaysQuery {
-    /// Days back from now.
-    #[serde(default = "thirty")]
-    #[param(minimum = 1, maximum = 366, default = 30)]
-    days: u32,
+/// The last route of PRD 7.2, below `/api/proxy`.
+pub(crate) fn stats_router() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new().routes(routes!(over_time::proxy_stats))
 }
 
-/// How many.
+/// How many, and of which key.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct LimitQuery {
+pub(crate) struct RecentQuery {
     /// Most requests wanted.
     #[serde(default = "fifty")]
     #[param(minimum = 1, maximum = 100, default = 50)]
     limit: u32,
-}
-
-/// Sums over a period.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct SummaryAnswer {
-    summary: Summary,
-    period: Period,
-}
-
-/// Sums over the requests that began in the period.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Summary {
-    total_requests: u64,
-    successful_requests: u64,
-    /// Percent; none without requests.
-    success_rate: Option<f64>,
-    bytes_uploaded: u64,
-    bytes_downloaded: u64,
-    total_bytes: u64,
-    /// Of these, what was paid: not what our side broke.
-    billed_bytes: u64,
-    /// 10^9 bytes.
-    total_gb_transferred: f64,
-    /// Mean duration of the requests that ended; none without.
-    avg_response_time_ms: Option<u64>,
-}
-
-/// From when to when.
-#[derive(Serialize, ToSchema)]
-struct Period {
-    days: u32,
-    #[schema(value_type = String, format = DateTime)]
-    from: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    to: Timestamp,
+    /// Only those made with this key.
+    #[serde(default)]
+    #[param(value_type = Option<String>, format = Uuid)]
+    key: Option<ApiKeyId>,
+    /// `json` or `csv` (RFC 4180, with a header line).
+    #[serde(default)]
+    #[param(inline, default = "json")]
+    format: Format,
 }
 
 /// The newest requests.
@@ -152,27 +127,6 @@ pub(crate) struct RequestInfo {
     duration_ms: Option<u64>,
 }
 
-impl From<UsageSummary> for Summary {
-    fn from(sums: UsageSummary) -> Self {
-        let count = |number: i64| u64::try_from(number).unwrap_or(0);
-        let total = count(sums.total_requests);
-        let successful = count(sums.successful_requests);
-        let ended = count(sums.ended_requests);
-        let bytes = count(sums.bytes_up).saturating_add(count(sums.bytes_down));
-        Self {
-            total_requests: total,
-            successful_requests: successful,
-            success_rate: (total > 0).then(|| percent(successful, total)),
-            bytes_uploaded: count(sums.bytes_up),
-            bytes_downloaded: count(sums.bytes_down),
-            total_bytes: bytes,
-            billed_bytes: count(sums.billed_bytes),
-            total_gb_transferred: gigabytes(bytes),
-            avg_response_time_ms: count(sums.total_duration_ms).checked_div(ended),
-        }
-    }
-}
-
 impl From<UsageRecord> for RequestInfo {
     fn from(record: UsageRecord) -> Self {
         let duration = record.ended_at.map(|end| end.since(record.started_at));
@@ -206,53 +160,44 @@ impl From<UsageRecord> for RequestInfo {
     }
 }
 
-/// Sums over the last days.
-#[utoipa::path(
-    get, path = "/summary", tag = "usage", params(DaysQuery), security(("bearer" = []), ("cookie" = [])),
-    responses((status = 200, body = SummaryAnswer, description = "The sums"))
-)]
-pub(crate) async fn usage_summary(
-    State(state): State<ApiState>,
-    session: SignedIn,
-    Query(query): Query<DaysQuery>,
-) -> Result<Json<SummaryAnswer>, ApiError> {
-    in_range("days", query.days, MAX_DAYS)?;
-    let to = state.parts().clock.now();
-    let from = to.minus(DAY * query.days);
-    let sums = state
-        .parts()
-        .store
-        .usage_summary(session.account().id, from, to)
-        .await?;
-    Ok(Json(SummaryAnswer {
-        summary: sums.into(),
-        period: Period {
-            days: query.days,
-            from,
-            to,
-        },
-    }))
-}
-
 /// The newest requests, those still running included.
 #[utoipa::path(
-    get, path = "/recent", tag = "usage", params(LimitQuery), security(("bearer" = []), ("cookie" = [])),
-    responses((status = 200, body = RecentAnswer, description = "The requests"))
+    get, path = "/recent", tag = "usage", params(RecentQuery), security(("bearer" = []), ("cookie" = [])),
+    responses((
+        status = 200, description = "The requests",
+        content((RecentAnswer = "application/json"), (String = "text/csv"))
+    ))
 )]
 pub(crate) async fn recent_usage(
     State(state): State<ApiState>,
     session: SignedIn,
-    Query(query): Query<LimitQuery>,
-) -> Result<Json<RecentAnswer>, ApiError> {
-    in_range("limit", query.limit, MAX_RECENT)?;
-    let records = state
-        .parts()
-        .store
-        .recent_usage(session.account().id, query.limit)
-        .await?;
-    Ok(Json(RecentAnswer {
-        requests: records.into_iter().map(RequestInfo::from).collect(),
-    }))
+    Query(RecentQuery { limit, key, format }): Query<RecentQuery>,
+) -> Result<Response, ApiError> {
+    in_range("limit", limit, MAX_RECENT)?;
+    let account = session.account().id;
+    let search = UsageSearch {
+        api_key: key,
+        ..UsageSearch::default()
+    };
+    let records = state.parts().store.search_usage(account, &search, limit).await?;
+    if records.is_empty() {
+        known_key(&state, account, key).await?;
+    }
+    Ok(match format {
+        Format::Json => Json(RecentAnswer {
+            requests: records.into_iter().map(RequestInfo::from).collect(),
+        })
+        .into_response(),
+        Format::Csv => export::table("iploop-recent", records),
+    })
+}
+
+/// Nothing was found: of a key that is the account's there is nothing, of any other one nothing is told.
+async fn known_key(state: &ApiState, account: AccountId, key: Option<ApiKeyId>) -> Result<(), ApiError> {
+    match key {
+        Some(key) if state.parts().store.api_key(account, key).await?.is_none() => Err(ApiError::KeyNotFound),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn in_range(field: &'static str, value: u32, most: u32) -> Result<(), ApiError> {
@@ -264,35 +209,6 @@ pub(crate) fn in_range(field: &'static str, value: u32, most: u32) -> Result<(),
     }
 }
 
-/// To one decimal place; 100 only if all succeeded.
-fn percent(part: u64, whole: u64) -> f64 {
-    let tenths = u128::from(part) * 1000 / u128::from(whole.max(1));
-    tenths as f64 / 10.0
-}
-
-fn thirty() -> u32 {
-    30
-}
-
 fn fifty() -> u32 {
     50
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_100_only_without_a_failure() {
-        assert_eq!(percent(999_999, 1_000_000), 99.9);
-        assert_eq!(percent(3, 3), 100.0);
-        assert_eq!(percent(0, 3), 0.0);
-    }
-
-    #[test]
-    fn no_requests_means_no_rate_and_no_mean() {
-        let summary = Summary::from(UsageSummary::default());
-        assert_eq!(summary.success_rate, None);
-        assert_eq!(summary.avg_response_time_ms, None);
-    }
 }

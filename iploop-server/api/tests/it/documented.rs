@@ -281,6 +281,9 @@ async fn every_documented_operation_answers_with_its_success() {
         .await;
     crate::admin::visit_everything(&api, &admin).await;
     crate::leaving::visit_everything(&api).await;
+    crate::statistics::visit_everything(&api, &admin).await;
+    crate::live::visit_everything().await;
+    crate::trial::visit_everything().await;
 
     let seen = SEEN.lock();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {

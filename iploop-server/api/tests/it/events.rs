@@ -7,7 +7,7 @@ use std::time::Duration;
 use iploop_platform::clock::Clock as _;
 use iploop_platform::events::{EventKind, EventTask, EventsConfig};
 use iploop_platform::ids::{AccountId, ApiKeyId};
-use iploop_platform::network::{CountryPresence, Network, NetworkStats, Pool};
+use iploop_platform::network::{CountryPresence, Network, NetworkStats, NodePage, NodeWish, Pool};
 use iploop_platform::usage::UsageRecord;
 use iploop_protocol::targeting::Targeting;
 use parking_lot::Mutex;
@@ -33,6 +33,10 @@ impl Network for Exits {
 
     fn pool(&self, _: &Targeting) -> Pool {
         Pool::default()
+    }
+
+    fn nodes(&self, _: &NodeWish, _: u32, _: usize) -> NodePage {
+        NodePage::default()
     }
 }
 

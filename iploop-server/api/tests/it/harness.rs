@@ -22,9 +22,12 @@ use iploop_platform::clock::{Clock, Timestamp};
 use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::keys::{KeyChanges, KeyService, NobodyToTell};
 use iploop_platform::ledger::{LedgerParts, LedgerService};
+use iploop_platform::live::Live;
 use iploop_platform::login::{LoginConfig, Logins, SigningSecret};
 use iploop_platform::mail::{self, Mail, MailError, Mailer};
-use iploop_platform::network::{CityPresence, CountryPresence, Network, NetworkStats, Pool};
+use iploop_platform::network::{
+    CityPresence, CountryPresence, Network, NetworkStats, NodePage, NodeRow, NodeWish, Pool,
+};
 use iploop_platform::notices::{NoticeParts, NoticeService};
 use iploop_platform::outbound::{OutboundClient, OutboundConfig};
 use iploop_platform::secret::Secret;
@@ -58,6 +61,7 @@ pub(crate) struct Api {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) logins: Logins,
+    pub(crate) live: Arc<Live>,
     pub(crate) draining: CancellationToken,
     pub(crate) notices: NoticeService,
     mails: tokio::sync::Mutex<mpsc::Receiver<Mail>>,
@@ -74,6 +78,7 @@ pub(crate) struct Settings {
     pub(crate) abuse: AbuseConfig,
     pub(crate) personal_data: Vec<Arc<dyn PersonalData>>,
     pub(crate) webhooks: WebhooksConfig,
+    pub(crate) proxy_at: Option<SocketAddr>,
 }
 
 impl Default for Settings {
@@ -93,6 +98,7 @@ impl Default for Settings {
                 test_allow: vec![NOBODY.to_owned()],
                 ..WebhooksConfig::default()
             },
+            proxy_at: None,
         }
     }
 }
@@ -209,6 +215,7 @@ impl Api {
             secret: secret.clone(),
         });
         let draining = CancellationToken::new();
+        let live = Arc::new(Live::new(clock.now()));
         let state = ApiState::new(ApiParts {
             abuse: abuse.clone(),
             accounts,
@@ -224,6 +231,8 @@ impl Api {
             notices: notices.clone(),
             store: Arc::clone(&store),
             network: Arc::new(FixedNetwork(settings.locations)),
+            live: Arc::clone(&live),
+            proxy_at: settings.proxy_at,
             clock: clock.clone(),
             proxy: ProxyAddresses {
                 host: "proxy.iploop.test".to_owned(),
@@ -246,6 +255,7 @@ impl Api {
             clock,
             changes,
             logins,
+            live,
             draining,
             notices,
             mails: mails.into(),
@@ -596,6 +606,26 @@ impl Network for FixedNetwork {
             exact: true,
             dial_success: (nodes > 0).then_some(0.75),
         }
+    }
+
+    /// A row for each device, those in Berlin busy.
+    fn nodes(&self, wish: &NodeWish, from: u32, limit: usize) -> NodePage {
+        let rows = self.0.iter().flat_map(|place| {
+            (0..place.nodes).map(|_| NodeRow {
+                country: Some(place.country.clone()),
+                region: None,
+                city: place.cities.first().map(|city| city.city.clone()),
+                connection_type: Some("wifi".to_owned()),
+                device_type: Some("linux".to_owned()),
+                is_available: place.cities.is_empty(),
+                quality_score: 90,
+            })
+        });
+        let from = usize::try_from(from).unwrap();
+        let mut rows: Vec<_> = rows.filter(|row| wish.takes(row)).skip(from).collect();
+        let next = (rows.len() > limit).then(|| u32::try_from(from + limit).unwrap());
+        rows.truncate(limit);
+        NodePage { rows, next }
     }
 }
 

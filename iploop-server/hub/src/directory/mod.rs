@@ -372,6 +372,28 @@ impl<T> Directory<T> {
         (page.collect(), self.nodes.has(to).then_some(to))
     }
 
+    /// What `wanted` makes of live nodes, by number from `from` on, at most `most`, and where to go on; none at the end.
+    ///
+    /// `wanted` also hears whether the node can take a stream, and its quality. Looks at [`MAX_SCAN`] places at most.
+    pub fn list<R>(
+        &self,
+        from: u32,
+        most: usize,
+        mut wanted: impl FnMut(&T, bool, u8) -> Option<R>,
+    ) -> (Vec<R>, Option<u32>) {
+        let mut rows = Vec::new();
+        let mut slot = from;
+        for _ in 0..MAX_SCAN {
+            if rows.len() >= most || !self.nodes.has(slot) {
+                break;
+            }
+            let entry = self.nodes.get(slot);
+            rows.extend(entry.and_then(|entry| wanted(&entry.handle, entry.has_room(), entry.quality)));
+            slot += 1;
+        }
+        (rows, self.nodes.has(slot).then_some(slot))
+    }
+
     /// Streams counted on a node.
     pub fn streams(&self, key: NodeKey) -> Option<u32> {
         self.nodes.of(key).map(|entry| u32::from(entry.streams))

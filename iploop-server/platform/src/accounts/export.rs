@@ -51,12 +51,14 @@ impl AccountService {
     /// What we hold of an account's owner.
     pub fn export(&self, account: &Account) -> Export {
         let (store, clock) = (&self.0.store, &self.0.clock);
-        let own: [Arc<dyn PersonalData>; 7] = [
+        let own: [Arc<dyn PersonalData>; 9] = [
             Arc::new(Keys(Arc::clone(store))),
             Arc::new(LiveLogins(Arc::clone(store), Arc::clone(clock))),
             Arc::new(Networks(Arc::clone(store))),
             Arc::new(ProvenAddresses(Arc::clone(store))),
             Arc::new(SecuritySettings(Arc::clone(store))),
+            Arc::new(Notifications(Arc::clone(store))),
+            Arc::new(OwnWebhooks(Arc::clone(store))),
             Arc::new(Transactions(Arc::clone(store))),
             Arc::new(UsageSums(Arc::clone(store), Arc::clone(clock))),
         ];
@@ -214,6 +216,54 @@ impl PersonalData for SecuritySettings {
                 "sessionTimeoutMinutes": settings.idle_minutes,
                 "ipAllowList": settings.allowed_from,
                 "twoFactorEnabled": settings.has_second_factor,
+            })
+        })))
+    }
+}
+
+struct Notifications(Arc<dyn Store>);
+
+#[async_trait]
+impl PersonalData for Notifications {
+    fn name(&self) -> &'static str {
+        "notifications"
+    }
+
+    async fn page(&self, account: AccountId, _: Option<&str>) -> Result<Page, StoreError> {
+        let wanted = self.0.preferences(account).await?;
+        Ok(whole(std::iter::once(json!({
+            "emailAlerts": wanted.email_alerts,
+            "usageAlerts": wanted.usage_alerts,
+            "billingAlerts": wanted.billing_alerts,
+            "securityAlerts": wanted.security_alerts,
+            "maintenanceAlerts": wanted.maintenance_alerts,
+            "weeklyReports": wanted.weekly_reports,
+            "monthlyReports": wanted.monthly_reports,
+            "usageThresholdPercent": wanted.usage_threshold_percent,
+            "balanceLowBytes": wanted.balance_low_bytes,
+        }))))
+    }
+}
+
+struct OwnWebhooks(Arc<dyn Store>);
+
+#[async_trait]
+impl PersonalData for OwnWebhooks {
+    fn name(&self) -> &'static str {
+        "webhooks"
+    }
+
+    async fn page(&self, account: AccountId, _: Option<&str>) -> Result<Page, StoreError> {
+        let webhooks = self.0.webhooks(account).await?.into_iter();
+        Ok(whole(webhooks.map(|webhook| {
+            json!({
+                "id": webhook.id,
+                "url": webhook.url,
+                "description": webhook.description,
+                "events": webhook.events.iter().map(|event| event.as_str()).collect::<Vec<_>>(),
+                "isActive": webhook.is_active,
+                "createdAt": webhook.created_at,
+                "lastTriggeredAt": webhook.last_triggered_at,
             })
         })))
     }

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,6 +17,7 @@ use super::task::MeterTask;
 use super::telemetry;
 use crate::clock::Clock;
 use crate::ids::{AccountId, GatewayId, RequestId};
+use crate::live::Live;
 use crate::store::{Ledger, StoreError};
 use crate::usage::Balance;
 
@@ -42,6 +44,15 @@ pub(super) struct Inner {
     pub(super) journal_fails: AtomicBool,
     /// What a request in full takes in the journal, as last measured: tells what beginning anew would save.
     pub(super) record_bytes: AtomicU64,
+}
+
+/// What an account does now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Activity {
+    /// Requests that have not ended.
+    pub(crate) active: u64,
+    /// Bytes counted since this was asked for last.
+    pub(crate) new_bytes: u64,
 }
 
 /// Why the meters could not start.
@@ -108,7 +119,12 @@ impl Meters {
         let inner = Arc::new(Inner {
             pools: Pools::new(config.max_accounts),
             streams: Streams::new(config.max_requests),
-            shared: Arc::new(Shared { clock, config, asks }),
+            shared: Arc::new(Shared {
+                live: Arc::new(Live::new(clock.now())),
+                clock,
+                config,
+                asks,
+            }),
             ledger,
             gateway,
             journal: Mutex::new(journal),
@@ -170,6 +186,20 @@ impl Meters {
         if let Some(pool) = self.inner.pools.get(account) {
             pool.credited();
         }
+    }
+
+    /// What happens now, for those who look.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.inner.shared.live
+    }
+
+    /// What each account does that used the proxy lately: one asks, once a second.
+    pub(crate) fn activity(&self) -> HashMap<AccountId, Activity> {
+        let pools = self.inner.pools.collect(|_| true);
+        pools
+            .iter()
+            .map(|pool| (pool.account(), pool.activity()))
+            .collect()
     }
 
     /// Requests that run or are not booked yet.

@@ -37,6 +37,7 @@ pub(crate) mod tests;
 
 pub use config::MeteringConfig;
 pub use journal::JournalError;
+pub(crate) use meters::Activity;
 pub use meters::{BeginError, Meters, StartError};
 pub(crate) use quota::KeyQuota;
 pub use quota::Period;

@@ -21,12 +21,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::config::MeteringConfig;
+use super::meters::Activity;
 use super::stream::NoCredit;
 use super::telemetry;
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{AccountId, GatewayId};
+use crate::live::Live;
 use crate::store::{Ledger, StoreError};
-use crate::usage::Balance;
+use crate::usage::{Balance, UsageRecord};
 
 /// Pause before a stream in need asks again while the database is away.
 const RETRY_AWAY: Duration = Duration::from_millis(250);
@@ -39,6 +41,8 @@ pub(super) struct Shared {
     pub(super) config: MeteringConfig,
     /// Pools that want a refill; the meter's task takes them out.
     pub(super) asks: mpsc::Sender<Arc<Pool>>,
+    /// Told of requests that end.
+    pub(super) live: Arc<Live>,
 }
 
 /// One account's leased bytes.
@@ -52,6 +56,8 @@ pub(crate) struct Pool {
     ask_at: AtomicI64,
     /// Requests that have not ended.
     live: AtomicU32,
+    /// The count when [`Pool::activity`] was asked for last.
+    shown: AtomicI64,
     /// A refill or return is queued or running: at most one at a time.
     busy: AtomicBool,
     control: Mutex<Control>,
@@ -90,6 +96,7 @@ impl Pool {
             settled: AtomicI64::new(0),
             ask_at: AtomicI64::new(0),
             live: AtomicU32::new(0),
+            shown: AtomicI64::new(0),
             busy: AtomicBool::new(false),
             control: Mutex::new(Control {
                 holds_lease: false,
@@ -155,6 +162,22 @@ impl Pool {
     pub(super) fn unsettled(&self) -> i64 {
         let settled = self.settled.load(Acquire);
         self.counted.load(Acquire).saturating_sub(settled).max(0)
+    }
+
+    /// What runs, and what was counted since this was asked last.
+    pub(super) fn activity(&self) -> Activity {
+        let counted = self.counted.load(Relaxed);
+        let before = self.shown.swap(counted, Relaxed);
+        Activity {
+            active: u64::from(self.live.load(Relaxed)),
+            // Less than before where a request turned out to cost nothing.
+            new_bytes: u64::try_from(counted.saturating_sub(before)).unwrap_or(0),
+        }
+    }
+
+    /// Tells those who watch the account that a request ended.
+    pub(super) fn tell_end(&self, record: impl FnOnce() -> UsageRecord) {
+        self.shared.live.request_ended(self.account, record);
     }
 
     pub(super) fn stream_began(&self) {

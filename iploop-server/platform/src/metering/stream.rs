@@ -391,7 +391,9 @@ impl StreamState {
                 self.quota.give_back(bytes);
             }
         }
+        drop((facts, marks));
         self.pool.stream_ended();
+        self.pool.tell_end(|| self.record().0);
     }
 
     pub(super) fn is_ended(&self) -> bool {

@@ -135,7 +135,16 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
         "DELETE FROM mail_tokens WHERE user_id = $1",
         "DELETE FROM ip_login_addresses WHERE user_id = $1",
         "DELETE FROM node_sessions WHERE user_id = $1",
+        "DELETE FROM proxy_defaults WHERE user_id = $1",
         "DELETE FROM api_keys WHERE user_id = $1",
+        "DELETE FROM webhook_attempts WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
+        "DELETE FROM webhook_deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
+        "DELETE FROM webhook_subscriptions WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
+        "DELETE FROM webhooks WHERE user_id = $1",
+        "DELETE FROM events WHERE user_id = $1",
+        "DELETE FROM purse_watch WHERE user_id = $1",
+        "DELETE FROM notification_preferences WHERE user_id = $1",
+        "DELETE FROM mail_outbox WHERE user_id = $1",
     ] {
         sqlx::query(statement)
             .bind(account.uuid())

@@ -392,3 +392,29 @@ fn locations_carry_the_names_that_people_write() {
         .collect();
     assert_eq!(cities, [("New York", 2), ("Miami", 1)]);
 }
+
+#[test]
+fn a_walk_over_the_list_meets_each_wanted_node_once_and_says_who_is_busy() {
+    let mut directory = Directory::default();
+    let mut keys = Vec::new();
+    for n in 0..20 {
+        keys.push(add(&mut directory, &anyone(n), n).0);
+    }
+    directory.remove(keys[3]);
+    directory.set_sharing(keys[6], false);
+    let (mut seen, mut from) = (Vec::new(), Some(0));
+    while let Some(place) = from {
+        let (rows, next) = directory.list(place, 4, |n, is_available, quality| {
+            (n % 3 == 0).then_some((*n, is_available, quality))
+        });
+        assert!(rows.len() <= 4);
+        seen.extend(rows);
+        from = next;
+    }
+    let wanted = [0, 6, 9, 12, 15, 18].map(|n: u8| (n, n != 6, 80));
+    assert_eq!(seen, wanted);
+    assert_eq!(
+        directory.list(u32::MAX, 4, |n, _, _| Some(*n)),
+        (Vec::new(), None)
+    );
+}
