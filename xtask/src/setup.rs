@@ -15,6 +15,7 @@ pub(crate) fn for_tests() -> Result<()> {
     }
     for (program, package) in [
         ("curl", "curl"),
+        ("redis-server", "redis-server"),
         ("ip", "iproute2"),
         ("python3", "python3"),
         ("node", "nodejs"),

@@ -37,7 +37,7 @@ pub(crate) struct Alive {
 pub(crate) struct Readiness {
     /// `ready`, `draining` or `not_ready`.
     status: &'static str,
-    /// `ok` or `unavailable`, by part.
+    /// `ok`, `unavailable`, or `degraded` where the process can do without, by part.
     parts: BTreeMap<&'static str, &'static str>,
 }
 
@@ -54,8 +54,8 @@ pub(crate) async fn healthz() -> Json<Alive> {
 #[utoipa::path(
     get, path = "/readyz", tag = "health",
     responses(
-        (status = 200, body = Readiness, description = "Every part works"),
-        (status = 503, body = Readiness, description = "A part does not work, or the process is ending"),
+        (status = 200, body = Readiness, description = "Every part that is needed works"),
+        (status = 503, body = Readiness, description = "A part that is needed does not work, or the process is ending"),
     )
 )]
 pub(crate) async fn readyz(State(state): State<ApiState>) -> Response {
@@ -64,9 +64,13 @@ pub(crate) async fn readyz(State(state): State<ApiState>) -> Response {
     let store = async { state_parts.store.ping().await.map_err(|error| error.to_string()) };
     parts.insert("store", checked("store", store).await);
     for check in &state_parts.ready_checks {
-        parts.insert(check.name(), checked(check.name(), check.check()).await);
+        let status = match (checked(check.name(), check.check()).await, check.is_needed()) {
+            ("unavailable", false) => "degraded",
+            (status, _) => status,
+        };
+        parts.insert(check.name(), status);
     }
-    let is_ready = parts.values().all(|status| *status == "ok");
+    let is_ready = parts.values().all(|status| *status != "unavailable");
     let status = match (state_parts.draining.is_cancelled(), is_ready) {
         (true, _) => "draining",
         (false, true) => "ready",

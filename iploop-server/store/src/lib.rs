@@ -1,4 +1,4 @@
-//! IPLoop's data: SQLite and PostgreSQL from one SQL source, and their migrations.
+//! IPLoop's data: SQLite and PostgreSQL from one SQL source, and their migrations; and the state that processes share.
 //!
 //! `sqlite.rs` and `postgres.rs` are twins: each opens its database and says the few words in which that database differs,
 //! then compiles the same statements from `sql/`. What the statements promise stands on the traits of
@@ -13,6 +13,7 @@ mod contract;
 mod error;
 mod migrations;
 mod postgres;
+mod shared;
 mod sqlite;
 
 use std::path::Path;
@@ -22,6 +23,7 @@ use iploop_platform::store::Store;
 
 pub use error::OpenError;
 pub use postgres::PostgresStore;
+pub use shared::{MemoryState, RedisState, RedisUrlError, check_redis_url};
 pub use sqlite::SqliteStore;
 
 /// Connections to PostgreSQL, unless said otherwise.

@@ -73,7 +73,11 @@ pub(crate) async fn forgot_password(
     ClientAddress(client): ClientAddress,
     Json(body): Json<ForgotBody>,
 ) -> Result<Json<Message>, ApiError> {
-    state.parts().accounts.forgot_password(&body.email, client)?;
+    state
+        .parts()
+        .accounts
+        .forgot_password(&body.email, client)
+        .await?;
     Ok(Json(Message {
         message: "If the address has an account, a mail with a link is on its way",
     }))

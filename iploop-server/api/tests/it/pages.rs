@@ -120,6 +120,39 @@ async fn readiness_names_its_parts_and_keeps_reasons_to_the_log() {
     );
 }
 
+/// A part that the process can do without, and has to.
+struct Spare;
+
+#[async_trait]
+impl ReadyCheck for Spare {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn is_needed(&self) -> bool {
+        false
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        Err("gone".to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_can_do_without_a_part_is_ready_without_it() {
+    let api = Api::with(Settings {
+        ready_checks: vec![Arc::new(Spare)],
+        ..Settings::default()
+    })
+    .await;
+    let answer = api.get("/readyz").send().await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(
+        answer.json(),
+        json!({"status": "ready", "parts": {"store": "ok", "redis": "degraded"}})
+    );
+}
+
 #[tokio::test]
 async fn a_part_that_never_answers_is_not_ready() {
     let api = Api::with(Settings {

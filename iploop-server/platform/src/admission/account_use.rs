@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::exchange::Elsewhere;
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
 use crate::store::{StoreError, Usage};
@@ -24,6 +25,7 @@ pub(super) struct AccountUse {
     /// Cancelled, and replaced, when what runs under the account shall end.
     cut: Mutex<CancellationToken>,
     loaded: OnceCell<()>,
+    pub(super) elsewhere: Elsewhere,
 }
 
 /// What was delivered in requests that our side broke, and not charged.
@@ -84,6 +86,7 @@ impl Drop for CountedRequest<'_> {
 impl AccountUse {
     /// Takes one of `limit` connections.
     pub(super) fn connect(self: &Arc<Self>, limit: u32) -> Option<Connection> {
+        let limit = limit.saturating_sub(self.elsewhere.connections());
         self.connections
             .fetch_update(AcqRel, Acquire, |open| (open < limit).then(|| open + 1))
             .ok()
@@ -118,13 +121,21 @@ impl AccountUse {
         }
     }
 
-    /// Requests of today, and connections now.
+    /// Connections of this process.
+    pub(super) fn own_connections(&self) -> u32 {
+        self.connections.load(Acquire)
+    }
+
+    /// Requests of today, and connections now, those at other gateways included.
     pub(super) fn counts(&self, now: Timestamp) -> (u64, u32) {
         let today = match unpack(self.today.load(Acquire)) {
             (day, count) if day == now.utc_day() => u64::from(count),
             _ => 0,
         };
-        (today, self.connections.load(Acquire))
+        let open = self
+            .own_connections()
+            .saturating_add(self.elsewhere.connections());
+        (today, open)
     }
 
     /// Whether these bytes of a request that our side broke go uncharged: until `most` have today. The last request may
@@ -211,6 +222,7 @@ impl AccountUses {
             forgiven: Mutex::default(),
             cut: Mutex::default(),
             loaded: OnceCell::new(),
+            elsewhere: Elsewhere::default(),
         });
         shard.insert(account, Arc::clone(&fresh));
         Some(fresh)

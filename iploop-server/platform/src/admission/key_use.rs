@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
+use super::exchange::Elsewhere;
 use crate::ids::ApiKeyId;
 use crate::keys::Rate;
 use crate::metering::KeyQuota;
@@ -26,6 +27,7 @@ pub(super) struct KeyUse {
     pub(super) loading: AsyncMutex<()>,
     /// Somebody said that the key's limits may be others now.
     is_changed: AtomicBool,
+    pub(super) elsewhere: Elsewhere,
 }
 
 /// A tunnel or request of a key that runs; dropping it makes room for the next.
@@ -52,6 +54,7 @@ impl KeyUse {
             quota: Arc::new(KeyQuota::new(key)),
             loading: AsyncMutex::default(),
             is_changed: AtomicBool::new(false),
+            elsewhere: Elsewhere::default(),
         }
     }
 
@@ -59,13 +62,22 @@ impl KeyUse {
         &self.quota
     }
 
+    /// Connections, those at other gateways included.
     pub(super) fn connections(&self) -> u32 {
+        self.own_connections()
+            .saturating_add(self.elsewhere.connections())
+    }
+
+    /// Connections of this process.
+    pub(super) fn own_connections(&self) -> u32 {
         self.connections.load(Acquire)
     }
 
     /// Takes one of `limit` connections.
     pub(super) fn connect(self: &Arc<Self>, limit: Option<u32>) -> Option<KeyConnection> {
-        let limit = limit.unwrap_or(u32::MAX);
+        let limit = limit
+            .unwrap_or(u32::MAX)
+            .saturating_sub(self.elsewhere.connections());
         self.connections
             .fetch_update(AcqRel, Acquire, |open| (open < limit).then(|| open + 1))
             .ok()
@@ -81,7 +93,10 @@ impl KeyUse {
             (whole_at - now <= most).then_some(whole_at)
         };
         match self.whole_at.fetch_update(AcqRel, Acquire, taken) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.elsewhere.admitted(rate);
+                Ok(())
+            }
             Err(whole_at) => Err(Duration::from_nanos(whole_at.max(now) + refill - now - most)),
         }
     }
@@ -91,6 +106,13 @@ impl KeyUse {
         let (refill, most) = spans(rate);
         let owed = self.whole_at.load(Acquire).saturating_sub(self.elapsed());
         (most.saturating_sub(owed) / refill, Duration::from_nanos(owed))
+    }
+
+    /// All gateways together: the allowance is whole again `owed` after `from`, unless later by what we know ourselves.
+    pub(super) fn owe(&self, from: Instant, owed: Duration) {
+        let whole_at = from.saturating_duration_since(self.epoch) + owed;
+        let whole_at = u64::try_from(whole_at.as_nanos()).unwrap_or(u64::MAX / 2);
+        self.whole_at.fetch_max(whole_at, AcqRel);
     }
 
     /// Its limits shall be read anew.

@@ -28,8 +28,9 @@
 //!
 //! Metrics: `iploop_admitted_total` and `iploop_refused_total{code}`, both counters.
 //!
-//! Connections, rates and requests are counted in this process; further gateways count their own, and requests of other
-//! processes up to the moment when an account is first seen here. After a kill the day's count lacks what the journal had not
+//! Connections, rates and requests are counted in this process; connections and rates of other gateways count too, a moment
+//! late, where they have a shared state ([`Admission::count_together`]), and requests of other processes up to the moment when
+//! an account is first seen here. After a kill the day's count lacks what the journal had not
 //! taken yet: the requests of its last tick. A key's bytes of other gateways count once they are booked and read, within
 //! [`key_refresh_interval`](AdmissionConfig::key_refresh_interval) of that.
 
@@ -38,6 +39,7 @@ mod addresses;
 mod admitted;
 mod config;
 mod error;
+mod exchange;
 mod key_cache;
 mod key_use;
 mod last_used;
@@ -99,6 +101,8 @@ struct Inner {
     cache: KeyCache,
     accounts: AccountUses,
     key_uses: KeyUses,
+    /// What is counted together with other gateways.
+    elsewhere: exchange::Register,
     /// Told when a key was changed here: its running requests shall hear of it.
     key_changed: Notify,
     failures: Throttle<IpAddr>,
@@ -152,6 +156,7 @@ impl Admission {
             cache: KeyCache::new(Arc::clone(&keys), config.clone()),
             accounts: AccountUses::new(config.max_accounts),
             key_uses: KeyUses::new(usize::try_from(config.max_keys).unwrap_or(usize::MAX)),
+            elsewhere: exchange::Register::default(),
             key_changed: Notify::new(),
             failures: Throttle::new(failures, MAX_FAILING_CLIENTS),
             addresses: Addresses::new(
@@ -311,6 +316,11 @@ impl KeyChanges for Admission {
     fn addresses_changed(&self) {
         self.inner.addresses.changed();
     }
+
+    fn anything_changed(&self) {
+        self.inner.cache.forget(|_| true);
+        self.inner.addresses.changed();
+    }
 }
 
 impl std::fmt::Debug for Admission {
@@ -380,6 +390,9 @@ impl Inner {
     fn connect(&self, grant: &KeyGrant) -> Result<(KeyConnection, Connection), AdmissionError> {
         let limits = &grant.key.limits;
         let key = self.key_uses.of(grant.key.id).ok_or(AdmissionError::Overloaded)?;
+        if limits.rate.is_some() || limits.max_connections.is_some() {
+            self.elsewhere.note_key(&key);
+        }
         if let Some(rate) = limits.rate {
             key.take_request(rate)
                 .map_err(|retry_after| AdmissionError::KeyRate { rate, retry_after })?;
@@ -392,6 +405,7 @@ impl Inner {
             .accounts
             .of(grant.key.account)
             .ok_or(AdmissionError::Overloaded)?;
+        self.elsewhere.note_account(grant.key.account, &account);
         let limit = grant.plan.max_concurrent_connections;
         let connection = account
             .connect(limit)

@@ -33,6 +33,8 @@ pub trait KeyChanges: Send + Sync + 'static {
     }
     /// An address was proven or given up.
     fn addresses_changed(&self) {}
+    /// News of other processes may have been lost: whatever is remembered may be old.
+    fn anything_changed(&self) {}
 }
 
 /// For processes that cache no grants.

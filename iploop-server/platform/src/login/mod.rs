@@ -30,6 +30,7 @@ use crate::accounts::password::{PasswordError, Passwords};
 use crate::clock::{Clock, Timestamp};
 use crate::ids::{AccountId, LoginId};
 use crate::secret::Secret;
+use crate::shared::{SharedState, SharedThrottle};
 use crate::store::{Store, StoreError};
 use jwt::{Claims, JwtError};
 pub use origin::Origin;
@@ -41,7 +42,7 @@ pub use store::{
     KnownLogin, LoginNetwork, LoginRecord, LoginSessions, MAX_LOGINS, MAX_NETWORKS, NewLogin, OpenedLogin,
     SecondFactor, SecondFactors, SignInSettings,
 };
-use throttle::{Allowance, Throttle, client_network};
+use throttle::{Allowance, client_network};
 
 /// How long a login lasts (PRD 4.5).
 pub const LOGIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -126,9 +127,10 @@ struct Inner {
     revoked: Revoked,
     seen: Seen,
     codes: second_factor::Throttles,
-    by_client: Throttle<IpAddr>,
-    by_account: Throttle<String>,
-    by_both: Throttle<(String, IpAddr)>,
+    shared: Arc<dyn SharedState>,
+    by_client: SharedThrottle,
+    by_account: SharedThrottle,
+    by_both: SharedThrottle,
 }
 
 /// A fresh login: for the answer to the one who signed in, nothing else.
@@ -231,16 +233,18 @@ pub enum SessionError {
 }
 
 impl Logins {
-    /// Reads what was revoked before the start.
+    /// Reads what was revoked before the start. Tries are counted together with who shares `shared`.
     pub async fn start(
         store: Arc<dyn Store>,
+        shared: Arc<dyn SharedState>,
         clock: Arc<dyn Clock>,
         passwords: Passwords,
         secret: SigningSecret,
         config: &LoginConfig,
     ) -> Result<(Self, LoginTask), StoreError> {
         let tries = config.tries_per_hour;
-        let throttle = |tries| Allowance::per_hour(tries);
+        let throttle =
+            |space, tries| SharedThrottle::new(space, Allowance::per_hour(tries), Arc::clone(&shared));
         let logins = Self(Arc::new(Inner {
             store,
             clock,
@@ -249,9 +253,10 @@ impl Logins {
             revoked: Revoked::default(),
             seen: Seen::default(),
             codes: second_factor::Throttles::default(),
-            by_client: Throttle::new(throttle(tries.client), THROTTLE_CAPACITY),
-            by_account: Throttle::new(throttle(tries.account), THROTTLE_CAPACITY),
-            by_both: Throttle::new(throttle(tries.account_and_client), THROTTLE_CAPACITY),
+            by_client: throttle("login-client", tries.client),
+            by_account: throttle("login-account", tries.account),
+            by_both: throttle("login-account-client", tries.account_and_client),
+            shared,
         }));
         logins.refresh().await?;
         let task = LoginTask(logins.clone());
@@ -264,7 +269,7 @@ impl Logins {
         let now = inner.clock.now();
         let address = email.parse::<EmailAddress>().ok();
         let name = address.as_ref().map_or_else(String::new, EmailAddress::folded);
-        let tried = self.take_tries(&name, origin.address, now)?;
+        let tried = self.take_tries(&name, origin.address, now).await?;
 
         let found = match &address {
             Some(address) => inner.store.account_by_email(address.as_str()).await?,
@@ -281,7 +286,7 @@ impl Logins {
         if account.status != AccountStatus::Active {
             return Err(LoginError::NotActive);
         }
-        self.give_tries_back(&tried);
+        self.give_tries_back(&tried).await;
         let settings = inner.store.sign_in_settings(account.id).await?;
         let settings = settings.ok_or(LoginError::InvalidCredentials)?;
         if !settings.allows(origin.address) {
@@ -359,32 +364,45 @@ impl Logins {
     }
 
     /// Counts a try at an account's password, as signing in does; a success is given back by [`Logins::give_tries_back`].
-    pub(crate) fn take_tries(&self, name: &str, client: IpAddr, now: Timestamp) -> Result<Tried, LoginError> {
+    pub(crate) async fn take_tries(
+        &self,
+        name: &str,
+        client: IpAddr,
+        now: Timestamp,
+    ) -> Result<Tried, LoginError> {
         let throttled = |retry_after| LoginError::Throttled { retry_after };
         let tried = Tried {
             name: name.to_owned(),
-            client: client_network(client),
+            client: client_network(client).to_string(),
         };
         let inner = &*self.0;
-        inner.by_client.take(&tried.client, now).map_err(throttled)?;
+        inner
+            .by_client
+            .take(&tried.client, now)
+            .await
+            .map_err(throttled)?;
         // A refused try must not use up what the others allow.
-        let by_both = (tried.name.clone(), tried.client);
-        if let Err(wait) = inner.by_both.take(&by_both, now) {
-            inner.by_client.give_back(&tried.client);
+        if let Err(wait) = inner.by_both.take(&tried.both(), now).await {
+            inner.by_client.give_back(&tried.client).await;
             return Err(throttled(wait));
         }
-        if let Err(wait) = inner.by_account.take(&tried.name, now) {
-            inner.by_client.give_back(&tried.client);
-            inner.by_both.give_back(&by_both);
+        if let Err(wait) = inner.by_account.take(&tried.name, now).await {
+            inner.by_client.give_back(&tried.client).await;
+            inner.by_both.give_back(&tried.both()).await;
             return Err(throttled(wait));
         }
         Ok(tried)
     }
 
-    pub(crate) fn give_tries_back(&self, tried: &Tried) {
-        self.0.by_client.give_back(&tried.client);
-        self.0.by_both.give_back(&(tried.name.clone(), tried.client));
-        self.0.by_account.give_back(&tried.name);
+    pub(crate) async fn give_tries_back(&self, tried: &Tried) {
+        self.0.by_client.give_back(&tried.client).await;
+        self.0.by_both.give_back(&tried.both()).await;
+        self.0.by_account.give_back(&tried.name).await;
+    }
+
+    /// What counts over all processes: for other throttles.
+    pub(crate) fn shared(&self) -> Arc<dyn SharedState> {
+        Arc::clone(&self.0.shared)
     }
 
     /// Opens a login and notes when the account last signed in.
@@ -443,7 +461,13 @@ impl Inner {
 /// Tries that were counted.
 pub(crate) struct Tried {
     name: String,
-    client: IpAddr,
+    client: String,
+}
+
+impl Tried {
+    fn both(&self) -> String {
+        format!("{} {}", self.client, self.name)
+    }
 }
 
 /// Reads every 15 seconds what other API processes revoked.

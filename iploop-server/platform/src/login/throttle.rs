@@ -11,14 +11,16 @@ use crate::clock::Timestamp;
 
 /// `burst` tries at once, and one more each `refill`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowance {
-    pub(crate) burst: u32,
-    pub(crate) refill: Duration,
+pub struct Allowance {
+    /// At once.
+    pub burst: u32,
+    /// Until one more.
+    pub refill: Duration,
 }
 
 impl Allowance {
     /// `tries` an hour, all of them at once if need be; at least one.
-    pub(crate) fn per_hour(tries: u32) -> Self {
+    pub fn per_hour(tries: u32) -> Self {
         let burst = tries.max(1);
         Self {
             burst,
