@@ -23,4 +23,5 @@ mod postgres;
 mod python_node;
 mod sessions;
 mod suspension;
+mod two_processes;
 mod webhooks;

@@ -10,6 +10,7 @@ mod load;
 mod origin;
 mod postgres;
 mod program;
+mod redis;
 mod websocket;
 mod world;
 
@@ -23,6 +24,7 @@ pub(crate) use self::load::{Asked, Load, Outcome, Way, ask};
 pub(crate) use self::origin::{Origin, pattern, sha256};
 pub(crate) use self::postgres::Postgres;
 pub(crate) use self::program::{Program, agent, chromium, node_folder, python, repository, run, server};
+pub(crate) use self::redis::Redis;
 pub(crate) use self::world::{
     Account, Place, Settings, TERMS, World, check, manage, policy, refuse_to_serve,
 };

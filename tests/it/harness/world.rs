@@ -311,6 +311,17 @@ impl World {
         self.ready = ready;
     }
 
+    /// Another server on the same database and with the same secret for logins; devices do not know it.
+    pub(crate) fn second_server(&self) -> (Program, Ready) {
+        let mut command = server_command(self.folder.path());
+        command
+            .args(["serve", "--data"])
+            .arg(self.folder.path().join("second"))
+            .envs(self.settings.environment.clone())
+            .env("IPLOOP_LOGIN__SECRET_FILE", self.data().join("login-secret"));
+        serve_by(command, &self.folder.path().join("second.log"))
+    }
+
     /// As [`World::start_server`]; the devices are back when this returns.
     pub(crate) fn restart_server(&mut self) {
         self.start_server();
@@ -389,7 +400,11 @@ fn serve(folder: &Path, settings: &Settings, hub: Option<SocketAddr>) -> (Progra
     if let Some(hub) = hub {
         command.env("IPLOOP_HUB__LISTEN", hub.to_string());
     }
-    let program = Program::start("the server", &mut command, &folder.join("server.log"));
+    serve_by(command, &folder.join("server.log"))
+}
+
+fn serve_by(mut command: Command, log: &Path) -> (Program, Ready) {
+    let program = Program::start("the server", &mut command, log);
     let said = program.event("ready");
     let address = |name: &str| text(&said, name).parse::<SocketAddr>().unwrap();
     let ready = Ready {
