@@ -11,3 +11,5 @@ pub mod manage;
 mod notify;
 mod policy;
 pub mod server;
+mod shared;
+mod support;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use iploop_api::{ApiParts, ApiState, ProxyAddresses, ReadyCheck, ServeLimits};
+use iploop_api::{ApiParts, ApiState, ProxyAddresses, ServeLimits};
 use iploop_gateway::{Gateway, Sessions};
 use iploop_hub::{Hub, HubDeps};
 use iploop_platform::abuse::{AbuseParts, AbuseService, AbuseWatch, StoredPolicy, Suspicion, compose};
@@ -34,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, JOURNAL};
 use crate::notify::Notifying;
 use crate::policy::{Enforcers, PolicyFile};
+use crate::shared::Shared;
 
 /// How long streams may go on after SIGTERM (DESIGN 6).
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
@@ -86,6 +87,7 @@ impl Server {
             .context("metrics can't be recorded")?;
         iploop_api::describe_metrics();
         let store = open_store(&config).await?;
+        let shared = Shared::open(&config.redis)?;
         let mut tasks = JoinSet::new();
         let stop = CancellationToken::new();
         let draining = CancellationToken::new();
@@ -118,6 +120,7 @@ impl Server {
             let (admission, stop) = (Arc::clone(&admission), stop.clone());
             async move { admission.run(stop).await }
         });
+        let changes = shared.join(&admission, gateway_id, &stop, &mut tasks);
 
         tasks.spawn(archive::run(
             Arc::clone(&store) as _,
@@ -159,8 +162,9 @@ impl Server {
         let parts = ApiPieces {
             config: &config,
             store,
+            shared,
             clock,
-            admission,
+            changes,
             hub: &hub,
             gateway: &gateway,
             api,
@@ -339,8 +343,9 @@ async fn listen(section: &str, address: SocketAddr) -> Result<TcpListener> {
 struct ApiPieces<'a> {
     config: &'a Config,
     store: Arc<dyn Store>,
+    shared: Shared,
     clock: Arc<dyn Clock>,
-    admission: Arc<Admission>,
+    changes: Arc<dyn KeyChanges>,
     hub: &'a Hub,
     gateway: &'a Gateway,
     api: SocketAddr,
@@ -361,8 +366,9 @@ impl ApiPieces<'_> {
         let Self {
             config,
             store,
+            shared,
             clock,
-            admission,
+            changes,
             hub,
             gateway,
             api,
@@ -376,6 +382,7 @@ impl ApiPieces<'_> {
             SigningSecret::load_or_create(&config.login_secret_file()).context("login.secret_file")?;
         let (logins, login_task) = Logins::start(
             Arc::clone(&store),
+            Arc::clone(&shared.state),
             Arc::clone(&clock),
             passwords.clone(),
             secret.clone(),
@@ -383,8 +390,7 @@ impl ApiPieces<'_> {
         )
         .await?;
         tasks.spawn(login_task.run(stop.clone()));
-        let ledger = crate::ledger::service(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&admission));
-        let changes: Arc<dyn KeyChanges> = admission;
+        let ledger = crate::ledger::service(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&changes));
         let public_url = match config.accounts.public_url.clone() {
             Some(url) => url,
             None => default_url(api)?,
@@ -417,6 +423,14 @@ impl ApiPieces<'_> {
         };
         let (abuse, abuse_task) = AbuseService::new(abuse_parts, &config.abuse);
         tasks.spawn(abuse_task.run(stop.clone()));
+        let (assistant, tickets) = crate::support::open(
+            &config.assistant,
+            &store,
+            &shared.state,
+            &clock,
+            &mail,
+            &public_url,
+        )?;
         let account_parts = AccountParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -433,6 +447,8 @@ impl ApiPieces<'_> {
         let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
         let state = ApiState::new(ApiParts {
             abuse: abuse.clone(),
+            assistant,
+            tickets,
             accounts,
             logins,
             keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes)
@@ -456,7 +472,7 @@ impl ApiPieces<'_> {
             },
             proxy_at: proxies.first().copied().map(crate::live::loopback),
             max_attempts: config.gateway.max_attempts,
-            ready_checks: Vec::<Arc<dyn ReadyCheck>>::new(),
+            ready_checks: shared.ready_checks(),
             draining: draining.clone(),
             roles: ["gateway", "hub", "api"].map(str::to_owned).to_vec(),
             trusted_proxies: config.api.trusted_proxies.clone(),

@@ -56,6 +56,8 @@ pub(crate) enum ApiError {
     SecretUnreadable,
     SessionNotFound,
     SessionExists,
+    TicketNotFound,
+    TooManyTickets,
     /// Wishes about the exit that can't be read, in the words of the gateway.
     InvalidTargeting {
         code: &'static str,
@@ -267,6 +269,18 @@ impl ApiError {
                 "session_not_found",
                 "There is no live session of this name",
                 None,
+            ),
+            Self::TicketNotFound => row(
+                S::NOT_FOUND,
+                "ticket_not_found",
+                "There is no such ticket, or it is closed",
+                None,
+            ),
+            Self::TooManyTickets => row(
+                S::CONFLICT,
+                "too_many_tickets",
+                "The account has 20 tickets that are not closed",
+                Some("Wait until one of them is answered and closed."),
             ),
             Self::SessionExists => row(
                 S::CONFLICT,
@@ -619,6 +633,8 @@ mod tests {
             ApiError::SecretUnreadable,
             ApiError::SessionNotFound,
             ApiError::SessionExists,
+            ApiError::TicketNotFound,
+            ApiError::TooManyTickets,
             ApiError::InvalidTargeting {
                 code: "invalid_country",
                 detail: text.clone(),

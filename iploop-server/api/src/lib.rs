@@ -30,6 +30,7 @@ mod session;
 mod state;
 mod status_page;
 mod sticky;
+mod support;
 mod trial;
 mod units;
 mod usage;
@@ -55,6 +56,7 @@ pub fn router(state: ApiState) -> Router {
     router
         .route("/", get(status_page::status_page))
         .route("/style.css", get(html::style))
+        .route("/docs/{file}", get(support::documentation))
         .route(
             "/api/openapi.json",
             get(move || std::future::ready(json(document.clone()))),
@@ -94,6 +96,8 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/billing", billing::router())
         .nest("/api/partners", partners::router())
         .nest("/api/live", live::router())
+        .nest("/api/support", support::router())
+        .nest("/api/assistant", support::assistant_router())
         .nest("/api/admin", admin::router().merge(live::admin_router()));
     openapi::complete(router.get_openapi_mut());
     router

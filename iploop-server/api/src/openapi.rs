@@ -28,6 +28,7 @@ use crate::problem::{FieldError, Problem};
         (name = "live", description = "What happens now, as server-sent events"),
         (name = "nodes", description = "The network in aggregates"),
         (name = "partners", description = "Who may bring devices, for admins"),
+        (name = "support", description = "The assistant, and tickets for people; /api/assistant/chat is another name of /api/support/chat"),
         (name = "admin", description = "Lists, grants, suspension, complaints and the audit record, for admins"),
         (name = "health", description = "For the ones that restart and route"),
     )
@@ -50,7 +51,7 @@ pub(crate) fn complete(document: &mut utoipa::openapi::OpenApi) {
     components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
 
     for (path, item) in &mut document.paths.paths {
-        let is_alias = path.starts_with("/api/auth/api-keys");
+        let is_alias = path.starts_with("/api/auth/api-keys") || path.starts_with("/api/assistant/");
         let has_id = path.contains('{');
         for (is_safe, operation) in operations(item) {
             if let Some(id) = operation.operation_id.as_mut().filter(|_| is_alias) {

@@ -28,6 +28,7 @@ mod telemetry;
 mod tunnel;
 
 pub use self::acme::AcmeConfig;
+pub use self::answer::code_help;
 pub use self::config::{GatewayConfig, MAX_HANDSHAKE_TIMEOUT};
 pub use self::gateway::{BindError, Dependencies, Gateway};
 pub use self::sessions::Sessions;

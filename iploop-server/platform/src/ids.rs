@@ -54,6 +54,10 @@ macro_rules! id {
 }
 
 id! {
+    /// A question to support: a row of `support_tickets`.
+    TicketId
+}
+id! {
     /// A customer's account: a row of `users`.
     AccountId
 }

@@ -36,12 +36,13 @@ struct Section {
 }
 
 /// Every section, in the order of [`Config`].
-fn sections() -> [Section; 17] {
+fn sections() -> [Section; 19] {
     // The list can't fall behind: a field that is new to `Config` has no value here.
     let _: fn(Config) = |config| {
         let Config {
             data: _,
             database: _,
+            redis: _,
             hub: _,
             gateway: _,
             api: _,
@@ -58,10 +59,12 @@ fn sections() -> [Section; 17] {
             events: _,
             webhooks: _,
             outbound: _,
+            assistant: _,
         } = config;
     };
     [
         section::<super::DatabaseConfig>("database"),
+        section::<super::RedisConfig>("redis"),
         section::<super::HubConfig>("hub"),
         section::<super::GatewayConfig>("gateway"),
         section::<super::ApiConfig>("api"),
@@ -78,6 +81,7 @@ fn sections() -> [Section; 17] {
         section::<super::EventsConfig>("events"),
         section::<super::WebhooksConfig>("webhooks"),
         section::<super::OutboundConfig>("outbound"),
+        section::<super::AssistantConfig>("assistant"),
     ]
 }
 

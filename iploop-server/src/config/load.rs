@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use iploop_store::check_url;
+use iploop_store::{check_redis_url, check_url};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -85,6 +85,7 @@ impl Config {
         let config = Self {
             data,
             database: loader.section("database"),
+            redis: loader.section("redis"),
             hub: loader.section("hub"),
             gateway: loader.section("gateway"),
             api: loader.section("api"),
@@ -101,6 +102,7 @@ impl Config {
             events: loader.section("events"),
             webhooks: loader.section("webhooks"),
             outbound: loader.section("outbound"),
+            assistant: loader.section("assistant"),
         };
         let mistakes = loader.finish(&config);
         (config, mistakes)
@@ -186,9 +188,9 @@ impl Loader {
     fn finish(mut self, config: &Config) -> Vec<String> {
         for unknown in self.table.keys() {
             self.mistakes.push(format!(
-                "{unknown}: no such section; there are data, [database], [hub], [gateway], [api], [metrics], [geo], [exit], \
-                 [mail], [login], [accounts], [admission], [metering], [usage], [abuse], [events], [webhooks] and \
-                 [outbound]"
+                "{unknown}: no such section; there are data, [database], [redis], [hub], [gateway], [api], [metrics], [geo], [exit], \
+                 [mail], [login], [accounts], [admission], [metering], [usage], [abuse], [events], [webhooks], [outbound] and \
+                 [assistant]"
             ));
         }
         self.mistakes.extend(config.gateway.mistakes());
@@ -200,6 +202,7 @@ impl Loader {
         self.mistakes.extend(config.abuse.mistakes());
         self.mistakes.extend(config.events.mistakes());
         self.mistakes.extend(config.webhooks.mistakes());
+        self.mistakes.extend(config.assistant.mistakes());
         self.mistakes.extend(config.api.mistakes());
         self.mistakes.extend(config.login.mistakes());
         self.mistakes.extend(config.accounts.mistakes());
@@ -211,6 +214,9 @@ impl Loader {
         }
         if let Some(Err(error)) = config.database.url.as_ref().map(|url| check_url(url.expose())) {
             self.mistakes.push(format!("database.url: {error}"));
+        }
+        if let Some(Err(error)) = config.redis.url.as_ref().map(|url| check_redis_url(url.expose())) {
+            self.mistakes.push(format!("redis.url: {error}"));
         }
         self.mistakes
     }

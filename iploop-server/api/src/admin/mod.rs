@@ -3,6 +3,7 @@
 mod accounts;
 mod policy;
 mod records;
+mod tickets;
 
 use iploop_platform::abuse::{AbuseError, Actor};
 use iploop_platform::account::Account;
@@ -28,6 +29,9 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(records::look_up_exit))
         .routes(routes!(records::list_refusals))
         .routes(routes!(records::list_audit))
+        .routes(routes!(tickets::list_customer_tickets))
+        .routes(routes!(tickets::answer_ticket))
+        .routes(routes!(tickets::close_ticket))
 }
 
 /// Who does it, for the record.

@@ -479,6 +479,16 @@ mod tests {
     }
 
     #[test]
+    fn every_code_is_explained_to_those_who_ask_for_it() {
+        for error in every_error() {
+            let row = error.row();
+            let help = super::super::code_help(row.code);
+            assert_eq!(help.map(|help| help.status), Some(row.status), "{}", row.code);
+        }
+        assert_eq!(super::super::code_help("no_such_code"), None);
+    }
+
+    #[test]
     fn every_answer_helps() {
         for error in every_error() {
             let row = error.row();

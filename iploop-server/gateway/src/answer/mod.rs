@@ -1,5 +1,6 @@
 //! What the customer hears from us: errors by one table, and the headers beside a success (DESIGN 4.3).
 
+mod codes;
 mod error;
 
 use std::fmt::Write as _;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::exit::{Failed, Tried};
 
+pub use self::codes::code_help;
 pub(crate) use self::error::{AnotherExit, Fault, ProxyError};
 
 /// Stands for a country that is not known, as in the network's statistics.

@@ -104,6 +104,10 @@ actions! {
     PartnerPaid "partner_paid",
     /// Somebody looked up who used an exit's address.
     ExitLookedUp "exit_looked_up",
+    /// A customer's ticket was answered.
+    TicketAnswered "ticket_answered",
+    /// A customer's ticket was closed.
+    TicketClosed "ticket_closed",
 }
 
 impl fmt::Display for AuditAction {

@@ -168,6 +168,44 @@ fn security(to: &EmailAddress, name: &str, subject: &str, before: &[&str], link:
     )
 }
 
+/// To support: a customer's ticket.
+pub(crate) fn ticket_opened(
+    to: &EmailAddress,
+    customer: &str,
+    subject: &str,
+    message: &str,
+    link: &str,
+) -> Mail {
+    let from = format!("{customer} opened a ticket: {subject}");
+    letter(
+        to,
+        "",
+        &format!("Ticket: {subject}"),
+        &[&from, message],
+        ("Answer it", link),
+        &["An answer reaches the customer when it is written as an admin, not as a reply to this mail."],
+    )
+}
+
+/// To a customer: a ticket's answer.
+pub(crate) fn ticket_answered(
+    to: &EmailAddress,
+    name: &str,
+    subject: &str,
+    answer: &str,
+    link: &str,
+) -> Mail {
+    let about = format!("your ticket \"{subject}\" was answered:");
+    letter(
+        to,
+        name,
+        &format!("Your ticket: {subject}"),
+        &[&about, answer],
+        ("Your tickets", link),
+        &["Open another ticket if that does not help."],
+    )
+}
+
 /// A letter with a link.
 fn letter(
     to: &EmailAddress,
@@ -205,6 +243,13 @@ mod tests {
             two_factor_off(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             recovery_code_used(&to, "<b>Ada\"'</b>", 9, "https://h/x?a=1&b=2"),
             account_deleted(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            ticket_answered(
+                &to,
+                "<b>Ada\"'</b>",
+                "<b>s</b>",
+                "<b>m</b>",
+                "https://h/x?a=1&b=2",
+            ),
             suspension(&to, "<b>Ada\"'</b>", "7", "<b>abuse</b>", "https://h/x?a=1&b=2"),
         ] {
             assert!(mail.text.contains("\nhttps://h/x?a=1&b=2\n"));
@@ -212,5 +257,7 @@ mod tests {
             assert!(mail.html.contains("Hello &lt;b&gt;Ada&quot;&#39;&lt;/b&gt;,"));
             assert!(!mail.html.contains("<b>"));
         }
+        let opened = ticket_opened(&to, "a@b.c", "<b>s</b>", "<b>m</b>", "https://h/");
+        assert!(opened.html.contains("&lt;b&gt;m") && !opened.html.contains("<b>"));
     }
 }

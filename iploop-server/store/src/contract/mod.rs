@@ -22,6 +22,7 @@ mod safeguards;
 mod second_factors;
 mod statistics;
 mod sticky;
+mod support;
 mod usage;
 mod volume;
 mod webhooks;
@@ -256,6 +257,12 @@ on_every_database! {
         an_event_that_is_mailed_waits_in_the_outbox_once
         a_mail_is_held_by_one_and_taken_over_after_a_crash
         a_report_is_queued_once_for_each_account_that_may_have_it
+    }
+    support {
+        a_ticket_is_answered_and_closed_with_its_records
+        another_accounts_ticket_is_out_of_reach
+        tickets_come_in_pages_newest_first
+        open_tickets_are_bounded_also_under_parallel_tries
     }
     opening {
         it_answers

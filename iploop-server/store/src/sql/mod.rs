@@ -33,6 +33,7 @@ mod settle;
 mod sold;
 mod statistics;
 mod sticky;
+mod support;
 mod usage;
 mod webhooks;
 

@@ -1,0 +1,37 @@
+//! Help for customers, composed.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use iploop_platform::accounts::PublicUrl;
+use iploop_platform::clock::Clock;
+use iploop_platform::mail::MailQueue;
+use iploop_platform::shared::SharedState;
+use iploop_platform::store::Store;
+use iploop_platform::support::{Assistant, AssistantConfig, AssistantParts, TicketDesk, TicketParts};
+
+/// The assistant and the tickets.
+pub(crate) fn open(
+    config: &AssistantConfig,
+    store: &Arc<dyn Store>,
+    shared: &Arc<dyn SharedState>,
+    clock: &Arc<dyn Clock>,
+    mail: &MailQueue,
+    public_url: &PublicUrl,
+) -> Result<(Assistant, TicketDesk)> {
+    let parts = AssistantParts {
+        store: Arc::clone(store),
+        shared: Arc::clone(shared),
+        clock: Arc::clone(clock),
+        codes: iploop_gateway::code_help,
+    };
+    let assistant = Assistant::new(parts, config).context("assistant.base_url: TLS can't be set up")?;
+    let parts = TicketParts {
+        store: Arc::clone(store),
+        shared: Arc::clone(shared),
+        clock: Arc::clone(clock),
+        mail: mail.clone(),
+        public_url: public_url.clone(),
+    };
+    Ok((assistant, TicketDesk::new(parts, config)))
+}
