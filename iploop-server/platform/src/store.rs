@@ -20,6 +20,7 @@ use crate::plan::Plan;
 use crate::proxy_defaults::KeepsProxyDefaults;
 use crate::statistics::Statistics;
 use crate::sticky::StickySession;
+use crate::support::Tickets;
 use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 use crate::webhooks::Webhooks;
 
@@ -42,6 +43,7 @@ pub trait Store:
     + Events
     + Webhooks
     + Notices
+    + Tickets
     + Health
 {
 }
@@ -63,6 +65,7 @@ impl<T> Store for T where
         + Events
         + Webhooks
         + Notices
+        + Tickets
         + Health
 {
 }

@@ -31,6 +31,7 @@ mod serving;
 mod sessions;
 mod statistics;
 mod sticky;
+mod support;
 mod tokens;
 mod trial;
 mod two_factor;

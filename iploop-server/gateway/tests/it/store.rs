@@ -16,6 +16,7 @@ use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{
     AccountId, ApiKeyId, AuditId, ConsentId, GatewayId, GrantId, LeaseId, PartnerId, PlanId, RequestId,
+    TicketId,
 };
 use iploop_platform::ip_login::{Claimed, IpLogins, ListedAddress, ProvenAddress, UsedAddress};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
@@ -31,6 +32,7 @@ use iploop_platform::sticky::StickySession;
 use iploop_platform::store::{
     Accounts, ApiKeys, Health, Lease, Ledger, Nodes, Partners, Plans, StickySessions, StoreError, Usage,
 };
+use iploop_platform::support::{NewTicket, Ticket, TicketChange, TicketQuery, Tickets};
 use iploop_platform::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -485,6 +487,27 @@ impl IpLogins for TestStore {
 impl Health for TestStore {
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Tickets for TestStore {
+    async fn create_ticket(&self, _: NewTicket) -> Result<Option<Ticket>, StoreError> {
+        not_here()
+    }
+    async fn ticket(&self, _: Option<AccountId>, _: TicketId) -> Result<Option<Ticket>, StoreError> {
+        not_here()
+    }
+    async fn tickets(&self, _: &TicketQuery) -> Result<Vec<Ticket>, StoreError> {
+        not_here()
+    }
+    async fn change_ticket(
+        &self,
+        _: TicketId,
+        _: &TicketChange,
+        _: AuditEntry,
+    ) -> Result<Option<Ticket>, StoreError> {
+        not_here()
     }
 }
 

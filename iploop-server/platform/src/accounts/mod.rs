@@ -26,11 +26,12 @@ use crate::clock::{Clock, Timestamp};
 use crate::field::{FieldProblem, keep, line};
 use crate::ids::{AccountId, PlanId};
 use crate::keys::KeyChanges;
-use crate::login::throttle::{Allowance, Throttle, client_network};
+use crate::login::throttle::{Allowance, client_network};
 use crate::login::{LoginError, Logins};
 use crate::mail::{Mail, MailQueue, templates};
 use crate::plan::Plan;
 use crate::secret::{Secret, token_hash};
+use crate::shared::SharedThrottle;
 use crate::store::{Store, StoreError};
 use crate::usage::Balance;
 pub use email::EmailAddress;
@@ -52,8 +53,6 @@ const BONUS_BYTES: i64 = 5_000_000_000;
 const VERIFY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a link that allows a new password works (PRD 4.3).
 const RESET_LIFETIME: Duration = Duration::from_secs(3600);
-/// Entries of each throttle's table.
-const THROTTLE_CAPACITY: usize = 65_536;
 
 /// The `[accounts]` section: registration and mails to customers.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -131,9 +130,9 @@ struct Inner {
     changes: Arc<dyn KeyChanges>,
     public_url: PublicUrl,
     personal_data: Vec<Arc<dyn PersonalData>>,
-    registrations: Throttle<IpAddr>,
-    mails_by_client: Throttle<IpAddr>,
-    mails_by_address: Throttle<String>,
+    registrations: SharedThrottle,
+    mails_by_client: SharedThrottle,
+    mails_by_address: SharedThrottle,
     recovery: recovery::Requests,
 }
 
@@ -213,7 +212,18 @@ impl AccountService {
     pub fn new(parts: AccountParts, config: &AccountsConfig) -> (Self, RecoveryTask) {
         let (recovery, waiting) = recovery::queue();
         let mails = Allowance::per_hour(config.mails_per_hour);
+        let ten_times = Allowance {
+            burst: mails.burst * 10,
+            refill: mails.refill / 10,
+        };
+        let throttle = |space, allowance| SharedThrottle::new(space, allowance, parts.logins.shared());
         let service = Self(Arc::new(Inner {
+            registrations: throttle(
+                "registration-client",
+                Allowance::per_hour(config.registrations_per_hour),
+            ),
+            mails_by_client: throttle("mail-client", ten_times),
+            mails_by_address: throttle("mail-address", mails),
             store: parts.store,
             clock: parts.clock,
             passwords: parts.passwords,
@@ -222,18 +232,6 @@ impl AccountService {
             changes: parts.changes,
             public_url: parts.public_url,
             personal_data: parts.personal_data,
-            registrations: Throttle::new(
-                Allowance::per_hour(config.registrations_per_hour),
-                THROTTLE_CAPACITY,
-            ),
-            mails_by_client: Throttle::new(
-                Allowance {
-                    burst: mails.burst * 10,
-                    refill: mails.refill / 10,
-                },
-                THROTTLE_CAPACITY,
-            ),
-            mails_by_address: Throttle::new(mails, THROTTLE_CAPACITY),
             recovery,
         }));
         let task = RecoveryTask::new(waiting, service.clone());
@@ -277,7 +275,8 @@ impl AccountService {
         let now = inner.clock.now();
         inner
             .registrations
-            .take(&client_network(client), now)
+            .take(&client_network(client).to_string(), now)
+            .await
             .map_err(throttled)?;
         // Before the hash, which is what costs.
         if inner.store.account_by_email(email.as_str()).await?.is_some() {
@@ -337,6 +336,7 @@ impl AccountService {
         self.0
             .mails_by_address
             .take(&account.email.to_ascii_lowercase(), self.0.clock.now())
+            .await
             .map_err(throttled)?;
         self.mail_verification(account, templates::verification).await
     }
@@ -384,13 +384,13 @@ impl AccountService {
     ) -> Result<(), AccountError> {
         let inner = &*self.0;
         let name = account.email.to_ascii_lowercase();
-        let tried = inner.logins.take_tries(&name, client, inner.clock.now())?;
+        let tried = inner.logins.take_tries(&name, client, inner.clock.now()).await?;
         let stored = inner.store.password_hash(account.id).await?;
         if !inner.passwords.matches(password, stored).await? {
             let problem = FieldProblem::new(field, "Current password is wrong");
             return Err(AccountError::Invalid(vec![problem]));
         }
-        inner.logins.give_tries_back(&tried);
+        inner.logins.give_tries_back(&tried).await;
         Ok(())
     }
 
@@ -398,7 +398,7 @@ impl AccountService {
     ///
     /// The answer is the same, after the same work, whether the address has an account or not: what differs happens later,
     /// in [`RecoveryTask`].
-    pub fn forgot_password(&self, email: &str, client: IpAddr) -> Result<(), AccountError> {
+    pub async fn forgot_password(&self, email: &str, client: IpAddr) -> Result<(), AccountError> {
         let inner = &*self.0;
         let email = email
             .parse::<EmailAddress>()
@@ -406,11 +406,13 @@ impl AccountService {
         let now = inner.clock.now();
         inner
             .mails_by_client
-            .take(&client_network(client), now)
+            .take(&client_network(client).to_string(), now)
+            .await
             .map_err(throttled)?;
         inner
             .mails_by_address
             .take(&email.folded(), now)
+            .await
             .map_err(throttled)?;
         inner.recovery.push(email).map_err(|_| AccountError::Overloaded)
     }
