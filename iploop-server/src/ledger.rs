@@ -3,24 +3,34 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use iploop_platform::admission::Admission;
 use iploop_platform::clock::Clock;
-use iploop_platform::ledger::{Checked, LedgerParts, LedgerService};
+use iploop_platform::ids::AccountId;
+use iploop_platform::keys::KeyChanges;
+use iploop_platform::ledger::{Checked, LedgerParts, LedgerService, PurseChanges};
 use iploop_platform::store::Store;
 
 use crate::config::Config;
 use crate::server::open_store;
 
+/// A purse that was filled is news of its account, for every gateway.
+struct Told(Arc<dyn KeyChanges>);
+
+impl PurseChanges for Told {
+    fn credited(&self, account: AccountId) {
+        self.0.account_changed(account);
+    }
+}
+
 /// The acts on the books; who fills a purse opens the gateway for it at once.
 pub(crate) fn service(
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    admission: Arc<Admission>,
+    changes: Arc<dyn KeyChanges>,
 ) -> LedgerService {
     LedgerService::new(LedgerParts {
         store,
         clock,
-        changes: admission,
+        changes: Arc::new(Told(changes)),
     })
 }
 

@@ -18,6 +18,7 @@ use iploop_platform::network::Network;
 use iploop_platform::notices::NoticeService;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
+use iploop_platform::support::{Assistant, TicketDesk};
 use iploop_platform::webhooks::WebhookService;
 use ipnet::IpNet;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -39,6 +40,10 @@ const MAX_TRIALS: usize = 16;
 pub struct ApiParts {
     /// Lists, grants, suspension and the audit record.
     pub abuse: AbuseService,
+    /// Answers questions.
+    pub assistant: Assistant,
+    /// Tickets for people.
+    pub tickets: TicketDesk,
     /// Accounts.
     pub accounts: AccountService,
     /// Signing in and checking who asks.
@@ -93,6 +98,10 @@ pub struct ProxyAddresses {
 pub trait ReadyCheck: Send + Sync + 'static {
     /// Its name in the answer: `hub`, `gateway`, …
     fn name(&self) -> &'static str;
+    /// Whether the process must get no traffic without it; else it is only `degraded`.
+    fn is_needed(&self) -> bool {
+        true
+    }
     /// Fails with a reason for the log. Waited for 2 seconds at most.
     async fn check(&self) -> Result<(), String>;
 }

@@ -20,6 +20,7 @@ use iploop_platform::mail::MailConfig;
 use iploop_platform::metering::MeteringConfig;
 use iploop_platform::outbound::OutboundConfig;
 use iploop_platform::secret::Secret;
+use iploop_platform::support::AssistantConfig;
 use iploop_platform::webhooks::WebhooksConfig;
 use iploop_protocol::policy::{NarrowPolicy, PlatformPolicy, TestAllow};
 use schemars::JsonSchema;
@@ -43,6 +44,8 @@ pub struct Config {
     pub data: PathBuf,
     /// `[database]`
     pub database: DatabaseConfig,
+    /// `[redis]`
+    pub redis: RedisConfig,
     /// `[hub]`
     pub hub: HubConfig,
     /// `[gateway]`
@@ -75,6 +78,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// `[outbound]`
     pub outbound: OutboundConfig,
+    /// `[assistant]`
+    pub assistant: AssistantConfig,
 }
 
 impl Config {
@@ -100,6 +105,18 @@ pub struct DatabaseConfig {
     #[schemars(
         with = "Option<String>",
         example = "postgres://iploop:password@db.example.com/iploop"
+    )]
+    pub url: Option<Secret>,
+}
+
+/// The `[redis]` section: where processes on one database share what is not worth a row of it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisConfig {
+    /// `redis://user:password@host:6379/0`, `rediss://…` for TLS, `redis+unix:///path`; default: this process shares with nobody.
+    #[schemars(
+        with = "Option<String>",
+        example = "redis://iploop:password@redis.example.com:6379/0"
     )]
     pub url: Option<Secret>,
 }

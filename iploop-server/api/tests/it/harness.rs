@@ -33,10 +33,11 @@ use iploop_platform::outbound::{OutboundClient, OutboundConfig};
 use iploop_platform::secret::Secret;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
+use iploop_platform::support::{Assistant, AssistantConfig, AssistantParts, TicketDesk, TicketParts};
 use iploop_platform::webhooks::{WebhookParts, WebhookService, WebhooksConfig};
 use iploop_protocol::policy::PlatformPolicy;
 use iploop_protocol::targeting::{CountryCode, Targeting};
-use iploop_store::SqliteStore;
+use iploop_store::{MemoryState, SqliteStore};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -79,6 +80,7 @@ pub(crate) struct Settings {
     pub(crate) personal_data: Vec<Arc<dyn PersonalData>>,
     pub(crate) webhooks: WebhooksConfig,
     pub(crate) proxy_at: Option<SocketAddr>,
+    pub(crate) assistant: AssistantConfig,
 }
 
 impl Default for Settings {
@@ -99,6 +101,7 @@ impl Default for Settings {
                 ..WebhooksConfig::default()
             },
             proxy_at: None,
+            assistant: AssistantConfig::default(),
         }
     }
 }
@@ -156,8 +159,10 @@ impl Api {
         tokio::spawn(mail_task.run(tasks.clone()));
         let passwords = passwords();
         let changes = Arc::new(Changes::default());
+        let shared = Arc::new(MemoryState::default());
         let (logins, _) = Logins::start(
             Arc::clone(&store),
+            shared.clone(),
             clock.clone(),
             passwords.clone(),
             secret.clone(),
@@ -189,7 +194,7 @@ impl Api {
                 clock: clock.clone(),
                 passwords,
                 logins: logins.clone(),
-                mail,
+                mail: mail.clone(),
                 changes: changes.clone(),
                 public_url: settings.public_url.parse().unwrap(),
                 personal_data: settings.personal_data,
@@ -214,10 +219,31 @@ impl Api {
             public_url: settings.public_url.parse().unwrap(),
             secret: secret.clone(),
         });
+        let assistant = Assistant::new(
+            AssistantParts {
+                store: Arc::clone(&store),
+                shared: shared.clone(),
+                clock: clock.clone(),
+                codes: crate::support::code_help,
+            },
+            &settings.assistant,
+        );
+        let tickets = TicketDesk::new(
+            TicketParts {
+                store: Arc::clone(&store),
+                shared,
+                clock: clock.clone(),
+                mail: mail.clone(),
+                public_url: settings.public_url.parse().unwrap(),
+            },
+            &settings.assistant,
+        );
         let draining = CancellationToken::new();
         let live = Arc::new(Live::new(clock.now()));
         let state = ApiState::new(ApiParts {
             abuse: abuse.clone(),
+            assistant: assistant.unwrap(),
+            tickets,
             accounts,
             logins: logins.clone(),
             keys: KeyService::new(Arc::clone(&store), clock.clone(), changes.clone()),

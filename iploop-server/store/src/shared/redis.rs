@@ -1,0 +1,346 @@
+//! Shared state in Redis (6 or later): one connection for questions, one for news.
+//!
+//! Every question is one round trip; those on several names go as one pipeline of scripts. After a question that was not
+//! answered in time, for [`AWAY_MEMORY`] nobody asks.
+
+use std::future::Future;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use ::redis::{Client, RedisError, Script, ScriptInvocation};
+use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use iploop_platform::clock::Timestamp;
+use iploop_platform::secret::Secret;
+use iploop_platform::shared::{Allowance, Change, Charge, Name, Share, SharedError, SharedState, Take};
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use uuid::Uuid;
+
+use super::CHANGES_BEHIND;
+use super::memory::{duration, micros, micros_at};
+
+/// Longest wait for an answer: people wait for it while they sign in.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
+/// Longest wait for a connection; it is made in the background.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// After a failure nobody asks for this long.
+const AWAY_MEMORY: Duration = Duration::from_millis(500);
+/// Names in one pipeline.
+const BATCH: usize = 256;
+/// How often the connection for news is asked whether it lives.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// Pauses between tries to connect for news grow up to this, with jitter.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// Where news go.
+const CHANNEL: &str = "iploop:changes";
+
+static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.lua")));
+static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
+static CHARGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("charge.lua")));
+static SHARE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("share.lua")));
+
+/// The address of a Redis server can't be understood. Says nothing of its text, which may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the address is malformed: use redis://[USER:PASSWORD@]HOST:PORT[/DATABASE], rediss://… for TLS or redis+unix:///PATH"
+)]
+pub struct RedisUrlError;
+
+/// Whether `url` names a Redis server; nothing is opened.
+///
+/// # Errors
+/// [`RedisUrlError`].
+pub fn check_redis_url(url: &str) -> Result<(), RedisUrlError> {
+    Client::open(url).map(drop).map_err(|_| RedisUrlError)
+}
+
+/// In Redis.
+pub struct RedisState {
+    connection: ConnectionManager,
+    /// Tells our own news from the others'.
+    process: Uuid,
+    away_at: Mutex<Option<Instant>>,
+    changes: broadcast::Sender<Change>,
+    /// Ends with this.
+    _listening: JoinSet<()>,
+}
+
+impl RedisState {
+    /// Returns at once: connections are made in the background and made anew when they break. Needs tokio.
+    ///
+    /// # Errors
+    /// [`RedisUrlError`].
+    pub fn open(url: &Secret) -> Result<Self, RedisUrlError> {
+        let client = Client::open(url.expose()).map_err(|_| RedisUrlError)?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(ANSWER_TIMEOUT))
+            .set_number_of_retries(1)
+            .set_max_delay(AWAY_MEMORY);
+        let connection =
+            ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(|_| RedisUrlError)?;
+        let process = Uuid::now_v7();
+        let changes = broadcast::Sender::new(CHANGES_BEHIND);
+        let mut listening = JoinSet::new();
+        listening.spawn(listen(client, process, changes.clone()));
+        Ok(Self {
+            connection,
+            process,
+            away_at: Mutex::default(),
+            changes,
+            _listening: listening,
+        })
+    }
+
+    /// Asks, unless Redis was away a moment ago.
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, RedisError>>) -> Result<T, SharedError> {
+        let away_at = *self.away_at.lock();
+        if away_at.is_some_and(|at| at.elapsed() < AWAY_MEMORY) {
+            return Err(SharedError::Away);
+        }
+        let reason = match timeout(ANSWER_TIMEOUT, question).await {
+            Ok(Ok(answer)) => {
+                if self.away_at.lock().take().is_some() {
+                    tracing::info!("Redis answers again");
+                }
+                return Ok(answer);
+            }
+            // Kind and code only: the rest may repeat what was asked.
+            Ok(Err(error)) => format!("{:?} {}", error.kind(), error.code().unwrap_or_default()),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        if self.away_at.lock().replace(Instant::now()).is_none() {
+            tracing::warn!(reason, "Redis is away: this process goes on with what it knows");
+        }
+        Err(SharedError::Away)
+    }
+
+    /// Runs a script for each of many names; its answers in their order.
+    async fn run_all<'a, T>(
+        &self,
+        script: &'static Script,
+        all: &'a [T],
+        invocation: impl Fn(&'a T) -> ScriptInvocation<'static>,
+    ) -> Result<Vec<i64>, SharedError> {
+        let mut answers = Vec::with_capacity(all.len());
+        for part in all.chunks(BATCH) {
+            let mut pipeline = ::redis::pipe();
+            // Scripts are gone after a restart of Redis.
+            pipeline.load_script(script).ignore();
+            for one in part {
+                pipeline.invoke_script(&invocation(one));
+            }
+            let mut connection = self.connection.clone();
+            let answered: Vec<i64> = self.ask(pipeline.query_async(&mut connection)).await?;
+            if answered.len() != part.len() {
+                return Err(SharedError::Away);
+            }
+            answers.extend(answered);
+        }
+        Ok(answers)
+    }
+}
+
+#[async_trait]
+impl SharedState for RedisState {
+    async fn take(&self, name: Name, allowance: Allowance, now: Timestamp) -> Result<Take, SharedError> {
+        let refill = micros(allowance.refill);
+        let most = refill.saturating_mul(allowance.burst.into());
+        let mut question = TAKE.key(name.to_string());
+        question.arg(micros_at(now)).arg(refill).arg(most);
+        let mut connection = self.connection.clone();
+        match self.ask(question.invoke_async(&mut connection)).await? {
+            0 => Ok(Take::Taken),
+            wait => Ok(Take::Wait(duration(wait))),
+        }
+    }
+
+    async fn give_back(&self, name: Name, allowance: Allowance) -> Result<(), SharedError> {
+        let mut question = GIVE_BACK.key(name.to_string());
+        question.arg(micros(allowance.refill));
+        let mut connection = self.connection.clone();
+        self.ask(question.invoke_async::<i64>(&mut connection))
+            .await
+            .map(drop)
+    }
+
+    async fn charge(&self, charges: &[Charge], now: Timestamp) -> Result<Vec<Duration>, SharedError> {
+        let answers = self.run_all(&CHARGE, charges, |charge| {
+            let mut question = CHARGE.key(charge.name.to_string());
+            question
+                .arg(micros_at(now))
+                .arg(micros_at(charge.since))
+                .arg(micros(charge.refill).saturating_mul(charge.count.into()));
+            question
+        });
+        Ok(answers.await?.into_iter().map(duration).collect())
+    }
+
+    async fn share(
+        &self,
+        holder: Uuid,
+        shares: &[Share],
+        lasts: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<u64>, SharedError> {
+        let lasts_ms = i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX).max(1);
+        let answers = self.run_all(&SHARE, shares, |share| {
+            let mut question = SHARE.key(share.name.to_string());
+            question
+                .arg(holder.simple().to_string())
+                .arg(share.count)
+                .arg(now.as_millis())
+                .arg(now.plus(lasts).as_millis())
+                .arg(lasts_ms);
+            question
+        });
+        let sums = answers.await?.into_iter();
+        Ok(sums.map(|sum| u64::try_from(sum).unwrap_or(0)).collect())
+    }
+
+    async fn publish(&self, change: Change) -> Result<(), SharedError> {
+        let mut question = ::redis::cmd("PUBLISH");
+        question.arg(CHANNEL).arg(encode(self.process, change));
+        let mut connection = self.connection.clone();
+        self.ask(question.query_async::<i64>(&mut connection))
+            .await
+            .map(drop)
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    async fn ping(&self) -> Result<(), SharedError> {
+        let mut connection = self.connection.clone();
+        let question = ::redis::cmd("PING");
+        self.ask(question.query_async::<()>(&mut connection)).await
+    }
+}
+
+impl std::fmt::Debug for RedisState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisState").finish_non_exhaustive()
+    }
+}
+
+/// Passes on what others publish, for ever. Each time that it begins to hear, something may have been missed before.
+async fn listen(client: Client, process: Uuid, changes: broadcast::Sender<Change>) {
+    let mut pause = Duration::ZERO;
+    loop {
+        if let Err(error) = hear(&client, process, &changes, &mut pause).await {
+            tracing::debug!(kind = ?error.kind(), "news of other processes are not heard");
+        }
+        pause = (pause * 2).clamp(Duration::from_millis(50), MAX_PAUSE);
+        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+    }
+}
+
+/// Until the connection breaks.
+async fn hear(
+    client: &Client,
+    process: Uuid,
+    changes: &broadcast::Sender<Change>,
+    pause: &mut Duration,
+) -> Result<(), RedisError> {
+    let away = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    let connection = timeout(CONNECT_TIMEOUT, client.get_async_pubsub())
+        .await
+        .map_err(away)??;
+    let (mut asking, mut hearing) = connection.split();
+    timeout(CONNECT_TIMEOUT, asking.subscribe(CHANNEL))
+        .await
+        .map_err(away)??;
+    *pause = Duration::ZERO;
+    let _ = changes.send(Change::Missed);
+    let mut pings = interval(PING_EVERY);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = hearing.next() => {
+                let Some(message) = message else { return Ok(()) };
+                if let Some(change) = decode(process, message.get_payload_bytes()) {
+                    let _ = changes.send(change);
+                }
+            }
+            _ = pings.tick() => {
+                let _: ::redis::Value = timeout(CONNECT_TIMEOUT, asking.ping()).await.map_err(away)??;
+            }
+        }
+    }
+}
+
+/// Who says it, what kind of thing, and its id.
+fn encode(process: Uuid, change: Change) -> String {
+    match change {
+        Change::Key(key) => format!("{process} key {key}"),
+        Change::Account(account) => format!("{process} account {account}"),
+        Change::Suspended(account) => format!("{process} suspended {account}"),
+        Change::Addresses => format!("{process} addresses"),
+        Change::Missed => format!("{process} missed"),
+    }
+}
+
+/// None for our own. What we do not understand may be anything.
+fn decode(process: Uuid, message: &[u8]) -> Option<Change> {
+    let text = std::str::from_utf8(message).unwrap_or_default();
+    let mut words = text.split(' ');
+    if words.next().and_then(|from| from.parse().ok()) == Some(process) {
+        return None;
+    }
+    let kind = words.next();
+    let id = words.next().and_then(|id| id.parse::<Uuid>().ok());
+    Some(match (kind, id) {
+        (Some("key"), Some(id)) => Change::Key(id.into()),
+        (Some("account"), Some(id)) => Change::Account(id.into()),
+        (Some("suspended"), Some(id)) => Change::Suspended(id.into()),
+        (Some("addresses"), None) => Change::Addresses,
+        _ => Change::Missed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use iploop_platform::ids::{AccountId, ApiKeyId};
+
+    use super::*;
+
+    #[test]
+    fn news_read_back_as_they_were_written_and_never_to_their_author() {
+        let (here, there) = (Uuid::now_v7(), Uuid::now_v7());
+        for change in [
+            Change::Key(ApiKeyId::new()),
+            Change::Account(AccountId::new()),
+            Change::Suspended(AccountId::new()),
+            Change::Addresses,
+            Change::Missed,
+        ] {
+            let text = encode(here, change);
+            assert_eq!(decode(there, text.as_bytes()), Some(change));
+            assert_eq!(decode(here, text.as_bytes()), None);
+        }
+        for strange in [&b""[..], b"x key 7", b"\xff", b"0 newer thing"] {
+            assert_eq!(decode(here, strange), Some(Change::Missed));
+        }
+    }
+
+    #[test]
+    fn an_address_that_can_not_be_used_is_known_beforehand_and_not_repeated() {
+        for sound in [
+            "redis://127.0.0.1:6379",
+            "redis://:secret@redis.example.com:6379/2",
+            "rediss://user:secret@redis.example.com",
+            "redis+unix:///run/redis/redis.sock",
+        ] {
+            assert_eq!(check_redis_url(sound), Ok(()), "{sound}");
+        }
+        for wrong in ["", "redis", "http://127.0.0.1", "redis://:hunter2@host:port"] {
+            let error = check_redis_url(wrong).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+}
