@@ -1,0 +1,246 @@
+//! The promises of [`SharedState`], as one suite that runs on both. Two handles stand for two processes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, ApiKeyId};
+use iploop_platform::shared::{Allowance, Change, Charge, Name, Share, SharedError, SharedState, Take};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::redis_server::RedisServer;
+use super::{MemoryState, RedisState};
+
+/// Two processes' handles on one state.
+struct Pair {
+    here: Arc<dyn SharedState>,
+    there: Arc<dyn SharedState>,
+    _redis: Option<RedisServer>,
+}
+
+impl Pair {
+    fn memory() -> Self {
+        let here: Arc<dyn SharedState> = Arc::new(MemoryState::default());
+        Self {
+            there: Arc::clone(&here),
+            here,
+            _redis: None,
+        }
+    }
+
+    fn redis() -> Self {
+        let server = RedisServer::start();
+        Self {
+            here: Arc::new(RedisState::open(&server.url()).unwrap()),
+            there: Arc::new(RedisState::open(&server.url()).unwrap()),
+            _redis: Some(server),
+        }
+    }
+}
+
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod memory { $(#[tokio::test] async fn $name() { super::$name(super::Pair::memory()).await; })* }
+        mod redis { $(#[tokio::test] async fn $name() { super::$name(super::Pair::redis()).await; })* }
+    };
+}
+
+on_both! {
+    a_burst_passes_then_one_each_refill_whoever_asks
+    refused_tries_do_not_prolong_the_wait
+    a_try_given_back_counts_as_none
+    of_many_parallel_tries_exactly_the_allowance_passes
+    what_was_tried_already_is_charged_without_refusal
+    shares_of_others_add_up_until_they_expire
+    many_names_are_answered_in_their_order
+    news_reach_the_other_process
+    it_answers
+}
+
+const ALLOWANCE: Allowance = Allowance {
+    burst: 3,
+    refill: Duration::from_secs(10),
+};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_764_000_000_000 + seconds * 1000)
+}
+
+fn wait(seconds: u64) -> Result<Take, SharedError> {
+    Ok(Take::Wait(Duration::from_secs(seconds)))
+}
+
+async fn a_burst_passes_then_one_each_refill_whoever_asks(pair: Pair) {
+    let (a, b) = (Name::new("test", "a"), Name::new("test", "b"));
+    for state in [&pair.here, &pair.there, &pair.here] {
+        assert_eq!(state.take(a, ALLOWANCE, at(0)).await, Ok(Take::Taken));
+    }
+    assert_eq!(pair.there.take(a, ALLOWANCE, at(0)).await, wait(10));
+    assert_eq!(pair.here.take(a, ALLOWANCE, at(4)).await, wait(6));
+    assert_eq!(pair.here.take(b, ALLOWANCE, at(4)).await, Ok(Take::Taken));
+    assert_eq!(pair.there.take(a, ALLOWANCE, at(10)).await, Ok(Take::Taken));
+    assert_eq!(pair.here.take(a, ALLOWANCE, at(10)).await, wait(10));
+}
+
+async fn refused_tries_do_not_prolong_the_wait(pair: Pair) {
+    let name = Name::new("test", "refused");
+    for _ in 0..100 {
+        pair.here.take(name, ALLOWANCE, at(0)).await.unwrap();
+    }
+    assert_eq!(pair.there.take(name, ALLOWANCE, at(10)).await, Ok(Take::Taken));
+}
+
+async fn a_try_given_back_counts_as_none(pair: Pair) {
+    let name = Name::new("test", "given back");
+    pair.here.give_back(name, ALLOWANCE).await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(pair.here.take(name, ALLOWANCE, at(0)).await, Ok(Take::Taken));
+        pair.there.give_back(name, ALLOWANCE).await.unwrap();
+    }
+}
+
+async fn of_many_parallel_tries_exactly_the_allowance_passes(pair: Pair) {
+    let allowance = Allowance {
+        burst: 7,
+        refill: Duration::from_secs(3600),
+    };
+    let name = Name::new("test", "parallel");
+    let mut tries = JoinSet::new();
+    for turn in 0..40 {
+        let state = Arc::clone(if turn % 2 == 0 { &pair.here } else { &pair.there });
+        tries.spawn(async move { state.take(name, allowance, at(0)).await.unwrap() });
+    }
+    let takes = tries.join_all().await;
+    assert_eq!(takes.iter().filter(|take| **take == Take::Taken).count(), 7);
+}
+
+async fn what_was_tried_already_is_charged_without_refusal(pair: Pair) {
+    let charge = |count, since| Charge {
+        name: Name::new("test", "charged"),
+        count,
+        refill: Duration::from_secs(2),
+        since,
+    };
+    let owed =
+        async |state: &Arc<dyn SharedState>, charge, now| state.charge(&[charge], now).await.unwrap()[0];
+    let seconds = Duration::from_secs;
+    assert_eq!(owed(&pair.here, charge(0, at(0)), at(0)).await, seconds(0));
+    // Five tries since second 0, told at second 1.
+    assert_eq!(owed(&pair.here, charge(5, at(0)), at(1)).await, seconds(9));
+    assert_eq!(owed(&pair.there, charge(10, at(0)), at(1)).await, seconds(29));
+    assert_eq!(owed(&pair.there, charge(0, at(20)), at(20)).await, seconds(10));
+    assert_eq!(owed(&pair.here, charge(0, at(50)), at(50)).await, seconds(0));
+}
+
+async fn shares_of_others_add_up_until_they_expire(pair: Pair) {
+    let name = Name::new("test", "shares");
+    let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
+    let others = async |state: &Arc<dyn SharedState>, holder, count, now| {
+        let lasts = Duration::from_secs(3);
+        state
+            .share(holder, &[Share { name, count }], lasts, now)
+            .await
+            .unwrap()[0]
+    };
+    assert_eq!(others(&pair.here, first, 4, at(0)).await, 0);
+    assert_eq!(others(&pair.there, second, 5, at(1)).await, 4);
+    assert_eq!(others(&pair.here, third, 0, at(1)).await, 9);
+    assert_eq!(others(&pair.here, first, 1, at(2)).await, 5);
+    assert_eq!(others(&pair.there, second, 0, at(2)).await, 1);
+    assert_eq!(
+        others(&pair.here, third, 0, at(2)).await,
+        1,
+        "a part of nothing is none"
+    );
+    assert_eq!(
+        others(&pair.here, third, 0, at(5)).await,
+        0,
+        "who is not heard of has none"
+    );
+}
+
+async fn many_names_are_answered_in_their_order(pair: Pair) {
+    let shares: Vec<Share> = (0..1000)
+        .map(|number: u32| Share {
+            name: Name::new("test", &number.to_string()),
+            count: number,
+        })
+        .collect();
+    let [first, second] = [1, 2].map(Uuid::from_u128);
+    let lasts = Duration::from_secs(60);
+    pair.here.share(first, &shares, lasts, at(0)).await.unwrap();
+    let sums = pair.there.share(second, &shares, lasts, at(0)).await.unwrap();
+    assert_eq!(sums, (0..1000).collect::<Vec<u64>>());
+    assert_eq!(pair.here.charge(&[], at(0)).await, Ok(Vec::new()));
+}
+
+async fn news_reach_the_other_process(pair: Pair) {
+    let mut heard = pair.there.changes();
+    // Hearing begins in the background: from the first news on, none is lost.
+    let first = Change::Key(ApiKeyId::new());
+    loop {
+        pair.here.publish(first).await.unwrap();
+        let next = tokio::time::timeout(Duration::from_millis(50), skip_missed(&mut heard)).await;
+        if next == Ok(first) {
+            break;
+        }
+    }
+    let account = AccountId::new();
+    for change in [Change::Account(account), Change::Suspended(account)] {
+        pair.here.publish(change).await.unwrap();
+    }
+    let mut rest = Vec::new();
+    while rest.len() < 2 {
+        let change = skip_missed(&mut heard).await;
+        if change != first {
+            rest.push(change);
+        }
+    }
+    assert_eq!(rest, [Change::Account(account), Change::Suspended(account)]);
+}
+
+async fn skip_missed(heard: &mut broadcast::Receiver<Change>) -> Change {
+    loop {
+        match heard.recv().await.unwrap() {
+            Change::Missed => {}
+            change => return change,
+        }
+    }
+}
+
+async fn it_answers(pair: Pair) {
+    assert_eq!(pair.here.ping().await, Ok(()));
+}
+
+/// Asks until there is an answer of this kind.
+async fn ping_until(state: &RedisState, wanted: Result<(), SharedError>) {
+    while state.ping().await != wanted {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_goes_and_comes_back_is_used_again_and_its_absence_is_news() {
+    let mut server = RedisServer::start();
+    let state = RedisState::open(&server.url()).unwrap();
+    let name = Name::new("test", "lost");
+    let mut heard = state.changes();
+    assert_eq!(heard.recv().await, Ok(Change::Missed), "before it began to hear");
+    for _ in 0..3 {
+        assert_eq!(state.take(name, ALLOWANCE, at(0)).await, Ok(Take::Taken));
+    }
+    server.kill();
+    ping_until(&state, Err(SharedError::Away)).await;
+    assert_eq!(
+        state.take(name, ALLOWANCE, at(0)).await,
+        Err(SharedError::Away),
+        "nobody waits for it"
+    );
+    server.begin();
+    ping_until(&state, Ok(())).await;
+    assert_eq!(heard.recv().await, Ok(Change::Missed));
+    let took = state.take(name, ALLOWANCE, at(0)).await;
+    assert_eq!(took, Ok(Take::Taken), "it knew nothing more");
+}
