@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::ids::AccountId;
 use crate::ledger::TransactionCursor;
 use crate::store::{Store, StoreError};
+use crate::support::TicketQuery;
 
 /// Items read at once.
 const PAGE: u32 = 500;
@@ -51,7 +52,7 @@ impl AccountService {
     /// What we hold of an account's owner.
     pub fn export(&self, account: &Account) -> Export {
         let (store, clock) = (&self.0.store, &self.0.clock);
-        let own: [Arc<dyn PersonalData>; 9] = [
+        let own: [Arc<dyn PersonalData>; 10] = [
             Arc::new(Keys(Arc::clone(store))),
             Arc::new(LiveLogins(Arc::clone(store), Arc::clone(clock))),
             Arc::new(Networks(Arc::clone(store))),
@@ -59,6 +60,7 @@ impl AccountService {
             Arc::new(SecuritySettings(Arc::clone(store))),
             Arc::new(Notifications(Arc::clone(store))),
             Arc::new(OwnWebhooks(Arc::clone(store))),
+            Arc::new(OwnTickets(Arc::clone(store))),
             Arc::new(Transactions(Arc::clone(store))),
             Arc::new(UsageSums(Arc::clone(store), Arc::clone(clock))),
         ];
@@ -266,6 +268,39 @@ impl PersonalData for OwnWebhooks {
                 "lastTriggeredAt": webhook.last_triggered_at,
             })
         })))
+    }
+}
+
+struct OwnTickets(Arc<dyn Store>);
+
+#[async_trait]
+impl PersonalData for OwnTickets {
+    fn name(&self) -> &'static str {
+        "supportTickets"
+    }
+
+    async fn page(&self, account: AccountId, after: Option<&str>) -> Result<Page, StoreError> {
+        let query = TicketQuery {
+            before: after.and_then(|text| text.parse().ok()),
+            account: Some(account),
+            status: None,
+            limit: PAGE,
+        };
+        let tickets = self.0.tickets(&query).await?;
+        let is_full = tickets.len() >= usize::try_from(PAGE).unwrap_or(usize::MAX);
+        let items = tickets.iter().map(|ticket| {
+            json!({
+                "id": ticket.id,
+                "subject": ticket.subject,
+                "message": ticket.message,
+                "answer": ticket.answer,
+                "createdAt": ticket.created_at,
+            })
+        });
+        Ok(Page {
+            items: items.collect(),
+            next: tickets.last().filter(|_| is_full).map(|ticket| ticket.id.to_string()),
+        })
     }
 }
 

@@ -145,6 +145,7 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
         "DELETE FROM purse_watch WHERE user_id = $1",
         "DELETE FROM notification_preferences WHERE user_id = $1",
         "DELETE FROM mail_outbox WHERE user_id = $1",
+        "DELETE FROM support_tickets WHERE user_id = $1",
     ] {
         sqlx::query(statement)
             .bind(account.uuid())
