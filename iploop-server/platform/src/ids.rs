@@ -20,6 +20,11 @@ macro_rules! id {
                 Self(Uuid::now_v7())
             }
 
+            /// A known id, such as that of a seeded row.
+            pub const fn of(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
             /// The id as it lies in the database.
             pub const fn uuid(self) -> Uuid {
                 self.0

@@ -6,6 +6,7 @@
 pub mod abuse;
 pub mod account;
 pub mod accounts;
+pub mod admin;
 pub mod admission;
 pub mod api_key;
 pub mod archive;

@@ -5,6 +5,7 @@
 use async_trait::async_trait;
 
 use crate::abuse::Safeguards;
+use crate::admin::AdminStore;
 use crate::account::{Account, MailTokenPurpose, NewAccount};
 use crate::accounts::Identity;
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
@@ -44,6 +45,7 @@ pub trait Store:
     + Webhooks
     + Notices
     + Tickets
+    + AdminStore
     + Health
 {
 }
@@ -66,6 +68,7 @@ impl<T> Store for T where
         + Webhooks
         + Notices
         + Tickets
+        + AdminStore
         + Health
 {
 }

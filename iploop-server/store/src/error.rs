@@ -101,6 +101,8 @@ fn broken_rule(error: &dyn DatabaseError) -> Option<&'static str> {
         ("partners", "partner key"),
         ("key_hash", "api_key"),
         ("token_hash", "token"),
+        ("plans_name", "plan name"),
+        ("plans.name", "plan name"),
     ];
     Some(
         known

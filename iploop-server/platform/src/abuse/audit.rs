@@ -108,6 +108,28 @@ actions! {
     TicketAnswered "ticket_answered",
     /// A customer's ticket was closed.
     TicketClosed "ticket_closed",
+    /// An admin made an account.
+    UserCreated "user_created",
+    /// An account was deleted by an admin.
+    UserDeleted "user_deleted",
+    /// An account got another role.
+    UserRoleChanged "user_role_changed",
+    /// An account was moved to another plan.
+    UserPlanChanged "user_plan_changed",
+    /// A plan was made.
+    PlanCreated "plan_created",
+    /// A plan was changed.
+    PlanChanged "plan_changed",
+    /// A device is kept out.
+    NodeBanned "node_banned",
+    /// It may come back.
+    NodeUnbanned "node_unbanned",
+    /// A device was taken out of service for a moment.
+    NodeDrained "node_drained",
+    /// The platform's settings were changed.
+    SettingsChanged "settings_changed",
+    /// An admin looked on as a customer.
+    ImpersonationStarted "impersonation_started",
 }
 
 impl fmt::Display for AuditAction {
@@ -131,7 +153,7 @@ impl FromStr for AuditAction {
 }
 
 /// Which audit records, newest first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditQuery {
     /// Older than this one: the last of the page before.
     pub before: Option<AuditId>,
@@ -139,6 +161,14 @@ pub struct AuditQuery {
     pub account: Option<AccountId>,
     /// Of this kind.
     pub action: Option<AuditAction>,
+    /// By this admin.
+    pub actor: Option<AccountId>,
+    /// About exactly this.
+    pub subject: Option<String>,
+    /// Made at or after this.
+    pub from: Option<Timestamp>,
+    /// Made before this.
+    pub to: Option<Timestamp>,
     /// At most so many.
     pub limit: u32,
 }

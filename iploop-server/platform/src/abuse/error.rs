@@ -22,6 +22,9 @@ pub enum AbuseError {
     /// It is so already.
     #[error("it is so already")]
     AlreadySo,
+    /// Nobody would be left who may administer the platform.
+    #[error("the last active admin")]
+    LastAdmin,
     /// As many as there may be.
     #[error("at most {0}")]
     TooMany(u32),
@@ -37,6 +40,7 @@ impl From<StoreError> for AbuseError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict { what: "policy entry" } => Self::AlreadyListed,
+            StoreError::Conflict { what: "last admin" } => Self::LastAdmin,
             StoreError::LimitReached { limit, .. } => Self::TooMany(limit),
             other => Self::Store(other),
         }

@@ -151,7 +151,7 @@ impl AbuseWatch {
     }
 
     /// Forgets what a customer did: an admin has looked at it.
-    pub(super) fn forgive(&self, account: AccountId) {
+    pub(crate) fn forgive(&self, account: AccountId) {
         self.0.suspects.lock().forget(account);
     }
 

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use crate::account::{Account, MailTokenPurpose, NewAccount, Role, Standing};
 use crate::clock::{Clock, Timestamp};
 use crate::field::{FieldProblem, keep, line};
-use crate::ids::{AccountId, PlanId};
+use crate::ids::AccountId;
 use crate::keys::KeyChanges;
 use crate::login::throttle::{Allowance, client_network};
 use crate::login::{LoginError, Logins};
@@ -45,10 +45,6 @@ pub use security::{MAX_ALLOWED_FROM, Security, WantedSecurity};
 pub use store::{Erased, Identity, ProfileChange, Profiles};
 pub use two_factor::{NewTwoFactor, PasswordAndCode};
 
-/// The plan a new account starts on (PRD 4.1).
-const FIRST_PLAN: &str = "Starter";
-/// The free bytes of a new account: 5 GB, once (DESIGN 4.6).
-const BONUS_BYTES: i64 = 5_000_000_000;
 /// How long a link that verifies an address works.
 const VERIFY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long a link that allows a new password works (PRD 4.3).
@@ -172,6 +168,9 @@ pub enum AccountError {
     /// Fields can't be accepted.
     #[error("invalid fields")]
     Invalid(Vec<FieldProblem>),
+    /// Strangers may not register at the moment.
+    #[error("registrations are closed")]
+    RegistrationsClosed,
     /// The address has an account.
     #[error("the address has an account already")]
     EmailTaken,
@@ -246,6 +245,10 @@ impl AccountService {
     /// Makes an account on the first plan with its free bytes, and mails the link that verifies its address.
     pub async fn register(&self, form: Registration, client: IpAddr) -> Result<Account, AccountError> {
         let inner = &*self.0;
+        let settings = inner.store.settings().await?.settings;
+        if !settings.registrations_open {
+            return Err(AccountError::RegistrationsClosed);
+        }
         let mut problems = Vec::new();
         let email = keep(form.email.parse::<EmailAddress>(), &mut problems);
         let password = keep(NewPassword::parse("password", form.password), &mut problems);
@@ -293,9 +296,9 @@ impl AccountService {
                 company: Some(company).filter(|company| !company.is_empty()),
                 role: Role::Customer,
                 email_verified: false,
-                standing: Standing::New,
-                plan: first_plan(&*inner.store).await?,
-                bonus_bytes: BONUS_BYTES,
+                standing: settings.new_standing,
+                plan: settings.first_plan,
+                bonus_bytes: settings.bonus_bytes,
                 now,
             })
             .await?;
@@ -527,6 +530,7 @@ pub async fn create_from_command_line(
     let password = password.ok_or_else(|| AccountError::Internal("no password".to_owned()))?;
     let password = NewPassword::parse("password", password).map_err(invalid)?;
     let now: Timestamp = clock.now();
+    let settings = store.settings().await?.settings;
     let account = store
         .create_account(NewAccount {
             id: AccountId::new(),
@@ -547,8 +551,8 @@ pub async fn create_from_command_line(
             } else {
                 Standing::New
             },
-            plan: first_plan(store).await?,
-            bonus_bytes: BONUS_BYTES,
+            plan: settings.first_plan,
+            bonus_bytes: settings.bonus_bytes,
             now,
         })
         .await?;
@@ -556,14 +560,6 @@ pub async fn create_from_command_line(
         account,
         generated_password,
     })
-}
-
-async fn first_plan(store: &dyn Store) -> Result<PlanId, AccountError> {
-    let plans = store.plans().await?;
-    let first = plans.into_iter().find(|plan| plan.name == FIRST_PLAN);
-    first
-        .map(|plan| plan.id)
-        .ok_or_else(|| AccountError::Internal(format!("there is no plan {FIRST_PLAN}")))
 }
 
 fn throttled(retry_after: Duration) -> AccountError {

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
+use crate::login::impersonation::Impersonator;
 use crate::login::signing::SigningSecret;
 use crate::secret::Secret;
 
@@ -38,6 +39,9 @@ pub(crate) struct Claims {
     exp: i64,
     /// Fingerprint of the password it was issued under: a new password ends the sessions of the old one.
     pub(crate) pwd: String,
+    /// Who looks on, where it is not the account's own login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) imp: Option<Impersonator>,
 }
 
 impl Claims {
@@ -51,6 +55,7 @@ impl Claims {
             iat,
             exp,
             pwd: password,
+            imp: None,
         }
     }
 

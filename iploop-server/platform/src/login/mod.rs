@@ -4,6 +4,7 @@
 //! elsewhere, when nothing was asked for long, by a new password, and with the account. The browser carries it in a cookie
 //! and proves by a second token (against cross-site requests) that its own page asks.
 
+mod impersonation;
 mod jwt;
 mod origin;
 mod revoked;
@@ -32,6 +33,7 @@ use crate::ids::{AccountId, LoginId};
 use crate::secret::Secret;
 use crate::shared::{SharedState, SharedThrottle};
 use crate::store::{Store, StoreError};
+pub use impersonation::{IMPERSONATION_LIFETIME, ImpersonationError};
 use jwt::{Claims, JwtError};
 pub use origin::Origin;
 use revoked::Revoked;
@@ -166,6 +168,8 @@ pub struct LoginSession {
     pub settings: SignInSettings,
     /// When it ends by itself.
     pub expires_at: Timestamp,
+    /// The admin who looks on by it: it reads only.
+    pub impersonated_by: Option<AccountId>,
     token_id: Uuid,
 }
 
@@ -336,6 +340,7 @@ impl Logins {
             account,
             settings,
             expires_at: claims.expires_at(),
+            impersonated_by: self.impersonator(&claims).await?,
             token_id: claims.jti,
         };
         self.note_request(&session, last_seen_at, client, now).await?;

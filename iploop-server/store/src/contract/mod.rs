@@ -3,6 +3,8 @@
 //! A function here that is missing from the list below is reported as unused.
 
 mod accounts;
+mod admin;
+mod admin_users;
 mod api_keys;
 mod books;
 mod database;
@@ -263,6 +265,26 @@ on_every_database! {
         another_accounts_ticket_is_out_of_reach
         tickets_come_in_pages_newest_first
         open_tickets_are_bounded_also_under_parallel_tries
+    }
+    admin_users {
+        a_page_of_users_is_what_was_asked_for
+        pages_meet_every_user_once_by_number_and_by_cursor
+        a_search_knows_no_case_and_takes_every_letter_as_itself
+        a_user_made_by_an_admin_is_on_record
+        changes_are_made_all_or_none_each_with_its_record
+        a_deleted_user_stays_deleted_and_its_keys_are_off
+        an_admin_is_active_and_verified
+        the_last_active_admin_stays_one_whatever_is_tried_at_once
+    }
+    admin {
+        plans_are_made_and_changed_on_record
+        the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at_once
+        settings_are_written_by_who_read_the_newest
+        figures_count_users_requests_and_devices
+        devices_are_found_by_what_they_are
+        a_ban_is_on_record_and_holds_until_it_ends
+        consents_and_withdrawals_of_a_device_are_read
+        audit_records_are_found_by_who_what_and_when
     }
     opening {
         it_answers

@@ -58,7 +58,7 @@ pub(super) fn registration(partner: PartnerId, device_id: &str) -> NodeRegistrat
     }
 }
 
-fn activity(node: NodeId) -> NodeActivity {
+pub(super) fn activity(node: NodeId) -> NodeActivity {
     NodeActivity {
         node,
         requests: 3,
@@ -70,7 +70,7 @@ fn activity(node: NodeId) -> NodeActivity {
     }
 }
 
-async fn registered(db: &Database, device_id: &str) -> (NodeRegistration, NodeId) {
+pub(super) async fn registered(db: &Database, device_id: &str) -> (NodeRegistration, NodeId) {
     let registration = registration(new_partner(&*db.store).await, device_id);
     let Registered::Accepted(node) = db.store.register_node(registration.clone()).await.unwrap() else {
         panic!("refused")

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Database, account_request, at, new_account, usage};
 
-fn audit(action: AuditAction, account: Option<AccountId>, second: i64) -> AuditEntry {
+pub(super) fn audit(action: AuditAction, account: Option<AccountId>, second: i64) -> AuditEntry {
     AuditEntry {
         id: AuditId::new(),
         at: at(second),
@@ -51,7 +51,7 @@ fn grant(account: AccountId, ports: &str, until: i64) -> AccountGrant {
     }
 }
 
-async fn newest(db: &Database) -> AuditEntry {
+pub(super) async fn newest(db: &Database) -> AuditEntry {
     let query = AuditQuery {
         limit: 1,
         ..AuditQuery::default()
@@ -306,11 +306,11 @@ pub(super) async fn audit_records_come_in_pages_and_as_a_feed(db: &Database) {
         account: Some(account),
         ..AuditQuery::default()
     };
-    let first = page(query).await;
+    let first = page(query.clone()).await;
     assert_eq!(first, [all[4].clone(), all[3].clone()]);
     let before = Some(first[1].id);
     assert_eq!(
-        page(AuditQuery { before, ..query }).await,
+        page(AuditQuery { before, ..query.clone() }).await,
         [all[1].clone(), all[0].clone()]
     );
     let action = Some(AuditAction::GrantGiven);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use iploop_platform::account::{Account, AccountStatus, MailTokenPurpose, NewAccount, Role};
+use iploop_platform::admin::name_folded;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::AccountId;
 use iploop_platform::store::{Accounts, StoreError};
@@ -12,15 +13,26 @@ use sqlx::Row as _;
 use super::columns::{id, text, text_or_none, time, time_or_none};
 use super::safeguards::{standing_from, standing_text};
 use super::{Row, SqlStore, Tx, books, logins};
-use crate::error::{act, unreadable};
+use crate::error::{Failure, act, unreadable};
 
 /// A revoked login's row stays for this long after its end, for servers whose clocks are behind.
 const REVOKED_GRACE: Duration = Duration::from_secs(60 * 60);
 
+/// The columns of [`account_from`], each behind `$of`, such as `u.`.
+macro_rules! account_columns_of {
+    ($of:literal) => {
+        concat!(
+            $of, "id, ", $of, "email, ", $of, "first_name, ", $of, "last_name, ", $of, "company, ", $of, "phone, ",
+            $of, "time_zone, ", $of, "status, ", $of, "status_reason, ", $of, "standing, ", $of, "role, ", $of, "email_verified, ",
+            $of, "created_at, ", $of, "last_login_at"
+        )
+    };
+}
+pub(super) use account_columns_of;
+
 macro_rules! columns {
     () => {
-        "id, email, first_name, last_name, company, phone, time_zone, status, status_reason, standing, role,
-         email_verified, created_at, last_login_at"
+        account_columns_of!("")
     };
 }
 pub(super) use columns as account_columns;
@@ -30,21 +42,7 @@ impl Accounts for SqlStore {
     async fn create_account(&self, new: NewAccount) -> Result<Account, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
-            let account = insert_user(&mut tx, &new)
-                .await?
-                .ok_or(StoreError::Conflict { what: "email" })?;
-            sqlx::query(
-                "INSERT INTO user_plans (user_id, plan_id, balance_bytes, used_bytes, started_at)
-                 VALUES ($1, $2, 0, 0, $3)",
-            )
-            .bind(new.id.uuid())
-            .bind(new.plan.uuid())
-            .bind(new.now.as_millis())
-            .execute(&mut *tx)
-            .await?;
-            if new.bonus_bytes != 0 {
-                books::welcome(&mut tx, new.id, new.bonus_bytes, new.now).await?;
-            }
+            let account = insert_account(&mut tx, &new).await?;
             tx.commit().await?;
             Ok(account)
         })
@@ -240,12 +238,32 @@ impl Accounts for SqlStore {
     }
 }
 
+/// Makes the user, its purse and its bonus.
+pub(super) async fn insert_account(tx: &mut Tx, new: &NewAccount) -> Result<Account, Failure> {
+    let account = insert_user(tx, new)
+        .await?
+        .ok_or(StoreError::Conflict { what: "email" })?;
+    sqlx::query(
+        "INSERT INTO user_plans (user_id, plan_id, balance_bytes, used_bytes, started_at)
+         VALUES ($1, $2, 0, 0, $3)",
+    )
+    .bind(new.id.uuid())
+    .bind(new.plan.uuid())
+    .bind(new.now.as_millis())
+    .execute(&mut **tx)
+    .await?;
+    if new.bonus_bytes != 0 {
+        books::welcome(tx, new.id, new.bonus_bytes, new.now).await?;
+    }
+    Ok(account)
+}
+
 /// None if the address is known.
 async fn insert_user(tx: &mut Tx, new: &NewAccount) -> Result<Option<Account>, sqlx::Error> {
     let row = sqlx::query(concat!(
         "INSERT INTO users (id, email, email_folded, password_hash, first_name, last_name, company, status, role,
-             email_verified, created_at, standing)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10, $11)
+             email_verified, created_at, standing, name_folded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10, $11, $12)
          ON CONFLICT (email_folded) DO NOTHING
          RETURNING ",
         columns!()
@@ -261,6 +279,7 @@ async fn insert_user(tx: &mut Tx, new: &NewAccount) -> Result<Option<Account>, s
     .bind(new.email_verified)
     .bind(new.now.as_millis())
     .bind(standing_text(new.standing))
+    .bind(text(&name_folded(&new.first_name, &new.last_name, new.company.as_deref())))
     .fetch_optional(&mut **tx)
     .await?;
     row.as_ref().map(account_from).transpose()
@@ -333,7 +352,7 @@ fn folded(email: &str) -> String {
     text(email.trim()).to_lowercase()
 }
 
-fn role_text(role: Role) -> &'static str {
+pub(super) fn role_text(role: Role) -> &'static str {
     match role {
         Role::Customer => "customer",
         Role::Admin => "admin",

@@ -48,11 +48,17 @@ pub(super) async fn page(pool: &Pool, query: &AuditQuery) -> Result<Vec<AuditEnt
         columns!(),
         " FROM audit_records
          WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR action = $3)
-         ORDER BY id DESC LIMIT $4"
+           AND ($4 IS NULL OR actor_id = $4) AND ($5 IS NULL OR subject = $5)
+           AND ($6 IS NULL OR at >= $6) AND ($7 IS NULL OR at < $7)
+         ORDER BY id DESC LIMIT $8"
     ))
     .bind(query.before.map(|before| before.uuid()))
     .bind(query.account.map(|account| account.uuid()))
     .bind(query.action.map(AuditAction::as_str))
+    .bind(query.actor.map(|actor| actor.uuid()))
+    .bind(query.subject.as_deref().map(text))
+    .bind(query.from.map(Timestamp::as_millis))
+    .bind(query.to.map(Timestamp::as_millis))
     .bind(i64::from(query.limit))
     .fetch_all(pool)
     .await?;

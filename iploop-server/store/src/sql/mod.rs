@@ -7,6 +7,7 @@
 use super::{Db, Pool, Row, dialect};
 
 mod accounts;
+mod admin;
 mod api_keys;
 mod archive;
 mod audit;

@@ -19,6 +19,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::accounts::status_text;
+use super::admin::is_last_admin;
 use super::columns::{clean, id, id_or_none, json as json_of, number, text, time, time_or_none};
 use super::{Row, SqlStore, Tx, audit};
 use crate::booking::signed;
@@ -224,6 +225,9 @@ impl Safeguards for SqlStore {
     ) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
+            if to != AccountStatus::Active && is_last_admin(&mut tx, account).await? {
+                return Err(StoreError::Conflict { what: "last admin" }.into());
+            }
             let done =
                 sqlx::query("UPDATE users SET status = $3, status_reason = $4 WHERE id = $1 AND status = $2")
                     .bind(account.uuid())

@@ -1,0 +1,252 @@
+//! Plans as admins see and change them.
+
+use serde::Serialize;
+
+use super::{AdminError, AdminService, reason_line};
+use crate::abuse::{Actor, AuditAction};
+use crate::field::{FieldProblem, keep, line};
+use crate::ids::PlanId;
+use crate::plan::{Gates, Plan};
+
+/// Highest price of 10^9 bytes, in micro-dollars: $10,000.
+const MAX_PRICE_MICROS: i64 = 10_000_000_000;
+/// Highest price of a month or year, in cents: $1,000,000.
+const MAX_PRICE_CENTS: i64 = 100_000_000;
+/// Most bytes in a plan: 10 PB.
+const MAX_INCLUDED_BYTES: i64 = 10_000_000_000_000_000;
+/// Most requests a day.
+const MAX_REQUESTS: i64 = 1_000_000_000_000;
+/// Most connections at the same time.
+const MAX_CONNECTIONS: u32 = 1_000_000;
+/// Most texts for the price page.
+const MAX_FEATURES: usize = 30;
+/// Accounts that are told of a changed plan between two visits of the database.
+const ACCOUNTS_AT_ONCE: u32 = 1_000;
+
+/// A plan with what only admins see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanDetails {
+    /// The plan.
+    pub plan: Plan,
+    /// Its monthly price at Stripe.
+    pub stripe_price_monthly: Option<String>,
+    /// Its annual price at Stripe.
+    pub stripe_price_annual: Option<String>,
+    /// Accounts on it that are not deleted.
+    pub accounts: u64,
+}
+
+/// A plan to be stored, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WantedPlan {
+    /// Unique.
+    pub name: String,
+    /// One sentence about it.
+    pub description: String,
+    /// Price of 10^9 bytes beyond the allowance, in micro-dollars.
+    pub price_per_gb_micros: i64,
+    /// Monthly price in cents.
+    pub price_monthly_cents: i64,
+    /// Annual price in cents, if it is sold by the year.
+    pub price_annual_cents: Option<i64>,
+    /// Bytes a month in the price; none: pay as you go.
+    pub included_bytes: Option<i64>,
+    /// Requests a day.
+    pub requests_per_day: i64,
+    /// Tunnels and requests at the same time.
+    pub max_concurrent_connections: u32,
+    /// What it may use.
+    pub gates: Gates,
+    /// Texts for the price page.
+    pub features: Vec<String>,
+    /// Offered to new subscribers.
+    pub is_active: bool,
+    /// Its monthly price at Stripe.
+    pub stripe_price_monthly: Option<String>,
+    /// Its annual price at Stripe.
+    pub stripe_price_annual: Option<String>,
+}
+
+/// What came of a changed plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanChanged {
+    /// Changed and on record.
+    Done,
+    /// It was so already.
+    AlreadySo,
+    /// There is no such plan.
+    NotFound,
+    /// It can't be taken off the offer: new accounts start on it.
+    FirstPlan,
+}
+
+impl PlanDetails {
+    /// The plan in the form in which it is changed.
+    pub fn wanted(&self) -> WantedPlan {
+        let Plan {
+            id: _,
+            name,
+            description,
+            price_per_gb_micros,
+            price_monthly_cents,
+            price_annual_cents,
+            included_bytes,
+            requests_per_day,
+            max_concurrent_connections,
+            gates,
+            features,
+            is_active,
+        } = self.plan.clone();
+        WantedPlan {
+            name,
+            description,
+            price_per_gb_micros,
+            price_monthly_cents,
+            price_annual_cents,
+            included_bytes,
+            requests_per_day,
+            max_concurrent_connections,
+            gates,
+            features,
+            is_active,
+            stripe_price_monthly: self.stripe_price_monthly.clone(),
+            stripe_price_annual: self.stripe_price_annual.clone(),
+        }
+    }
+}
+
+impl WantedPlan {
+    /// Texts trimmed; every mistake at once.
+    fn checked(mut self) -> Result<Self, AdminError> {
+        let mut problems = Vec::new();
+        if let Some(name) = keep(line("name", "Name", &self.name, 1, 100), &mut problems) {
+            self.name = name;
+        }
+        let description = line("description", "Description", &self.description, 0, 1000);
+        if let Some(description) = keep(description, &mut problems) {
+            self.description = description;
+        }
+        for (field, number, least, most) in [
+            ("pricePerGb", self.price_per_gb_micros, 0, MAX_PRICE_MICROS),
+            ("priceMonthly", self.price_monthly_cents, 0, MAX_PRICE_CENTS),
+            ("priceAnnual", self.price_annual_cents.unwrap_or(0), 0, MAX_PRICE_CENTS),
+            ("includedGb", self.included_bytes.unwrap_or(0), 0, MAX_INCLUDED_BYTES),
+            ("requestsPerDay", self.requests_per_day, 1, MAX_REQUESTS),
+            (
+                "maxConcurrentConnections",
+                i64::from(self.max_concurrent_connections),
+                1,
+                i64::from(MAX_CONNECTIONS),
+            ),
+        ] {
+            if !(least..=most).contains(&number) {
+                problems.push(FieldProblem::new(field, format!("{field} is out of bounds")));
+            }
+        }
+        if self.features.len() > MAX_FEATURES {
+            problems.push(FieldProblem::new("features", "There are 30 features at most"));
+        }
+        for feature in &mut self.features {
+            if let Some(text) = keep(line("features", "A feature", feature, 1, 200), &mut problems) {
+                *feature = text;
+            }
+        }
+        for (field, price) in [
+            ("stripePriceMonthly", &mut self.stripe_price_monthly),
+            ("stripePriceAnnual", &mut self.stripe_price_annual),
+        ] {
+            let text = line(field, "A price's id", price.as_deref().unwrap_or_default(), 0, 255);
+            if let Some(text) = keep(text, &mut problems) {
+                *price = Some(text).filter(|text| !text.is_empty());
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(self),
+            false => Err(AdminError::Invalid(problems)),
+        }
+    }
+}
+
+impl AdminService {
+    /// All plans, cheapest first, those that are not offered included.
+    ///
+    /// # Errors
+    /// If the data can't be read.
+    pub async fn plans(&self) -> Result<Vec<PlanDetails>, AdminError> {
+        Ok(self.parts().store.all_plan_details().await?)
+    }
+
+    /// One plan.
+    ///
+    /// # Errors
+    /// If there is no such plan.
+    pub async fn plan(&self, id: PlanId) -> Result<PlanDetails, AdminError> {
+        let plan = self.parts().store.plan_details(id).await?;
+        plan.ok_or(AdminError::PlanNotFound)
+    }
+
+    /// Makes a plan.
+    ///
+    /// # Errors
+    /// If a field is wrong, or a plan has this name.
+    pub async fn create_plan(
+        &self,
+        actor: Actor,
+        wanted: WantedPlan,
+        reason: &str,
+    ) -> Result<PlanDetails, AdminError> {
+        let reason = reason_line(reason)?;
+        let wanted = wanted.checked()?;
+        let id = PlanId::new();
+        let entry = self.entry(actor, AuditAction::PlanCreated, None, id.to_string(), &reason);
+        self.parts().store.create_plan(id, &wanted, entry).await?;
+        self.plan(id).await
+    }
+
+    /// Changes a plan whole. Its accounts have the new limits at this server's gateways at once, at others' within
+    /// `admission.key_ttl`.
+    ///
+    /// # Errors
+    /// If a field is wrong, a plan has this name, or new accounts start on it and it would not be offered any more.
+    pub async fn change_plan(
+        &self,
+        actor: Actor,
+        id: PlanId,
+        wanted: WantedPlan,
+        reason: &str,
+    ) -> Result<PlanDetails, AdminError> {
+        let reason = reason_line(reason)?;
+        let wanted = wanted.checked()?;
+        let entry = self.entry(actor, AuditAction::PlanChanged, None, id.to_string(), &reason);
+        let changed = self.parts().store.change_plan(id, &wanted, entry).await;
+        self.tell_accounts_on(id).await;
+        match changed? {
+            PlanChanged::Done | PlanChanged::AlreadySo => self.plan(id).await,
+            PlanChanged::NotFound => Err(AdminError::PlanNotFound),
+            PlanChanged::FirstPlan => Err(AdminError::FirstPlan),
+        }
+    }
+
+    async fn tell_accounts_on(&self, plan: PlanId) {
+        let parts = self.parts();
+        let mut after = None;
+        loop {
+            match parts.store.accounts_on(plan, after, ACCOUNTS_AT_ONCE).await {
+                Ok(accounts) => {
+                    for account in &accounts {
+                        parts.changes.account_changed(*account);
+                    }
+                    after = accounts.last().copied();
+                    if accounts.len() < usize::try_from(ACCOUNTS_AT_ONCE).unwrap_or(usize::MAX) {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "gateways learn of a changed plan when their keys' time is over");
+                    return;
+                }
+            }
+        }
+    }
+}

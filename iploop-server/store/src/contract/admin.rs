@@ -1,0 +1,426 @@
+use std::time::Duration;
+
+use iploop_platform::abuse::{AuditAction, AuditQuery};
+use iploop_platform::account::{AccountStatus, Role};
+use iploop_platform::admin::{
+    Ban, NodeQuery, NodeStatus, PlanChanged, PlatformSettings, SettingsWritten, Traffic, UserChange, UserCounts,
+    WantedPlan,
+};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, GatewayId, NodeId, PlanId};
+use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
+use iploop_platform::store::StoreError;
+use iploop_platform::usage::UsageRecord;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::nodes::{activity, new_partner, registered, registration};
+use super::safeguards::{audit, newest};
+use super::{Database, account_request, at, new_account, usage};
+
+const TRIES: usize = 50;
+
+async fn wanted(db: &Database, name: &str) -> (PlanId, WantedPlan) {
+    let plans = db.store.all_plan_details().await.unwrap();
+    let details = plans.iter().find(|details| details.plan.name == name).unwrap();
+    (details.plan.id, details.wanted())
+}
+
+pub(super) async fn plans_are_made_and_changed_on_record(db: &Database) {
+    let (growth, mut plan) = wanted(db, "Growth").await;
+    assert_eq!(db.store.all_plan_details().await.unwrap().len(), 4);
+    let again = db
+        .store
+        .create_plan(PlanId::new(), &plan, audit(AuditAction::PlanCreated, None, 1))
+        .await;
+    assert!(matches!(again, Err(StoreError::Conflict { what: "plan name" })), "{again:?}");
+
+    plan.name = "Tiny\0".into();
+    plan.price_monthly_cents = 1;
+    plan.included_bytes = None;
+    plan.features = vec!["One\0".into()];
+    plan.stripe_price_annual = Some("price_1".into());
+    let tiny = PlanId::new();
+    let entry = audit(AuditAction::PlanCreated, None, 1);
+    db.store.create_plan(tiny, &plan, entry).await.unwrap();
+    let made = db.store.plan_details(tiny).await.unwrap().unwrap();
+    assert_eq!((made.plan.name.as_str(), made.plan.features.as_slice()), ("Tiny", ["One".to_owned()].as_slice()));
+    assert_eq!(made.stripe_price_annual.as_deref(), Some("price_1"));
+    assert_eq!((made.stripe_price_monthly.as_ref(), made.accounts), (None, 0));
+    assert_eq!(db.store.plans().await.unwrap()[1], made.plan, "cheapest first");
+
+    let change = async |id, plan: &WantedPlan| {
+        let entry = audit(AuditAction::PlanChanged, None, 2);
+        db.store.change_plan(id, plan, entry).await
+    };
+    let mut plan = made.wanted();
+    assert_eq!(change(tiny, &plan).await.unwrap(), PlanChanged::AlreadySo);
+    plan.is_active = false;
+    plan.max_concurrent_connections = 7;
+    assert_eq!(change(tiny, &plan).await.unwrap(), PlanChanged::Done);
+    assert_eq!(db.store.plan_details(tiny).await.unwrap().unwrap().wanted(), plan);
+    let record = newest(db).await;
+    assert_eq!(
+        (&record.before["maxConcurrentConnections"], &record.after["maxConcurrentConnections"]),
+        (&json!(50), &json!(7))
+    );
+    plan.name = "Growth".into();
+    let taken = change(tiny, &plan).await;
+    assert!(matches!(taken, Err(StoreError::Conflict { what: "plan name" })), "{taken:?}");
+    assert_eq!(change(PlanId::new(), &plan).await.unwrap(), PlanChanged::NotFound);
+
+    let mut accounts = Vec::new();
+    for _ in 0..3 {
+        let mut request = account_request(&*db.store).await;
+        request.plan = growth;
+        accounts.push(db.store.create_account(request).await.unwrap().id);
+    }
+    let on = async |after| db.store.accounts_on(growth, after, 2).await.unwrap();
+    assert_eq!(on(None).await, accounts[..2]);
+    assert_eq!(on(Some(accounts[1])).await, accounts[2..]);
+    assert_eq!(db.store.plan_details(growth).await.unwrap().unwrap().accounts, 3);
+}
+
+pub(super) async fn the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at_once(db: &Database) {
+    let names = ["Starter", "Growth", "Business", "Pay-as-you-go"];
+    let mut plans = Vec::new();
+    for name in names {
+        plans.push(wanted(db, name).await);
+    }
+    let mut tries = JoinSet::new();
+    for number in 0..TRIES {
+        let store = db.store.clone();
+        let (id, mut plan) = plans[number % plans.len()].clone();
+        tries.spawn(async move {
+            if number % 3 == 0 {
+                let version = store.settings().await.unwrap().version;
+                let settings = PlatformSettings {
+                    first_plan: id,
+                    ..PlatformSettings::default()
+                };
+                let entry = audit(AuditAction::SettingsChanged, None, 1);
+                store.change_settings(version, &settings, entry).await.unwrap();
+            } else {
+                plan.is_active = false;
+                let entry = audit(AuditAction::PlanChanged, None, 1);
+                store.change_plan(id, &plan, entry).await.unwrap();
+            }
+        });
+    }
+    tries.join_all().await;
+    let first = db.store.settings().await.unwrap().settings.first_plan;
+    let details = db.store.plan_details(first).await.unwrap().unwrap();
+    assert!(details.plan.is_active);
+    let mut off = details.wanted();
+    off.is_active = false;
+    let entry = audit(AuditAction::PlanChanged, None, 1);
+    let refused = db.store.change_plan(first, &off, entry).await.unwrap();
+    assert_eq!(refused, PlanChanged::FirstPlan);
+}
+
+pub(super) async fn settings_are_written_by_who_read_the_newest(db: &Database) {
+    let first = db.store.settings().await.unwrap();
+    assert_eq!((first.version, &first.settings), (1, &PlatformSettings::default()));
+    let (starter, _) = wanted(db, "Starter").await;
+    assert_eq!(first.settings.first_plan, starter);
+    let closed = PlatformSettings {
+        registrations_open: false,
+        notice: Some("away on Sunday".into()),
+        ..PlatformSettings::default()
+    };
+    let write = async |version, settings: &PlatformSettings| {
+        let entry = audit(AuditAction::SettingsChanged, None, 1);
+        db.store.change_settings(version, settings, entry).await.unwrap()
+    };
+    assert_eq!(write(1, &closed).await, SettingsWritten::Done(2));
+    assert_eq!(db.store.settings().await.unwrap().settings, closed);
+    assert_eq!(newest(db).await.before["registrationsOpen"], json!(true));
+    assert_eq!(write(1, &PlatformSettings::default()).await, SettingsWritten::Changed);
+    let nowhere = PlatformSettings {
+        first_plan: PlanId::new(),
+        ..closed.clone()
+    };
+    assert_eq!(write(2, &nowhere).await, SettingsWritten::PlanNotOffered);
+
+    let mut tries = JoinSet::new();
+    for _ in 0..TRIES {
+        let (store, closed) = (db.store.clone(), closed.clone());
+        tries.spawn(async move {
+            let entry = audit(AuditAction::SettingsChanged, None, 1);
+            store.change_settings(2, &closed, entry).await.unwrap()
+        });
+    }
+    let written = tries.join_all().await;
+    let done = written.iter().filter(|written| **written == SettingsWritten::Done(3));
+    assert_eq!(done.count(), 1, "one of many");
+}
+
+pub(super) async fn figures_count_users_requests_and_devices(db: &Database) {
+    let mut root = account_request(&*db.store).await;
+    (root.role, root.email_verified) = (Role::Admin, true);
+    let root = db.store.create_account(root).await.unwrap().id;
+    db.store.touch_login(root, at(60)).await.unwrap();
+    let (ada, gone) = (new_account(&*db.store).await, new_account(&*db.store).await);
+    let delete = vec![(
+        UserChange::Status(AccountStatus::Deleted),
+        audit(AuditAction::UserDeleted, Some(gone), 1),
+    )];
+    db.store.change_user(gone, delete).await.unwrap();
+
+    let gateway = GatewayId::new();
+    let record = |second: i64, error: Option<&str>| UsageRecord {
+        bytes_up: 100,
+        bytes_down: 1_000,
+        billable: error.is_none(),
+        error: error.map(str::to_owned),
+        started_at: at(second),
+        ended_at: Some(at(second + 1)),
+        ..usage(ada, gateway)
+    };
+    // An hour that is archived, and today's.
+    let old = at(-100 * 86_400);
+    db.store
+        .settle(&[record(-100 * 86_400 + 5, None)], old)
+        .await
+        .unwrap();
+    let before = old.hour_start().plus(Duration::from_secs(2 * 3600));
+    assert_eq!(db.store.archive_usage(before, 100).await.unwrap(), 1);
+    let today = [record(10, None), record(20, Some("no_exit")), record(30, Some("no_exit"))];
+    db.store.settle(&today, at(40)).await.unwrap();
+
+    let (_, node) = registered(db, "device-1").await;
+    db.store.note_activity(&[activity(node)]).await.unwrap();
+    let (_, silent) = registered(db, "device-2").await;
+    let stats = db.store.stored_stats(at(-3600), at(600)).await.unwrap();
+    let _ = silent;
+    assert_eq!(
+        stats.users,
+        UserCounts {
+            total: 2,
+            active: 2,
+            suspended: 0,
+            deleted: 1,
+            admins: 1,
+            verified: 1,
+            new: 3,
+            signed_in: 1,
+        }
+    );
+    assert_eq!(stats.plans, [("Starter".to_owned(), 2)].into());
+    let recent = Traffic {
+        requests: 3,
+        successful: 1,
+        bytes_up: 300,
+        bytes_down: 3_000,
+        billed_bytes: 1_100,
+    };
+    assert_eq!(stats.recent, recent);
+    let all_time = Traffic {
+        requests: 4,
+        successful: 2,
+        bytes_up: 400,
+        bytes_down: 4_000,
+        billed_bytes: 2_200,
+    };
+    assert_eq!(stats.all_time, all_time);
+    assert_eq!(stats.errors, [("no_exit".to_owned(), 2)].into());
+    assert_eq!(stats.nodes, [("available".to_owned(), 2)].into());
+    assert_eq!(stats.versions, [("2.0.0".to_owned(), 2)].into());
+    let much_later = db.store.stored_stats(at(86_400), at(86_400)).await.unwrap();
+    assert_eq!(much_later.nodes, [("inactive".to_owned(), 2)].into(), "not heard of");
+    assert_eq!((much_later.recent, much_later.users.new), (Traffic::default(), 0));
+}
+
+pub(super) async fn devices_are_found_by_what_they_are(db: &Database) {
+    let (mine, theirs) = (new_partner(&*db.store).await, new_partner(&*db.store).await);
+    let mut nodes = Vec::new();
+    for (number, partner, country, kind, net) in [
+        (1, mine, "DE", "android", "wifi"),
+        (2, mine, "DE", "windows", "ethernet"),
+        (3, theirs, "US", "android", "cellular"),
+    ] {
+        let mut new = registration(partner, &format!("Device_{number}"));
+        new.place.country = Some(country.into());
+        new.device_type = Some(kind.into());
+        new.connection_type = Some(net.into());
+        new.ip = format!("203.0.113.{number}").parse().unwrap();
+        let Registered::Accepted(node) = db.store.register_node(new).await.unwrap() else {
+            panic!("refused")
+        };
+        nodes.insert(0, node);
+    }
+    let [third, second, first] = nodes[..] else {
+        panic!("three")
+    };
+    let found = async |query: NodeQuery| {
+        let query = NodeQuery { limit: 10, ..query };
+        let page = db.store.node_page(&query, at(2)).await.unwrap();
+        assert_eq!(page.total, page.rows.len() as u64);
+        page.rows.iter().map(|node| node.id).collect::<Vec<_>>()
+    };
+    let none = NodeQuery::default;
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(found(none()).await, nodes);
+    assert_eq!(found(NodeQuery { country: text("DE"), ..none() }).await, [second, first]);
+    assert_eq!(found(NodeQuery { device_type: text("android"), ..none() }).await, [third, first]);
+    assert_eq!(found(NodeQuery { connection_type: text("cellular"), ..none() }).await, [third]);
+    assert_eq!(found(NodeQuery { partner: Some(theirs), ..none() }).await, [third]);
+    assert_eq!(found(NodeQuery { search: text("device_2"), ..none() }).await, [second]);
+    assert_eq!(found(NodeQuery { search: text("113.3"), ..none() }).await, [third]);
+    assert!(found(NodeQuery { search: text("device%"), ..none() }).await.is_empty());
+    let busy = vec![second];
+    let by_status = async |status| {
+        let query = NodeQuery {
+            status: Some(status),
+            busy: busy.clone(),
+            ..none()
+        };
+        found(query).await
+    };
+    assert_eq!(by_status(NodeStatus::Busy).await, [second]);
+    assert_eq!(by_status(NodeStatus::Available).await, [third, first]);
+    assert!(by_status(NodeStatus::Inactive).await.is_empty());
+    let left = NodeActivity {
+        connected: false,
+        ..activity(third)
+    };
+    db.store.note_activity(&[left]).await.unwrap();
+    assert_eq!(by_status(NodeStatus::Inactive).await, [third]);
+
+    let mut met = Vec::new();
+    loop {
+        let query = NodeQuery {
+            before: met.last().copied(),
+            limit: 2,
+            ..none()
+        };
+        let page = db.store.node_page(&query, at(2)).await.unwrap();
+        assert_eq!(page.total, 3);
+        met.extend(page.rows.iter().map(|node| node.id));
+        if page.rows.len() < 2 {
+            break;
+        }
+    }
+    assert_eq!(met, nodes);
+    let query = NodeQuery {
+        busy,
+        offset: 1,
+        limit: 1,
+        ..none()
+    };
+    let page = db.store.node_page(&query, at(2)).await.unwrap();
+    assert_eq!((page.rows[0].id, page.rows[0].status), (second, NodeStatus::Busy));
+
+    let node = db.store.known_node(first, at(2)).await.unwrap().unwrap();
+    assert_eq!(
+        (node.device_id.as_str(), node.partner, node.partner_name.as_str()),
+        ("Device_1", mine, "Games Ltd")
+    );
+    assert_eq!((node.status, node.connected_since), (NodeStatus::Available, Some(at(1))));
+    assert_eq!(node.place.asn, Some(u32::MAX));
+    assert_eq!(db.store.known_node(NodeId::new(), at(2)).await.unwrap(), None);
+}
+
+pub(super) async fn a_ban_is_on_record_and_holds_until_it_ends(db: &Database) {
+    let (device, node) = registered(db, "device-1").await;
+    let ban = |reason: &str, until: Option<Timestamp>| Ban {
+        node,
+        reason: reason.to_owned(),
+        until,
+    };
+    let banned = async |ban: &Ban, second| {
+        let entry = audit(AuditAction::NodeBanned, None, second);
+        db.store.ban_node(ban, entry).await.unwrap()
+    };
+    let nobody = Ban {
+        node: NodeId::new(),
+        ..ban("spam", None)
+    };
+    assert!(!banned(&nobody, 5).await);
+    let for_a_while = ban("spam", Some(at(60)));
+    assert!(banned(&for_a_while, 10).await);
+    assert_eq!(newest(db).await.before, json!({ "banned": false }));
+    let again = |second| NodeRegistration {
+        now: at(second),
+        ..device.clone()
+    };
+    let refused = db.store.register_node(again(59)).await.unwrap();
+    let reason = "spam".to_owned();
+    assert_eq!(
+        refused,
+        Registered::Banned {
+            reason,
+            until: Some(at(60))
+        }
+    );
+    let since = async |from, now| db.store.bans_since(at(from), at(now), 10).await.unwrap();
+    assert_eq!(since(10, 20).await, [for_a_while]);
+    assert!(since(11, 20).await.is_empty() && since(0, 60).await.is_empty());
+
+    let status = async |second| db.store.known_node(node, at(second)).await.unwrap().unwrap().status;
+    assert_eq!((status(59).await, status(60).await), (NodeStatus::Banned, NodeStatus::Inactive));
+    for_good(db, &ban("worse", None)).await;
+    assert_eq!(status(9_999).await, NodeStatus::Banned);
+    let earlier = json!({ "banned": true, "reason": "spam", "until": at(60) });
+    assert_eq!(newest(db).await.before, earlier);
+    let unban = async |node, second| {
+        let entry = audit(AuditAction::NodeUnbanned, None, second);
+        db.store.unban_node(node, entry).await.unwrap()
+    };
+    assert_eq!(unban(node, 30).await, Some(true));
+    assert_eq!(unban(node, 31).await, Some(false));
+    assert_eq!(unban(NodeId::new(), 31).await, None);
+    assert_eq!(
+        db.store.register_node(again(32)).await.unwrap(),
+        Registered::Accepted(node)
+    );
+}
+
+async fn for_good(db: &Database, ban: &Ban) {
+    let entry = audit(AuditAction::NodeBanned, None, 20);
+    assert!(db.store.ban_node(ban, entry).await.unwrap());
+}
+
+pub(super) async fn consents_and_withdrawals_of_a_device_are_read(db: &Database) {
+    let (device, _) = registered(db, "device-1").await;
+    registered(db, "device-2").await;
+    let consent = device.consent.id;
+    db.store.withdraw_consent("device-1", consent, at(5)).await.unwrap();
+    let unknown = iploop_platform::ids::ConsentId::new();
+    db.store.withdraw_consent("device-1", unknown, at(6)).await.unwrap();
+    let (consents, withdrawals) = db.store.consents_of("device-1", 10).await.unwrap();
+    let [given] = &consents[..] else { panic!("{consents:?}") };
+    assert_eq!((given.record.id, given.withdrawn_at), (consent, Some(at(5))));
+    assert_eq!((given.partner, given.recorded_at), (device.partner, at(1)));
+    assert_eq!(given.record.text_version, "2026-02");
+    let met: Vec<_> = withdrawals.iter().map(|withdrawal| withdrawal.consent).collect();
+    assert_eq!(met, [unknown, consent]);
+}
+
+pub(super) async fn audit_records_are_found_by_who_what_and_when(db: &Database) {
+    let mut records = Vec::new();
+    for second in 0..4 {
+        let account = (second % 2 == 0).then(AccountId::new);
+        let mut entry = audit(AuditAction::NodeBanned, account, second);
+        entry.subject = format!("device {second}");
+        db.store.append_audit(entry.clone()).await.unwrap();
+        records.insert(0, entry.id);
+    }
+    let found = async |query: AuditQuery| {
+        let query = AuditQuery { limit: 10, ..query };
+        let entries = db.store.audit_entries(&query).await.unwrap();
+        entries.iter().map(|entry| entry.id).collect::<Vec<_>>()
+    };
+    let none = AuditQuery::default;
+    assert_eq!(found(none()).await, records);
+    let subject = Some("device 2".to_owned());
+    assert_eq!(found(AuditQuery { subject, ..none() }).await, [records[1]]);
+    let (from, to) = (Some(at(1)), Some(at(3)));
+    assert_eq!(found(AuditQuery { from, to, ..none() }).await, records[1..3]);
+    let last = newest(db).await;
+    let iploop_platform::abuse::Actor::Admin(actor) = last.actor else {
+        panic!("an admin's")
+    };
+    let actor = Some(actor);
+    assert_eq!(found(AuditQuery { actor, ..none() }).await, [last.id]);
+}
