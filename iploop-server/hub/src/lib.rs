@@ -19,6 +19,7 @@ mod fleet;
 pub mod geo;
 mod guard;
 mod hub;
+mod live;
 mod node;
 pub mod quality;
 mod registration;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::{Exit, Measured};
 use iploop_platform::ids::ConsentId;
 use iploop_platform::node::NodeActivity;
+use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{GrantsUpdate, ToNode};
 use iploop_protocol::io::Tunnel;
 use iploop_protocol::policy::Grants;
@@ -25,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) tunnel: Tunnel,
     pub(crate) device_id: Box<str>,
     pub(crate) consent: ConsentId,
+    /// Asked to leave; until when its streams may go on stands in the record.
+    draining: AtomicBool,
     record: Mutex<Record>,
     told: Mutex<Told>,
 }
@@ -72,6 +76,7 @@ struct Record {
     /// … and those that the store has.
     stored_bytes: u64,
     stored_at: Timestamp,
+    drained_at: Option<Instant>,
 }
 
 impl Node {
@@ -91,15 +96,40 @@ impl Node {
             summed_bytes: 0,
             stored_bytes: 0,
             stored_at: now,
+            drained_at: None,
         };
         Self {
             exit,
             tunnel,
             device_id: device_id.into(),
             consent,
+            draining: AtomicBool::new(false),
             record: Mutex::new(record),
             told: Mutex::default(),
         }
+    }
+
+    /// Notes that the device was asked to leave, and how long its streams may go on.
+    pub(crate) fn start_draining(&self, until: tokio::time::Instant) {
+        self.record.lock().drained_at = Some(until.into_std());
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to leave.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether the time of the streams of a device that was asked to leave is over.
+    pub(crate) fn is_drained(&self, now: Instant) -> bool {
+        self.is_draining() && self.record.lock().drained_at.is_some_and(|at| at <= now)
+    }
+
+    /// Sends a device away that was asked to leave.
+    pub(crate) fn end_drained(&self, retry_after: Duration) {
+        let reason = "this device was taken out of service for a moment";
+        self.tunnel
+            .close(CloseCode::ShuttingDown, Some(retry_after), reason);
     }
 
     /// Tells the device what is open for a customer, if it does not know. False: it can't be told now.

@@ -211,6 +211,9 @@ impl Shared {
             for (key, node) in page {
                 let figures = node.figures(instant);
                 self.live.lock().set_figures(*key, figures);
+                if node.is_drained(instant) {
+                    node.end_drained(self.spread_retry());
+                }
                 self.activity.push(node.take_activity(true, now, instant));
             }
         })

@@ -93,7 +93,7 @@ impl Presence {
         self.shared
             .live
             .lock()
-            .set_sharing(self.key, sharing && !self.leaving);
+            .set_sharing(self.key, sharing && !self.leaving && !self.node.is_draining());
     }
 
     /// No new stream comes here from now on.

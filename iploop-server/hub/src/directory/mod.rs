@@ -394,6 +394,20 @@ impl<T> Directory<T> {
         (rows, self.nodes.has(slot).then_some(slot))
     }
 
+    /// Whether a node can take a stream now.
+    pub fn is_available(&self, key: NodeKey) -> bool {
+        self.nodes.of(key).is_some_and(Entry::is_listed)
+    }
+
+    /// Live nodes that can take no stream now, at most `limit`. Looks at all nodes where there is one.
+    pub fn unavailable(&self, limit: usize) -> Vec<NodeId> {
+        let many = limit.min(self.len().saturating_sub(self.available()));
+        let slots = (0..).take_while(|slot| many > 0 && self.nodes.has(*slot));
+        let entries = slots.filter_map(|slot| self.nodes.get(slot));
+        let busy = entries.filter(|entry| !entry.is_listed());
+        busy.take(many).map(|entry| entry.node).collect()
+    }
+
     /// Streams counted on a node.
     pub fn streams(&self, key: NodeKey) -> Option<u32> {
         self.nodes.of(key).map(|entry| u32::from(entry.streams))

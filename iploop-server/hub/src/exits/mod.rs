@@ -64,8 +64,15 @@ impl Drop for Claim {
             let figures = self.node.figures(now);
             self.shared.live.lock().set_figures(self.key, figures);
         }
-        self.shared.live.lock().close_stream(self.key, self.customer);
+        let left = {
+            let mut live = self.shared.live.lock();
+            live.close_stream(self.key, self.customer);
+            self.node.is_draining().then(|| live.streams(self.key)).flatten()
+        };
         self.shared.stream_closed();
+        if left == Some(0) {
+            self.node.end_drained(self.shared.spread_retry());
+        }
     }
 }
 

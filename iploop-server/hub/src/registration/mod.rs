@@ -141,11 +141,7 @@ fn accepted(registered: Registered) -> Result<NodeId, Refusal> {
     match registered {
         Registered::Accepted(node) => Ok(node),
         Registered::Banned { reason, until } => {
-            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-            Err(Refusal::new(
-                CloseCode::Banned,
-                format!("this device is banned{until}: {reason}"),
-            ))
+            Err(Refusal::new(CloseCode::Banned, banned_text(&reason, until)))
         }
         Registered::SecretMismatch => Err(Refusal::new(
             CloseCode::InvalidHello,
@@ -156,6 +152,12 @@ fn accepted(registered: Registered) -> Result<NodeId, Refusal> {
             "the owner withdrew this consent",
         )),
     }
+}
+
+/// What a banned device is told.
+pub(crate) fn banned_text(reason: &str, until: Option<Timestamp>) -> String {
+    let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+    format!("this device is banned{until}: {reason}")
 }
 
 /// The store failed: the device is told to come back, the log what happened.

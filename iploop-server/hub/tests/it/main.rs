@@ -1,6 +1,8 @@
 //! The hub over real sockets on loopback: devices made of the protocol crate's other side, stores in memory.
 
 #[cfg(test)]
+mod acting;
+#[cfg(test)]
 mod connecting;
 #[cfg(test)]
 mod draining;
