@@ -3,6 +3,7 @@
 //! This crate only composes. What each part does stands in its own crate; [`server`] opens them, joins them and takes them
 //! down in order.
 
+mod admin;
 pub mod command;
 pub mod config;
 pub mod ledger;

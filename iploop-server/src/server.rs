@@ -13,6 +13,7 @@ use iploop_hub::{Hub, HubDeps};
 use iploop_platform::abuse::{AbuseParts, AbuseService, AbuseWatch, StoredPolicy, Suspicion, compose};
 use iploop_platform::accounts::password::Passwords;
 use iploop_platform::accounts::{AccountParts, AccountService, PublicUrl};
+use iploop_platform::admin::AdminParts;
 use iploop_platform::admission::Admission;
 use iploop_platform::archive;
 use iploop_platform::clock::{Clock, SystemClock};
@@ -404,6 +405,17 @@ impl ApiPieces<'_> {
             secret,
         };
         let (mail, webhooks, notices) = notifying.start(stop, tasks)?;
+        let admin_parts = AdminParts {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            passwords: passwords.clone(),
+            logins: logins.clone(),
+            changes: Arc::clone(&changes),
+            watch: watch.clone(),
+            nodes: Arc::new(hub.clone()),
+            network: Arc::new(hub.clone()),
+        };
+        let admin = crate::admin::start(admin_parts, stop, tasks);
         let abuse_parts = AbuseParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -449,6 +461,7 @@ impl ApiPieces<'_> {
             abuse: abuse.clone(),
             assistant,
             tickets,
+            admin,
             accounts,
             logins,
             keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes)

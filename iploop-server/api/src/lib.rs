@@ -22,6 +22,7 @@ mod nodes;
 mod notifications;
 mod openapi;
 mod partners;
+mod platform_info;
 mod problem;
 mod proxy;
 mod proxy_config;
@@ -95,6 +96,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/usage", usage::router())
         .nest("/api/billing", billing::router())
         .nest("/api/partners", partners::router())
+        .nest("/api/platform", platform_info::router())
         .nest("/api/live", live::router())
         .nest("/api/support", support::router())
         .nest("/api/assistant", support::assistant_router())

@@ -29,7 +29,8 @@ use crate::problem::{FieldError, Problem};
         (name = "nodes", description = "The network in aggregates"),
         (name = "partners", description = "Who may bring devices, for admins"),
         (name = "support", description = "The assistant, and tickets for people; /api/assistant/chat is another name of /api/support/chat"),
-        (name = "admin", description = "Lists, grants, suspension, complaints and the audit record, for admins"),
+        (name = "admin", description = "Users, plans, devices, settings; lists, grants, suspension, complaints and the audit record, for admins"),
+        (name = "platform", description = "What everybody may know"),
         (name = "health", description = "For the ones that restart and route"),
     )
 )]

@@ -18,6 +18,9 @@ const CSRF_HEADER: &str = "x-csrf-token";
 /// A request of somebody who signed in.
 pub(crate) struct SignedIn(pub(crate) LoginSession);
 
+/// A request of somebody who signed in, or of an admin who looks on as them, whatever it changes.
+pub(crate) struct AnyLogin(pub(crate) LoginSession);
+
 /// A request of an admin.
 pub(crate) struct Admin(pub(crate) LoginSession);
 
@@ -28,6 +31,19 @@ impl SignedIn {
 }
 
 impl FromRequestParts<ApiState> for SignedIn {
+    type Rejection = ApiError;
+
+    /// Who looks on as somebody else reads only.
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let AnyLogin(session) = AnyLogin::from_request_parts(parts, state).await?;
+        match session.impersonated_by {
+            Some(_) if !parts.method.is_safe() => Err(ApiError::ImpersonationReadOnly),
+            _ => Ok(Self(session)),
+        }
+    }
+}
+
+impl FromRequestParts<ApiState> for AnyLogin {
     type Rejection = ApiError;
 
     /// A bearer token decides alone; a bad one is not made up for by a cookie.
@@ -57,9 +73,10 @@ impl FromRequestParts<ApiState> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let SignedIn(session) = SignedIn::from_request_parts(parts, state).await?;
+        let is_own = session.impersonated_by.is_none();
         match session.account.role {
-            Role::Admin => Ok(Self(session)),
-            Role::Customer | Role::Partner | Role::Owner => Err(ApiError::AdminOnly),
+            Role::Admin if is_own => Ok(Self(session)),
+            _ => Err(ApiError::AdminOnly),
         }
     }
 }

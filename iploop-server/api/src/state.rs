@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use iploop_platform::abuse::AbuseService;
 use iploop_platform::accounts::AccountService;
 use iploop_platform::asking::AskLimit;
+use iploop_platform::admin::AdminService;
 use iploop_platform::clock::Clock;
 use iploop_platform::ids::AccountId;
 use iploop_platform::keys::KeyService;
@@ -44,6 +45,8 @@ pub struct ApiParts {
     pub assistant: Assistant,
     /// Tickets for people.
     pub tickets: TicketDesk,
+    /// Users, plans, devices and settings, for admins.
+    pub admin: AdminService,
     /// Accounts.
     pub accounts: AccountService,
     /// Signing in and checking who asks.

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
+use iploop_platform::admin::PlatformSettings;
 
 use crate::html::{self, Html};
 use crate::network_view::Snapshot;
@@ -25,6 +26,10 @@ pub(crate) async fn status_page(State(state): State<ApiState>) -> Response {
         .raw(". Version ")
         .text(env!("CARGO_PKG_VERSION"))
         .raw(".</p>");
+    // Without the database, the rest is shown all the same.
+    if let Ok(stored) = parts.store.settings().await {
+        notice(&mut body, &stored.settings);
+    }
     figures(&mut body, &snapshot);
     places(&mut body, &snapshot);
     proxy(&mut body, &parts.proxy, &snapshot);
@@ -38,6 +43,16 @@ pub(crate) async fn status_page(State(state): State<ApiState>) -> Response {
         .text(&to_the_second(&parts.clock.now().to_string()))
         .raw(". <a href=\"./\">Look again</a></p>");
     html::document(StatusCode::OK, "", "Status", body)
+}
+
+/// What the operator has to say, and where to write to.
+fn notice(body: &mut Html, settings: &PlatformSettings) {
+    if let Some(notice) = &settings.notice {
+        body.raw("<p><strong>").text(notice).raw("</strong></p>");
+    }
+    if let Some(address) = &settings.support_address {
+        body.raw("<p>Support: ").text(address).raw("</p>");
+    }
 }
 
 fn figures(body: &mut Html, snapshot: &Snapshot) {

@@ -5,9 +5,9 @@
 use async_trait::async_trait;
 
 use crate::abuse::Safeguards;
-use crate::admin::AdminStore;
 use crate::account::{Account, MailTokenPurpose, NewAccount};
 use crate::accounts::Identity;
+use crate::admin::AdminStore;
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
 use crate::clock::Timestamp;
 use crate::events::Events;

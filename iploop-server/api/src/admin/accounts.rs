@@ -68,7 +68,7 @@ pub(crate) struct GiveGrantBody {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ReasonBody {
     /// For the record.
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// How far a customer is trusted.

@@ -106,7 +106,7 @@ pub(crate) struct RefusalsAnswer {
 /// How often a rule or limit stood in a customer's way on one UTC day.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct RefusalInfo {
+pub(crate) struct RefusalInfo {
     /// The day's beginning.
     #[schema(value_type = String, format = DateTime)]
     day: Timestamp,
@@ -127,7 +127,7 @@ struct RefusalInfo {
 /// Which records.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct AuditPageQuery {
+pub(crate) struct AuditFilter {
     /// Older than this record: `nextCursor` of the page before.
     #[serde(default)]
     #[param(value_type = Option<String>, format = Uuid)]
@@ -139,6 +139,43 @@ pub(crate) struct AuditPageQuery {
     /// `account_suspended`, `policy_entry_added`, …
     #[serde(default)]
     action: Option<String>,
+    /// By this admin.
+    #[serde(default)]
+    #[param(value_type = Option<String>, format = Uuid)]
+    actor: Option<AccountId>,
+    /// About exactly this: the id of a user, device, plan or entry, a category, an address.
+    #[serde(default)]
+    subject: Option<String>,
+    /// Made at or after this.
+    #[serde(default)]
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Made before this.
+    #[serde(default)]
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    pub(super) fn read(self, limit: u32) -> Result<AuditQuery, ApiError> {
+        let action = self.action.as_deref().map(str::parse::<AuditAction>).transpose();
+        Ok(AuditQuery {
+            before: self.cursor,
+            account: self.account,
+            action: action.map_err(|_| out_of_bounds("action", "the name of an action"))?,
+            actor: self.actor,
+            subject: self.subject,
+            from: self.from,
+            to: self.to,
+            limit,
+        })
+    }
+}
+
+/// How many.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AuditPageQuery {
     /// Most records wanted.
     #[serde(default = "fifty")]
     #[param(minimum = 1, maximum = 500, default = 50)]
@@ -159,7 +196,7 @@ pub(crate) struct AuditAnswer {
 /// One change: who, when, from what to what, and why.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct AuditInfo {
+pub(crate) struct AuditInfo {
     #[schema(value_type = String, format = Uuid)]
     id: AuditId,
     #[schema(value_type = String, format = DateTime)]
@@ -240,26 +277,21 @@ pub(crate) async fn list_refusals(
     Ok(Json(RefusalsAnswer { refusals }))
 }
 
-/// Every change of lists, limits, grants, suspensions and standing, and every look-up.
+/// Every change that admins or the server's rules made, every look-up of an exit, and every look at a customer's account.
 #[utoipa::path(
-    get, path = "/audit", tag = "admin", params(AuditPageQuery), security(("bearer" = []), ("cookie" = [])),
+    get, path = "/audit", tag = "admin", params(AuditFilter, AuditPageQuery), security(("bearer" = []), ("cookie" = [])),
     responses((status = 200, body = AuditAnswer, description = "A page of records"))
 )]
 pub(crate) async fn list_audit(
     State(state): State<ApiState>,
     _: Admin,
+    Query(filter): Query<AuditFilter>,
     Query(query): Query<AuditPageQuery>,
 ) -> Result<Json<AuditAnswer>, ApiError> {
     if !(1..=MAX_ROWS).contains(&query.limit) {
         return Err(out_of_bounds("limit", "1 to 500"));
     }
-    let action = query.action.as_deref().map(str::parse::<AuditAction>).transpose();
-    let wanted = AuditQuery {
-        before: query.cursor,
-        account: query.account,
-        action: action.map_err(|_| out_of_bounds("action", "the name of an action"))?,
-        limit: query.limit,
-    };
+    let wanted = filter.read(query.limit)?;
     let records = state.parts().abuse.audit(&wanted).await?;
     let is_full = u32::try_from(records.len()).is_ok_and(|count| count == query.limit);
     let next_cursor = records.last().map(|record| record.id).filter(|_| is_full);

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::auth::user::{LoginAnswer, signed_in};
 use crate::error::ApiError;
 use crate::extract::{Json, SignInOrigin};
-use crate::session::{SignedIn, logout_cookie};
+use crate::session::{AnyLogin, logout_cookie};
 use crate::state::ApiState;
 
 /// Who signs in.
@@ -118,7 +118,7 @@ pub(crate) async fn login_with_code(
 )]
 pub(crate) async fn logout(
     State(state): State<ApiState>,
-    SignedIn(session): SignedIn,
+    AnyLogin(session): AnyLogin,
 ) -> Result<Response, ApiError> {
     let parts = state.parts();
     parts.logins.sign_out(&session).await?;

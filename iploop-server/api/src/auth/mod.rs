@@ -13,6 +13,7 @@ mod two_factor;
 mod user;
 mod verification;
 
+pub(crate) use profile::dollars;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use iploop_platform::accounts::WantedProfile;
+use iploop_platform::ids::AccountId;
 use iploop_platform::plan::Plan;
 use iploop_platform::usage::Balance;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -21,6 +22,9 @@ pub(crate) struct ProfileAnswer {
     user: User,
     plan: Option<PlanInfo>,
     balance: BalanceInfo,
+    /// The admin who looks on by this login; it reads only.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    impersonated_by: Option<AccountId>,
     /// For the header `X-CSRF-Token` of this login's requests by cookie.
     csrf_token: String,
 }
@@ -111,11 +115,13 @@ pub(crate) async fn profile(
 ) -> Result<Json<ProfileAnswer>, ApiError> {
     let parts = state.parts();
     let csrf_token = parts.logins.csrf_token(&session);
+    let impersonated_by = session.impersonated_by;
     let profile = parts.accounts.profile(session.account).await?;
     Ok(Json(ProfileAnswer {
         user: profile.account.into(),
         plan: profile.plan.map(Into::into),
         balance: profile.balance.into(),
+        impersonated_by,
         csrf_token,
     }))
 }
@@ -183,7 +189,7 @@ pub(crate) async fn change_profile(
 }
 
 /// Micro-dollars as a decimal with at least two places.
-fn dollars(micros: i64) -> String {
+pub(crate) fn dollars(micros: i64) -> String {
     let sign = if micros < 0 { "-" } else { "" };
     let micros = micros.unsigned_abs();
     let text = format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000);

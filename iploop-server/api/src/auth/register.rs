@@ -46,6 +46,7 @@ pub(crate) struct RegisterBody {
     post, path = "/register", tag = "auth", request_body = RegisterBody,
     responses(
         (status = 201, body = LoginAnswer, description = "The account, signed in"),
+        (status = 403, body = crate::problem::Problem, content_type = "application/problem+json", description = "Registrations are closed"),
         (status = 409, body = crate::problem::Problem, content_type = "application/problem+json", description = "The address has an account"),
         (status = 429, body = crate::problem::Problem, content_type = "application/problem+json", description = "Too many registrations from this network"),
     )

@@ -24,7 +24,7 @@ pub(super) fn answer(name: &'static str, columns: &str, rows: impl Iterator<Item
 }
 
 /// A line.
-pub(super) fn put_row(text: &mut String, cells: &[String]) {
+pub(crate) fn put_row(text: &mut String, cells: &[String]) {
     for (at, cell) in cells.iter().enumerate() {
         if at > 0 {
             text.push(',');

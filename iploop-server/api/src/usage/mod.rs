@@ -1,7 +1,7 @@
 //! `/api/usage`: what the account used.
 
 mod breakdown;
-mod csv;
+pub(crate) mod csv;
 mod export;
 mod over_time;
 mod period;

@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Api, Settings};
 
-async fn send(api: &Api, admin: &str, method: Method, path: &str, body: Value) -> Answer {
+pub(crate) async fn send(api: &Api, admin: &str, method: Method, path: &str, body: Value) -> Answer {
     api.call(method, path).bearer(admin).json(&body).send().await
 }
 
-async fn get(api: &Api, token: &str, path: &str) -> Value {
+pub(crate) async fn get(api: &Api, token: &str, path: &str) -> Value {
     api.get(path).bearer(token).send().await.json()
 }
 
 /// A verified customer's id and token.
-async fn customer(api: &Api, email: &str) -> (String, String) {
+pub(crate) async fn customer(api: &Api, email: &str) -> (String, String) {
     let login = api.register(email).await;
     let verify = api.mail_token().await;
     let verified = api.post("/api/auth/verify-email").json(&json!({"token": verify}));
@@ -39,7 +39,7 @@ fn refuses(policy: &PlatformPolicy, to: &str) -> bool {
 }
 
 /// The newest record.
-async fn newest(api: &Api, admin: &str) -> Value {
+pub(crate) async fn newest(api: &Api, admin: &str) -> Value {
     get(api, admin, "/api/admin/audit?limit=1").await["records"][0].clone()
 }
 
@@ -587,15 +587,66 @@ pub(crate) async fn visit_everything(api: &Api, admin: &str) {
         let path = format!("/api/admin/accounts/{id}/{act}");
         send(api, admin, Method::POST, &path, json!({"reason": "a visit"})).await;
     }
+    visit_users_and_plans(api, admin, &id).await;
+    visit_devices(api, admin).await;
     let standing = json!({"standing": "established", "reason": "a visit"});
     let path = format!("/api/admin/accounts/{id}/standing");
     send(api, admin, Method::PUT, &path, standing).await;
     for path in [
         "/api/admin/policy",
         "/api/admin/audit",
+        "/api/admin/audit/export",
+        "/api/admin/users",
+        "/api/admin/plans",
+        "/api/admin/nodes",
+        "/api/admin/settings",
+        "/api/admin/stats",
+        "/api/platform",
         "/api/admin/refusals",
         "/api/admin/exits/lookup?ip=1.1.1.1&at=2025-11-24T16:00:00Z&reason=a+visit",
     ] {
         api.get(path).bearer(admin).send().await;
+    }
+}
+
+async fn visit_users_and_plans(api: &Api, admin: &str, id: &str) {
+    let user = format!("/api/admin/users/{id}");
+    api.get(&user).bearer(admin).send().await;
+    let why = json!({"reason": "a visit"});
+    let path = format!("{user}/impersonate");
+    send(api, admin, Method::POST, &path, why.clone()).await;
+    for act in ["make-admin", "remove-admin"] {
+        send(api, admin, Method::POST, &format!("{user}/{act}"), why.clone()).await;
+    }
+    let body = json!({"status": "active", "reason": "a visit"});
+    send(api, admin, Method::PUT, &user, body).await;
+    let body = json!({"action": "reinstate", "ids": [id], "reason": "a visit"});
+    send(api, admin, Method::POST, "/api/admin/users/bulk", body).await;
+    let body =
+        json!({"email": "made@example.com", "firstName": "Ada", "lastName": "Lovelace", "reason": "a visit"});
+    let made = send(api, admin, Method::POST, "/api/admin/users/create", body).await;
+    let made = made.json()["user"]["id"].as_str().unwrap().to_owned();
+    let gone = format!("/api/admin/users/{made}?reason=over");
+    api.call(Method::DELETE, &gone).bearer(admin).send().await;
+    let body = json!({"name": "Visited", "pricePerGb": "1", "reason": "a visit"});
+    let plan = send(api, admin, Method::POST, "/api/admin/plans", body)
+        .await
+        .json();
+    let path = format!("/api/admin/plans/{}", plan["id"].as_str().unwrap());
+    let body = json!({"isActive": false, "reason": "a visit"});
+    send(api, admin, Method::PUT, &path, body).await;
+    let mut settings = get(api, admin, "/api/admin/settings").await;
+    settings["reason"] = json!("a visit");
+    send(api, admin, Method::PUT, "/api/admin/settings", settings).await;
+}
+
+async fn visit_devices(api: &Api, admin: &str) {
+    let (node, _) = crate::admin_nodes::device(api, 9).await;
+    api.devices.connected.lock().insert(node, crate::devices::live_node());
+    let path = format!("/api/admin/nodes/{node}");
+    api.get(&path).bearer(admin).send().await;
+    for act in ["drain", "ban", "unban"] {
+        let body = json!({"reason": "a visit"});
+        send(api, admin, Method::POST, &format!("{path}/{act}"), body).await;
     }
 }

@@ -18,6 +18,7 @@ use iploop_platform::accounts::password::{NewPassword, PasswordConfig, Passwords
 use iploop_platform::accounts::{
     AccountParts, AccountService, AccountsConfig, CommandLineAccount, PersonalData, create_from_command_line,
 };
+use iploop_platform::admin::{AdminParts, AdminService};
 use iploop_platform::clock::{Clock, Timestamp};
 use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::keys::{KeyChanges, KeyService, NobodyToTell};
@@ -46,6 +47,7 @@ use tower::ServiceExt as _;
 
 use crate::desk::Desk;
 use crate::documented;
+use crate::devices::Devices;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
@@ -61,6 +63,7 @@ pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) changes: Arc<Changes>,
+    pub(crate) devices: Arc<Devices>,
     pub(crate) logins: Logins,
     pub(crate) live: Arc<Live>,
     pub(crate) draining: CancellationToken,
@@ -188,6 +191,19 @@ impl Api {
         };
         let (abuse, abuse_task) = AbuseService::new(abuse_parts, &settings.abuse);
         tokio::spawn(abuse_task.run(tasks.clone()));
+        let devices = Arc::new(Devices::default());
+        let network = Arc::new(FixedNetwork(settings.locations));
+        let (admin, bans) = AdminService::new(AdminParts {
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            passwords: passwords.clone(),
+            logins: logins.clone(),
+            changes: changes.clone(),
+            watch: watch.clone(),
+            nodes: devices.clone(),
+            network: network.clone(),
+        });
+        tokio::spawn(bans.run(tasks.clone()));
         let (accounts, recovery) = AccountService::new(
             AccountParts {
                 store: Arc::clone(&store),
@@ -244,6 +260,7 @@ impl Api {
             abuse: abuse.clone(),
             assistant: assistant.unwrap(),
             tickets,
+            admin,
             accounts,
             logins: logins.clone(),
             keys: KeyService::new(Arc::clone(&store), clock.clone(), changes.clone()),
@@ -256,7 +273,7 @@ impl Api {
             webhooks,
             notices: notices.clone(),
             store: Arc::clone(&store),
-            network: Arc::new(FixedNetwork(settings.locations)),
+            network,
             live: Arc::clone(&live),
             proxy_at: settings.proxy_at,
             clock: clock.clone(),
@@ -280,6 +297,7 @@ impl Api {
             store,
             clock,
             changes,
+            devices,
             logins,
             live,
             draining,

@@ -58,7 +58,10 @@ async fn a_banned_device_is_cut_at_once_with_the_reason() {
     assert!(stream.read_chunk().await.is_err());
     let closed = node.closed().await;
     assert_eq!(closed.code, CloseCode::Banned);
-    assert!(closed.reason.contains("sends what it was not asked for"), "{closed:?}");
+    assert!(
+        closed.reason.contains("sends what it was not asked for"),
+        "{closed:?}"
+    );
     until(|| hub.hub.stats().connected_nodes == 0).await;
     assert!(!hub.hub.ban(&ban), "nobody is there");
 }

@@ -10,6 +10,7 @@
 //! Lists, grants and complaints are [`crate::abuse`]'s.
 
 mod error;
+mod impersonate;
 mod nodes;
 mod plans;
 mod settings;
@@ -31,8 +32,8 @@ pub use self::settings::{PlatformSettings, SettingsWritten, VersionedSettings};
 pub use self::stats::{PlatformStats, StoredStats, Traffic, UserCounts};
 pub use self::store::AdminStore;
 pub use self::users::{
-    BulkAct, CreatedUser, MAX_BULK, NewUser, UserChange, UserChanged, UserDetail, UserPage, UserQuery, UserRow,
-    WantedUserChange, name_folded,
+    BulkAct, CreatedUser, MAX_BULK, NewUser, UserChange, UserChanged, UserDetail, UserPage, UserQuery,
+    UserRow, WantedUserChange, name_folded,
 };
 
 use crate::abuse::{AbuseWatch, Actor, AuditAction, AuditEntry};

@@ -130,8 +130,18 @@ impl WantedPlan {
         for (field, number, least, most) in [
             ("pricePerGb", self.price_per_gb_micros, 0, MAX_PRICE_MICROS),
             ("priceMonthly", self.price_monthly_cents, 0, MAX_PRICE_CENTS),
-            ("priceAnnual", self.price_annual_cents.unwrap_or(0), 0, MAX_PRICE_CENTS),
-            ("includedGb", self.included_bytes.unwrap_or(0), 0, MAX_INCLUDED_BYTES),
+            (
+                "priceAnnual",
+                self.price_annual_cents.unwrap_or(0),
+                0,
+                MAX_PRICE_CENTS,
+            ),
+            (
+                "includedGb",
+                self.included_bytes.unwrap_or(0),
+                0,
+                MAX_INCLUDED_BYTES,
+            ),
             ("requestsPerDay", self.requests_per_day, 1, MAX_REQUESTS),
             (
                 "maxConcurrentConnections",
@@ -156,7 +166,13 @@ impl WantedPlan {
             ("stripePriceMonthly", &mut self.stripe_price_monthly),
             ("stripePriceAnnual", &mut self.stripe_price_annual),
         ] {
-            let text = line(field, "A price's id", price.as_deref().unwrap_or_default(), 0, 255);
+            let text = line(
+                field,
+                "A price's id",
+                price.as_deref().unwrap_or_default(),
+                0,
+                255,
+            );
             if let Some(text) = keep(text, &mut problems) {
                 *price = Some(text).filter(|text| !text.is_empty());
             }

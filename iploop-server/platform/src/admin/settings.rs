@@ -91,9 +91,19 @@ impl AdminService {
     ) -> Result<VersionedSettings, AdminError> {
         let reason = reason_line(reason)?;
         let settings = checked(wanted)?;
-        let mut entry = self.entry(actor, AuditAction::SettingsChanged, None, "settings".to_owned(), &reason);
+        let mut entry = self.entry(
+            actor,
+            AuditAction::SettingsChanged,
+            None,
+            "settings".to_owned(),
+            &reason,
+        );
         entry.after = json!(settings);
-        let written = self.parts().store.change_settings(version, &settings, entry).await?;
+        let written = self
+            .parts()
+            .store
+            .change_settings(version, &settings, entry)
+            .await?;
         match written {
             SettingsWritten::Done(version) => Ok(VersionedSettings { version, settings }),
             SettingsWritten::Changed => Err(AdminError::SettingsChanged),

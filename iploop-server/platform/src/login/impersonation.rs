@@ -105,7 +105,8 @@ impl Logins {
         }
         let (admin, stored) =
             tokio::try_join!(inner.store.account(imp.by), inner.store.password_hash(imp.by))?;
-        let may = admin.is_some_and(|admin| admin.status == AccountStatus::Active && admin.role == Role::Admin)
+        let may = admin
+            .is_some_and(|admin| admin.status == AccountStatus::Active && admin.role == Role::Admin)
             && stored.is_some_and(|stored| imp.pwd == inner.fingerprint(&stored));
         may.then_some(Some(imp.by)).ok_or(SessionError::Revoked)
     }

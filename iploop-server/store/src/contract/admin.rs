@@ -3,8 +3,8 @@ use std::time::Duration;
 use iploop_platform::abuse::{AuditAction, AuditQuery};
 use iploop_platform::account::{AccountStatus, Role};
 use iploop_platform::admin::{
-    Ban, NodeQuery, NodeStatus, PlanChanged, PlatformSettings, SettingsWritten, Traffic, UserChange, UserCounts,
-    WantedPlan,
+    Ban, NodeQuery, NodeStatus, PlanChanged, PlatformSettings, SettingsWritten, Traffic, UserChange,
+    UserCounts, WantedPlan,
 };
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, GatewayId, NodeId, PlanId};
@@ -33,7 +33,10 @@ pub(super) async fn plans_are_made_and_changed_on_record(db: &Database) {
         .store
         .create_plan(PlanId::new(), &plan, audit(AuditAction::PlanCreated, None, 1))
         .await;
-    assert!(matches!(again, Err(StoreError::Conflict { what: "plan name" })), "{again:?}");
+    assert!(
+        matches!(again, Err(StoreError::Conflict { what: "plan name" })),
+        "{again:?}"
+    );
 
     plan.name = "Tiny\0".into();
     plan.price_monthly_cents = 1;
@@ -44,7 +47,10 @@ pub(super) async fn plans_are_made_and_changed_on_record(db: &Database) {
     let entry = audit(AuditAction::PlanCreated, None, 1);
     db.store.create_plan(tiny, &plan, entry).await.unwrap();
     let made = db.store.plan_details(tiny).await.unwrap().unwrap();
-    assert_eq!((made.plan.name.as_str(), made.plan.features.as_slice()), ("Tiny", ["One".to_owned()].as_slice()));
+    assert_eq!(
+        (made.plan.name.as_str(), made.plan.features.as_slice()),
+        ("Tiny", ["One".to_owned()].as_slice())
+    );
     assert_eq!(made.stripe_price_annual.as_deref(), Some("price_1"));
     assert_eq!((made.stripe_price_monthly.as_ref(), made.accounts), (None, 0));
     assert_eq!(db.store.plans().await.unwrap()[1], made.plan, "cheapest first");
@@ -61,12 +67,18 @@ pub(super) async fn plans_are_made_and_changed_on_record(db: &Database) {
     assert_eq!(db.store.plan_details(tiny).await.unwrap().unwrap().wanted(), plan);
     let record = newest(db).await;
     assert_eq!(
-        (&record.before["maxConcurrentConnections"], &record.after["maxConcurrentConnections"]),
+        (
+            &record.before["maxConcurrentConnections"],
+            &record.after["maxConcurrentConnections"]
+        ),
         (&json!(50), &json!(7))
     );
     plan.name = "Growth".into();
     let taken = change(tiny, &plan).await;
-    assert!(matches!(taken, Err(StoreError::Conflict { what: "plan name" })), "{taken:?}");
+    assert!(
+        matches!(taken, Err(StoreError::Conflict { what: "plan name" })),
+        "{taken:?}"
+    );
     assert_eq!(change(PlanId::new(), &plan).await.unwrap(), PlanChanged::NotFound);
 
     let mut accounts = Vec::new();
@@ -120,7 +132,10 @@ pub(super) async fn the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at
 
 pub(super) async fn settings_are_written_by_who_read_the_newest(db: &Database) {
     let first = db.store.settings().await.unwrap();
-    assert_eq!((first.version, &first.settings), (1, &PlatformSettings::default()));
+    assert_eq!(
+        (first.version, &first.settings),
+        (1, &PlatformSettings::default())
+    );
     let (starter, _) = wanted(db, "Starter").await;
     assert_eq!(first.settings.first_plan, starter);
     let closed = PlatformSettings {
@@ -135,7 +150,10 @@ pub(super) async fn settings_are_written_by_who_read_the_newest(db: &Database) {
     assert_eq!(write(1, &closed).await, SettingsWritten::Done(2));
     assert_eq!(db.store.settings().await.unwrap().settings, closed);
     assert_eq!(newest(db).await.before["registrationsOpen"], json!(true));
-    assert_eq!(write(1, &PlatformSettings::default()).await, SettingsWritten::Changed);
+    assert_eq!(
+        write(1, &PlatformSettings::default()).await,
+        SettingsWritten::Changed
+    );
     let nowhere = PlatformSettings {
         first_plan: PlanId::new(),
         ..closed.clone()
@@ -151,7 +169,9 @@ pub(super) async fn settings_are_written_by_who_read_the_newest(db: &Database) {
         });
     }
     let written = tries.join_all().await;
-    let done = written.iter().filter(|written| **written == SettingsWritten::Done(3));
+    let done = written
+        .iter()
+        .filter(|written| **written == SettingsWritten::Done(3));
     assert_eq!(done.count(), 1, "one of many");
 }
 
@@ -185,7 +205,11 @@ pub(super) async fn figures_count_users_requests_and_devices(db: &Database) {
         .unwrap();
     let before = old.hour_start().plus(Duration::from_secs(2 * 3600));
     assert_eq!(db.store.archive_usage(before, 100).await.unwrap(), 1);
-    let today = [record(10, None), record(20, Some("no_exit")), record(30, Some("no_exit"))];
+    let today = [
+        record(10, None),
+        record(20, Some("no_exit")),
+        record(30, Some("no_exit")),
+    ];
     db.store.settle(&today, at(40)).await.unwrap();
 
     let (_, node) = registered(db, "device-1").await;
@@ -227,7 +251,11 @@ pub(super) async fn figures_count_users_requests_and_devices(db: &Database) {
     assert_eq!(stats.nodes, [("available".to_owned(), 2)].into());
     assert_eq!(stats.versions, [("2.0.0".to_owned(), 2)].into());
     let much_later = db.store.stored_stats(at(86_400), at(86_400)).await.unwrap();
-    assert_eq!(much_later.nodes, [("inactive".to_owned(), 2)].into(), "not heard of");
+    assert_eq!(
+        much_later.nodes,
+        [("inactive".to_owned(), 2)].into(),
+        "not heard of"
+    );
     assert_eq!((much_later.recent, much_later.users.new), (Traffic::default(), 0));
 }
 
@@ -261,13 +289,62 @@ pub(super) async fn devices_are_found_by_what_they_are(db: &Database) {
     let none = NodeQuery::default;
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(found(none()).await, nodes);
-    assert_eq!(found(NodeQuery { country: text("DE"), ..none() }).await, [second, first]);
-    assert_eq!(found(NodeQuery { device_type: text("android"), ..none() }).await, [third, first]);
-    assert_eq!(found(NodeQuery { connection_type: text("cellular"), ..none() }).await, [third]);
-    assert_eq!(found(NodeQuery { partner: Some(theirs), ..none() }).await, [third]);
-    assert_eq!(found(NodeQuery { search: text("device_2"), ..none() }).await, [second]);
-    assert_eq!(found(NodeQuery { search: text("113.3"), ..none() }).await, [third]);
-    assert!(found(NodeQuery { search: text("device%"), ..none() }).await.is_empty());
+    assert_eq!(
+        found(NodeQuery {
+            country: text("DE"),
+            ..none()
+        })
+        .await,
+        [second, first]
+    );
+    assert_eq!(
+        found(NodeQuery {
+            device_type: text("android"),
+            ..none()
+        })
+        .await,
+        [third, first]
+    );
+    assert_eq!(
+        found(NodeQuery {
+            connection_type: text("cellular"),
+            ..none()
+        })
+        .await,
+        [third]
+    );
+    assert_eq!(
+        found(NodeQuery {
+            partner: Some(theirs),
+            ..none()
+        })
+        .await,
+        [third]
+    );
+    assert_eq!(
+        found(NodeQuery {
+            search: text("device_2"),
+            ..none()
+        })
+        .await,
+        [second]
+    );
+    assert_eq!(
+        found(NodeQuery {
+            search: text("113.3"),
+            ..none()
+        })
+        .await,
+        [third]
+    );
+    assert!(
+        found(NodeQuery {
+            search: text("device%"),
+            ..none()
+        })
+        .await
+        .is_empty()
+    );
     let busy = vec![second];
     let by_status = async |status| {
         let query = NodeQuery {
@@ -316,7 +393,10 @@ pub(super) async fn devices_are_found_by_what_they_are(db: &Database) {
         (node.device_id.as_str(), node.partner, node.partner_name.as_str()),
         ("Device_1", mine, "Games Ltd")
     );
-    assert_eq!((node.status, node.connected_since), (NodeStatus::Available, Some(at(1))));
+    assert_eq!(
+        (node.status, node.connected_since),
+        (NodeStatus::Available, Some(at(1)))
+    );
     assert_eq!(node.place.asn, Some(u32::MAX));
     assert_eq!(db.store.known_node(NodeId::new(), at(2)).await.unwrap(), None);
 }
@@ -357,8 +437,18 @@ pub(super) async fn a_ban_is_on_record_and_holds_until_it_ends(db: &Database) {
     assert_eq!(since(10, 20).await, [for_a_while]);
     assert!(since(11, 20).await.is_empty() && since(0, 60).await.is_empty());
 
-    let status = async |second| db.store.known_node(node, at(second)).await.unwrap().unwrap().status;
-    assert_eq!((status(59).await, status(60).await), (NodeStatus::Banned, NodeStatus::Inactive));
+    let status = async |second| {
+        db.store
+            .known_node(node, at(second))
+            .await
+            .unwrap()
+            .unwrap()
+            .status
+    };
+    assert_eq!(
+        (status(59).await, status(60).await),
+        (NodeStatus::Banned, NodeStatus::Inactive)
+    );
     for_good(db, &ban("worse", None)).await;
     assert_eq!(status(9_999).await, NodeStatus::Banned);
     let earlier = json!({ "banned": true, "reason": "spam", "until": at(60) });
@@ -385,11 +475,19 @@ pub(super) async fn consents_and_withdrawals_of_a_device_are_read(db: &Database)
     let (device, _) = registered(db, "device-1").await;
     registered(db, "device-2").await;
     let consent = device.consent.id;
-    db.store.withdraw_consent("device-1", consent, at(5)).await.unwrap();
+    db.store
+        .withdraw_consent("device-1", consent, at(5))
+        .await
+        .unwrap();
     let unknown = iploop_platform::ids::ConsentId::new();
-    db.store.withdraw_consent("device-1", unknown, at(6)).await.unwrap();
+    db.store
+        .withdraw_consent("device-1", unknown, at(6))
+        .await
+        .unwrap();
     let (consents, withdrawals) = db.store.consents_of("device-1", 10).await.unwrap();
-    let [given] = &consents[..] else { panic!("{consents:?}") };
+    let [given] = &consents[..] else {
+        panic!("{consents:?}")
+    };
     assert_eq!((given.record.id, given.withdrawn_at), (consent, Some(at(5))));
     assert_eq!((given.partner, given.recorded_at), (device.partner, at(1)));
     assert_eq!(given.record.text_version, "2026-02");

@@ -42,7 +42,11 @@ async fn change(db: &Database, account: AccountId, one: UserChange) -> UserChang
 }
 
 async fn found(db: &Database, query: UserQuery) -> Vec<AccountId> {
-    let page = db.store.user_page(&UserQuery { limit: 100, ..query }).await.unwrap();
+    let page = db
+        .store
+        .user_page(&UserQuery { limit: 100, ..query })
+        .await
+        .unwrap();
     assert_eq!(page.total, page.rows.len() as u64);
     page.rows.iter().map(|row| row.account.id).collect()
 }
@@ -54,7 +58,11 @@ pub(super) async fn a_page_of_users_is_what_was_asked_for(db: &Database) {
     let root = admin(db).await;
     change(db, ada.id, UserChange::Status(AccountStatus::Suspended)).await;
     let of = |query: UserQuery| found(db, query);
-    assert_eq!(of(UserQuery::default()).await, [root, grace.id, ada.id], "newest first");
+    assert_eq!(
+        of(UserQuery::default()).await,
+        [root, grace.id, ada.id],
+        "newest first"
+    );
     let suspended = UserQuery {
         status: Some(AccountStatus::Suspended),
         ..UserQuery::default()
@@ -78,7 +86,10 @@ pub(super) async fn a_page_of_users_is_what_was_asked_for(db: &Database) {
 
     let UserPage { rows, .. } = db
         .store
-        .user_page(&UserQuery { limit: 5, ..on_growth })
+        .user_page(&UserQuery {
+            limit: 5,
+            ..on_growth
+        })
         .await
         .unwrap();
     assert_eq!(rows[0].account, grace);
@@ -132,7 +143,15 @@ pub(super) async fn a_search_knows_no_case_and_takes_every_letter_as_itself(db: 
         };
         found(db, query)
     };
-    for text in ["z_OE%", "zoë", "ZOË o'b", "O'BRIEN\\X", "100%", "e%1@example", "\0zoë"] {
+    for text in [
+        "z_OE%",
+        "zoë",
+        "ZOË o'b",
+        "O'BRIEN\\X",
+        "100%",
+        "e%1@example",
+        "\0zoë",
+    ] {
         assert_eq!(search(text).await, [zoe], "{text}");
     }
     assert_eq!(search("1@EXAMPLE.com").await, [other, zoe]);
@@ -157,7 +176,10 @@ pub(super) async fn a_user_made_by_an_admin_is_on_record(db: &Database) {
     };
     let entry = audit(AuditAction::UserCreated, Some(again.id), 4);
     let refused = db.store.create_user(again, entry).await;
-    assert!(matches!(refused, Err(StoreError::Conflict { what: "email" })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(StoreError::Conflict { what: "email" })),
+        "{refused:?}"
+    );
     assert_eq!(newest(db).await, record, "nothing of it stays");
 }
 
@@ -232,14 +254,26 @@ pub(super) async fn a_deleted_user_stays_deleted_and_its_keys_are_off(db: &Datab
     db.store.create_api_key(key).await.unwrap();
     let gone = UserChange::Status(AccountStatus::Deleted);
     assert_eq!(change(db, ada, gone).await, UserChanged::Done(1));
-    let grant = db.store.key_grant(ApiKeyHash::of("a key")).await.unwrap().unwrap();
+    let grant = db
+        .store
+        .key_grant(ApiKeyHash::of("a key"))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(grant.account_status, AccountStatus::Deleted);
     assert!(!grant.key.is_active);
     assert_eq!(change(db, ada, gone).await, UserChanged::Done(0));
-    for back in [UserChange::Status(AccountStatus::Active), UserChange::Role(Role::Admin)] {
+    for back in [
+        UserChange::Status(AccountStatus::Active),
+        UserChange::Role(Role::Admin),
+    ] {
         assert_eq!(change(db, ada, back).await, UserChanged::Deleted);
     }
-    assert_eq!(db.store.balance(ada).await.unwrap().bytes, BONUS, "the books stay");
+    assert_eq!(
+        db.store.balance(ada).await.unwrap().bytes,
+        BONUS,
+        "the books stay"
+    );
 }
 
 pub(super) async fn an_admin_is_active_and_verified(db: &Database) {
@@ -279,7 +313,10 @@ pub(super) async fn the_last_active_admin_stays_one_whatever_is_tried_at_once(db
                     return;
                 }
             };
-            store.change_user(target, vec![with(change, target)]).await.unwrap();
+            store
+                .change_user(target, vec![with(change, target)])
+                .await
+                .unwrap();
         });
     }
     tries.join_all().await;

@@ -310,7 +310,11 @@ pub(super) async fn audit_records_come_in_pages_and_as_a_feed(db: &Database) {
     assert_eq!(first, [all[4].clone(), all[3].clone()]);
     let before = Some(first[1].id);
     assert_eq!(
-        page(AuditQuery { before, ..query.clone() }).await,
+        page(AuditQuery {
+            before,
+            ..query.clone()
+        })
+        .await,
         [all[1].clone(), all[0].clone()]
     );
     let action = Some(AuditAction::GrantGiven);

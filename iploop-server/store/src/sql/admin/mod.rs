@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::account::{Account, NewAccount};
 use iploop_platform::admin::{
-    AdminStore, Ban, GivenConsent, KnownNode, NodePage, NodeQuery, PlanChanged, PlanDetails, PlatformSettings,
-    SettingsWritten, StoredStats, UserChange, UserChanged, UserPage, UserQuery, VersionedSettings, WantedPlan,
-    Withdrawal,
+    AdminStore, Ban, GivenConsent, KnownNode, NodePage, NodeQuery, PlanChanged, PlanDetails,
+    PlatformSettings, SettingsWritten, StoredStats, UserChange, UserChanged, UserPage, UserQuery,
+    VersionedSettings, WantedPlan, Withdrawal,
 };
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, NodeId, PlanId};

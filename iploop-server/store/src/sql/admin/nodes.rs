@@ -69,11 +69,7 @@ macro_rules! wanted {
     };
 }
 
-pub(super) async fn page(
-    pool: &Pool,
-    query: &NodeQuery,
-    now: Timestamp,
-) -> Result<NodePage, sqlx::Error> {
+pub(super) async fn page(pool: &Pool, query: &NodeQuery, now: Timestamp) -> Result<NodePage, sqlx::Error> {
     let busy: Vec<Uuid> = query.busy.iter().map(|node| node.uuid()).collect();
     let (status, is_busy) = match query.status {
         None => (None, None),
@@ -82,7 +78,10 @@ pub(super) async fn page(
         Some(NodeStatus::Inactive) => (Some("inactive"), None),
         Some(NodeStatus::Banned) => (Some("banned"), None),
     };
-    let search = query.search.as_deref().map(|part| containing(&part.to_lowercase()));
+    let search = query
+        .search
+        .as_deref()
+        .map(|part| containing(&part.to_lowercase()));
     macro_rules! bound {
         ($sql:expr) => {
             sqlx::query($sql)

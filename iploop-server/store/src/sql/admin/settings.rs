@@ -41,7 +41,9 @@ pub(super) async fn change(
         .bind(settings.first_plan.uuid())
         .fetch_optional(&mut **tx)
         .await?;
-    let is_offered = plan.map(|plan| plan.try_get::<bool, _>("is_active")).transpose()?;
+    let is_offered = plan
+        .map(|plan| plan.try_get::<bool, _>("is_active"))
+        .transpose()?;
     if is_offered != Some(true) {
         return Ok(SettingsWritten::PlanNotOffered);
     }

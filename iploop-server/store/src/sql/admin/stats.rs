@@ -121,12 +121,10 @@ async fn users(pool: &Pool, recent: Timestamp) -> Result<UserCounts, sqlx::Error
     })
 }
 
-async fn counts(
-    pool: &Pool,
-    sql: &'static str,
-    given: &[i64],
-) -> Result<BTreeMap<String, u64>, sqlx::Error> {
-    let query = given.iter().fold(sqlx::query(sql), |query, value| query.bind(*value));
+async fn counts(pool: &Pool, sql: &'static str, given: &[i64]) -> Result<BTreeMap<String, u64>, sqlx::Error> {
+    let query = given
+        .iter()
+        .fold(sqlx::query(sql), |query, value| query.bind(*value));
     let rows = query.fetch_all(pool).await?;
     rows.iter()
         .map(|row| Ok((row.try_get("name")?, number(row, "many")?)))

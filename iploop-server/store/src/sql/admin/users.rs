@@ -30,7 +30,10 @@ pub(super) async fn page(pool: &Pool, query: &UserQuery) -> Result<UserPage, sql
     let status = query.status.map(status_text);
     let role = query.role.map(role_text);
     let plan = query.plan.map(PlanId::uuid);
-    let search = query.search.as_deref().map(|part| containing(&part.to_lowercase()));
+    let search = query
+        .search
+        .as_deref()
+        .map(|part| containing(&part.to_lowercase()));
     let counted = sqlx::query(concat!("SELECT COUNT(*) AS users", wanted!()))
         .bind(status)
         .bind(role)
@@ -175,7 +178,11 @@ async fn lock(tx: &mut Tx, user: AccountId) -> Result<Option<Locked>, sqlx::Erro
     let accounts = rows.iter().map(account_from).collect::<Result<Vec<_>, _>>()?;
     let is_admin =
         |account: &&Account| account.role == Role::Admin && account.status == AccountStatus::Active;
-    let admins: Vec<AccountId> = accounts.iter().filter(is_admin).map(|account| account.id).collect();
+    let admins: Vec<AccountId> = accounts
+        .iter()
+        .filter(is_admin)
+        .map(|account| account.id)
+        .collect();
     let found = accounts.iter().find(|account| account.id == user);
     Ok(found.map(|account| Locked {
         status: account.status,
@@ -247,9 +254,5 @@ async fn set_plan(tx: &mut Tx, user: AccountId, to: PlanId) -> Result<Moved, sql
         .bind(to.uuid())
         .execute(&mut **tx)
         .await?;
-    Ok(Moved::From(
-        from,
-        before.try_get("name")?,
-        plan.try_get("name")?,
-    ))
+    Ok(Moved::From(from, before.try_get("name")?, plan.try_get("name")?))
 }
