@@ -83,6 +83,11 @@ pub(crate) enum ApiError {
     OwnAccount,
     AccountDeleted,
     SettingsChanged,
+    /// Why the ledger takes no such act.
+    NotBooked {
+        is_key_taken: bool,
+        detail: String,
+    },
     /// Why nobody may look on as this account.
     CannotImpersonate(&'static str),
     ImpersonationReadOnly,
@@ -393,6 +398,16 @@ impl ApiError {
                 "The settings were changed since they were read",
                 Some("Read them again, then write."),
             ),
+            Self::NotBooked { is_key_taken, detail } => {
+                let code = match is_key_taken {
+                    true => "idempotency_key_taken",
+                    false => "not_booked",
+                };
+                Answer {
+                    detail: detail.clone().into(),
+                    ..row(S::CONFLICT, code, "", None)
+                }
+            }
             Self::CannotImpersonate(detail) => row(S::CONFLICT, "cannot_impersonate", detail, None),
             Self::ImpersonationReadOnly => row(
                 S::FORBIDDEN,
@@ -727,6 +742,10 @@ mod tests {
             ApiError::OwnAccount,
             ApiError::AccountDeleted,
             ApiError::SettingsChanged,
+            ApiError::NotBooked {
+                is_key_taken: true,
+                detail: text.clone(),
+            },
             ApiError::CannotImpersonate("…"),
             ApiError::ImpersonationReadOnly,
             ApiError::RegistrationsClosed,

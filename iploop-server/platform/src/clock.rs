@@ -75,6 +75,13 @@ impl Timestamp {
         self.day_start().plus(DAY)
     }
 
+    /// When this UTC month began.
+    #[must_use]
+    pub fn month_start(self) -> Self {
+        let day = u64::from(self.to_utc().day()).saturating_sub(1);
+        self.day_start().minus(Duration::from_secs(day * 24 * 3600))
+    }
+
     /// When the next UTC month begins.
     #[must_use]
     pub fn next_month(self) -> Self {
@@ -166,6 +173,8 @@ mod tests {
         assert_eq!(leap.day_start().to_string(), "2028-02-29T00:00:00Z");
         assert_eq!(leap.next_day().to_string(), "2028-03-01T00:00:00Z");
         assert_eq!(leap.next_month(), leap.next_day());
+        assert_eq!(leap.month_start().to_string(), "2028-02-01T00:00:00Z");
+        assert_eq!(leap.next_month().month_start(), leap.next_month());
         assert_eq!(leap.hour_start().to_string(), "2028-02-29T23:00:00Z");
         assert_eq!(leap.next_day().utc_month(), leap.utc_month() + 1);
         assert_eq!(leap.next_day().utc_day(), leap.utc_day() + 1);

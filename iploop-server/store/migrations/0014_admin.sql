@@ -15,6 +15,10 @@ CREATE INDEX nodes_partner_id ON nodes (partner_id, id);
 CREATE INDEX audit_records_actor_id ON audit_records (actor_id, id);
 CREATE INDEX audit_records_subject ON audit_records (subject, id);
 
+-- For revenue by day.
+CREATE INDEX ledger_entries_at ON ledger_entries (at);
+CREATE INDEX ledger_usage_day_at ON ledger_usage (day_at);
+
 -- One row: its lock orders all changes. What is absent in the object has its default.
 CREATE TABLE platform_settings (
     id BIGINT PRIMARY KEY NOT NULL CHECK (id = 1),

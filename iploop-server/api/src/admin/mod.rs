@@ -3,12 +3,14 @@
 
 mod accounts;
 mod audit_export;
+mod balance;
 mod impersonate;
 mod nodes;
 mod page;
 mod plans;
 mod policy;
 mod records;
+mod revenue;
 mod settings;
 mod stats;
 mod tickets;
@@ -61,6 +63,7 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::drain_node))
         .routes(routes!(settings::get_settings, settings::set_settings))
         .routes(routes!(stats::get_stats))
+        .routes(routes!(revenue::get_revenue))
 }
 
 /// Who does it, for the record.

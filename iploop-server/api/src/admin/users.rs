@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::ReasonBody;
+use super::balance::{AdjustmentBody, adjust};
 use super::page::{PageQuery, given, named};
 use super::policy::ReasonQuery;
 use super::records::AuditInfo;
@@ -166,6 +167,9 @@ pub(crate) struct ChangeUserBody {
     #[schema(value_type = Option<String>, format = Uuid)]
     #[serde(default)]
     plan: Option<PlanId>,
+    /// A correction of the balance, by itself: not beside the others.
+    #[serde(default)]
+    balance: Option<AdjustmentBody>,
     /// For the record.
     reason: String,
 }
@@ -296,7 +300,7 @@ pub(crate) async fn get_user(
     }))
 }
 
-/// Changes status, role and plan, all or nothing. In force at the gateways at once.
+/// Changes status, role and plan, all or nothing, or corrects the balance. In force at the gateways at once.
 #[utoipa::path(
     put, path = "/users/{userId}", tag = "admin", params(("userId" = String, Path, format = Uuid)),
     request_body = ChangeUserBody, security(("bearer" = []), ("cookie" = [])),
@@ -313,16 +317,23 @@ pub(crate) async fn change_user(
         role: body.role,
         plan: body.plan,
     };
-    if wanted == WantedUserChange::default() {
-        return Err(ApiError::MalformedBody(
-            "Nothing to change: give status, role or plan".to_owned(),
-        ));
+    let id = account_id(&user)?;
+    let is_nothing = wanted == WantedUserChange::default();
+    match &body.balance {
+        Some(balance) if is_nothing => adjust(&state, &admin, id, balance, &body.reason).await?,
+        None if !is_nothing => {
+            let users = &state.parts().admin;
+            users
+                .change_user(actor(&admin.0.account), id, wanted, &body.reason)
+                .await?;
+        }
+        _ => {
+            return Err(ApiError::MalformedBody(
+                "Give status, role and plan, or balance by itself".to_owned(),
+            ));
+        }
     }
-    let users = &state.parts().admin;
-    users
-        .change_user(actor(&admin.0.account), account_id(&user)?, wanted, &body.reason)
-        .await?;
-    get_user(State(state.clone()), admin, Path(user)).await
+    get_user(State(state), admin, Path(user)).await
 }
 
 /// Deletes a user: marked and kept for the books; logins and keys end at once.

@@ -601,6 +601,7 @@ pub(crate) async fn visit_everything(api: &Api, admin: &str) {
         "/api/admin/nodes",
         "/api/admin/settings",
         "/api/admin/stats",
+        "/api/admin/revenue",
         "/api/platform",
         "/api/admin/refusals",
         "/api/admin/exits/lookup?ip=1.1.1.1&at=2025-11-24T16:00:00Z&reason=a+visit",

@@ -1,6 +1,9 @@
 //! Plans, settings and figures, as admins see and change them.
 
 use http::Method;
+use iploop_platform::abuse::Actor;
+use iploop_platform::clock::Clock as _;
+use iploop_platform::ledger::{Act, NewEntry};
 use serde_json::{Value, json};
 
 use crate::admin::{customer, get, newest, send};
@@ -266,4 +269,48 @@ async fn figures_cover_users_traffic_and_devices() {
     // Counted at most every half minute.
     api.register("grace@example.com").await;
     assert_eq!(get(&api, &admin, "/api/admin/stats").await, stats);
+}
+
+#[tokio::test]
+async fn revenue_is_by_day_or_month_and_by_plan() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let login = api.register("ada@example.com").await;
+    let account = login["user"]["id"].as_str().unwrap().parse().unwrap();
+    let act = Act::Purchase {
+        account,
+        bytes: 25_000_000_000,
+        money_micros: 149_000_000,
+        reference: None,
+    };
+    let entry = NewEntry {
+        act,
+        description: "Growth".into(),
+        reason: None,
+        actor: Actor::System,
+        key: None,
+        metadata: json!({}),
+        audit: None,
+        now: api.clock.now(),
+    };
+    api.store.book(&entry).await.unwrap();
+    let days = get(&api, &admin, "/api/admin/revenue").await;
+    assert_eq!(days["periods"][0]["from"], "2025-11-24T00:00:00Z");
+    assert_eq!(days["total"]["purchased"], "149.00");
+    assert_eq!(days["plans"][0]["plan"], "Starter");
+    let months = "/api/admin/revenue?from=2025-01-01T00:00:00Z&to=2026-01-01T00:00:00Z&by=month";
+    let months = get(&api, &admin, months).await;
+    assert_eq!(months["periods"][0]["from"], "2025-11-01T00:00:00Z");
+    assert_eq!(months["periods"][0]["figures"], days["total"]);
+    for query in [
+        "from=2020-01-01T00:00:00Z",
+        "from=2025-01-02T00:00:00Z&to=2025-01-01T00:00:00Z",
+    ] {
+        let answer = api
+            .get(&format!("/api/admin/revenue?{query}"))
+            .bearer(&admin)
+            .send()
+            .await;
+        assert_eq!(answer.problem(), (400, "invalid_fields".to_owned()), "{query}");
+    }
 }

@@ -431,3 +431,61 @@ async fn the_audit_record_is_filtered_and_exported_without_formulas() {
         .await;
     assert_eq!(wrong.problem(), (400, "invalid_fields".to_owned()));
 }
+
+#[tokio::test]
+async fn a_balance_is_corrected_once_for_its_key_and_never_below_zero_unless_forced() {
+    let api = Api::new().await;
+    let (root, admin) = api.admin().await;
+    let (id, token) = customer(&api, "ada@example.com").await;
+    let path = format!("/api/admin/users/{id}");
+    let adjust = async |balance: Value| {
+        let body = why(json!({ "balance": balance }));
+        send(&api, &admin, Method::PUT, &path, body).await
+    };
+    let give = json!({"bytes": 1_000, "valueMicros": 500, "idempotencyKey": "ticket 9"});
+    for _ in 0..3 {
+        let given = adjust(give.clone()).await;
+        assert_eq!(given.status, 200, "{}", given.text);
+        assert_eq!(given.json()["user"]["balanceBytes"], 5_000_001_000_i64);
+    }
+    let record = newest(&api, &admin).await;
+    assert_eq!(
+        (&record["action"], &record["actorId"], &record["reason"]),
+        (&json!("balance_adjusted"), &json!(root.id), &json!("a ticket"))
+    );
+    assert_eq!(
+        (
+            &record["before"]["balanceBytes"],
+            &record["after"]["balanceBytes"]
+        ),
+        (&json!(5_000_000_000_i64), &json!(5_000_001_000_i64))
+    );
+    let lines = get(&api, &token, "/api/billing/transactions").await;
+    let mut kinds = lines["transactions"].as_array().unwrap().iter();
+    assert!(kinds.any(|line| line["type"] == "adjustment"), "{lines}");
+
+    let other = json!({"bytes": 7, "idempotencyKey": "ticket 9"});
+    assert_eq!(
+        adjust(other).await.problem(),
+        (409, "idempotency_key_taken".to_owned())
+    );
+    let mut too_much = json!({"bytes": -6_000_000_000_i64, "idempotencyKey": "ticket 10"});
+    assert_eq!(
+        adjust(too_much.clone()).await.problem(),
+        (409, "not_booked".to_owned())
+    );
+    too_much["isForced"] = json!(true);
+    assert_eq!(
+        adjust(too_much).await.json()["user"]["balanceBytes"],
+        -999_999_000
+    );
+    let nothing = json!({"idempotencyKey": "ticket 11"});
+    assert_eq!(
+        adjust(nothing).await.problem(),
+        (400, "invalid_fields".to_owned())
+    );
+    let both = why(json!({"status": "active", "balance": {"bytes": 1, "idempotencyKey": "x"}}));
+    let both = send(&api, &admin, Method::PUT, &path, both).await;
+    assert_eq!(both.problem(), (400, "malformed_body".to_owned()));
+    assert!(api.store.check_ledger().await.unwrap().differences.is_empty());
+}

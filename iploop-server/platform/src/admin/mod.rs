@@ -13,6 +13,7 @@ mod error;
 mod impersonate;
 mod nodes;
 mod plans;
+mod revenue;
 mod settings;
 mod stats;
 mod store;
@@ -28,6 +29,7 @@ pub use self::nodes::{
     SILENT_AFTER, Withdrawal,
 };
 pub use self::plans::{PlanChanged, PlanDetails, WantedPlan};
+pub use self::revenue::{Revenue, RevenueReport};
 pub use self::settings::{PlatformSettings, SettingsWritten, VersionedSettings};
 pub use self::stats::{PlatformStats, StoredStats, Traffic, UserCounts};
 pub use self::store::AdminStore;

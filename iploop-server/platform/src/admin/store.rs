@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::nodes::{Ban, GivenConsent, KnownNode, NodePage, NodeQuery, Withdrawal};
 use super::plans::{PlanChanged, PlanDetails, WantedPlan};
+use super::revenue::Revenue;
 use super::settings::{PlatformSettings, SettingsWritten, VersionedSettings};
 use super::stats::StoredStats;
 use super::users::{UserChange, UserChanged, UserPage, UserQuery};
@@ -51,6 +52,18 @@ pub trait AdminStore: Send + Sync + 'static {
     ) -> Result<Vec<AccountId>, StoreError>;
     /// Figures; what is recent began at or after `recent`.
     async fn stored_stats(&self, recent: Timestamp, now: Timestamp) -> Result<StoredStats, StoreError>;
+    /// What moved on the UTC days in `[from, to)`, oldest first; days on which nothing did are left out.
+    async fn revenue_by_day(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(Timestamp, Revenue)>, StoreError>;
+    /// The same by the plan that the customers have now, with its name.
+    async fn revenue_by_plan(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(PlanId, String, Revenue)>, StoreError>;
     /// A page of devices, newest first. Statuses are as of `now`.
     async fn node_page(&self, query: &NodeQuery, now: Timestamp) -> Result<NodePage, StoreError>;
     /// One device.

@@ -1,13 +1,14 @@
 use std::time::Duration;
 
-use iploop_platform::abuse::{AuditAction, AuditQuery};
+use iploop_platform::abuse::{Actor, AuditAction, AuditQuery};
 use iploop_platform::account::{AccountStatus, Role};
 use iploop_platform::admin::{
-    Ban, NodeQuery, NodeStatus, PlanChanged, PlatformSettings, SettingsWritten, Traffic, UserChange,
+    Ban, NodeQuery, NodeStatus, PlanChanged, PlatformSettings, Revenue, SettingsWritten, Traffic, UserChange,
     UserCounts, WantedPlan,
 };
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, GatewayId, NodeId, PlanId};
+use iploop_platform::ledger::{Act, Booking, NewEntry};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::store::StoreError;
 use iploop_platform::usage::UsageRecord;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 
 use super::nodes::{activity, new_partner, registered, registration};
 use super::safeguards::{audit, newest};
-use super::{Database, account_request, at, new_account, usage};
+use super::{Database, account_request, account_with, at, new_account, usage};
 
 const TRIES: usize = 50;
 
@@ -516,9 +517,78 @@ pub(super) async fn audit_records_are_found_by_who_what_and_when(db: &Database) 
     let (from, to) = (Some(at(1)), Some(at(3)));
     assert_eq!(found(AuditQuery { from, to, ..none() }).await, records[1..3]);
     let last = newest(db).await;
-    let iploop_platform::abuse::Actor::Admin(actor) = last.actor else {
+    let Actor::Admin(actor) = last.actor else {
         panic!("an admin's")
     };
     let actor = Some(actor);
     assert_eq!(found(AuditQuery { actor, ..none() }).await, [last.id]);
+}
+
+pub(super) async fn revenue_follows_the_ledger_by_day_and_by_plan(db: &Database) {
+    let gateway = GatewayId::new();
+    let day = at(0).day_start();
+    let later = |hours: u64| day.plus(Duration::from_secs(hours * 3600));
+    let (_, node) = registered(db, "device-1").await;
+    let ada = account_with(&*db.store, 0).await;
+    let book = async |act: Act, now| {
+        let entry = NewEntry {
+            act,
+            description: "a test".into(),
+            reason: None,
+            actor: Actor::System,
+            key: None,
+            metadata: json!({}),
+            audit: None,
+            now,
+        };
+        let Booking::Done(booked) = db.store.book(&entry).await.unwrap() else {
+            panic!("refused")
+        };
+        booked.entry
+    };
+    let purchase = Act::Purchase {
+        account: ada,
+        bytes: 1_000,
+        money_micros: 1_000_000,
+        reference: None,
+    };
+    let purchase = book(purchase, later(1)).await;
+    let used = UsageRecord {
+        node: Some(node),
+        bytes_down: 100,
+        started_at: later(25),
+        ended_at: Some(later(25)),
+        ..usage(ada, gateway)
+    };
+    db.store.settle(&[used], later(26)).await.unwrap();
+    let refund = Act::Refund {
+        account: ada,
+        bytes: 100,
+        money_micros: 50_000,
+        purchase: Some(purchase),
+        reference: None,
+        is_forced: false,
+    };
+    book(refund, later(27)).await;
+
+    let days = db.store.revenue_by_day(day, later(48)).await.unwrap();
+    let first = Revenue {
+        purchased_micros: 1_000_000,
+        ..Revenue::default()
+    };
+    let second = Revenue {
+        refunded_micros: 50_000,
+        sold_bytes: 100,
+        sold_micros: 100_000,
+        partners_micros: 70_000,
+        ..Revenue::default()
+    };
+    assert_eq!(days, [(day, first), (later(24), second)]);
+    assert_eq!(second.earned_micros(), 30_000);
+    let (starter, _) = wanted(db, "Starter").await;
+    let mut all = first;
+    all.add(&second);
+    let plans = db.store.revenue_by_plan(day, later(48)).await.unwrap();
+    assert_eq!(plans, [(starter, "Starter".to_owned(), all)]);
+    assert_eq!(db.store.revenue_by_day(later(48), later(72)).await.unwrap(), []);
 }

@@ -285,6 +285,7 @@ on_every_database! {
         a_ban_is_on_record_and_holds_until_it_ends
         consents_and_withdrawals_of_a_device_are_read
         audit_records_are_found_by_who_what_and_when
+        revenue_follows_the_ledger_by_day_and_by_plan
     }
     opening {
         it_answers

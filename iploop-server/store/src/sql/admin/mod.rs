@@ -2,6 +2,7 @@
 
 mod nodes;
 mod plans;
+mod revenue;
 mod settings;
 mod stats;
 mod users;
@@ -11,7 +12,7 @@ use iploop_platform::abuse::AuditEntry;
 use iploop_platform::account::{Account, NewAccount};
 use iploop_platform::admin::{
     AdminStore, Ban, GivenConsent, KnownNode, NodePage, NodeQuery, PlanChanged, PlanDetails,
-    PlatformSettings, SettingsWritten, StoredStats, UserChange, UserChanged, UserPage, UserQuery,
+    PlatformSettings, Revenue, SettingsWritten, StoredStats, UserChange, UserChanged, UserPage, UserQuery,
     VersionedSettings, WantedPlan, Withdrawal,
 };
 use iploop_platform::clock::Timestamp;
@@ -95,6 +96,22 @@ impl AdminStore for SqlStore {
 
     async fn stored_stats(&self, recent: Timestamp, now: Timestamp) -> Result<StoredStats, StoreError> {
         act(async { Ok(stats::stored(&self.read, recent, now).await?) }).await
+    }
+
+    async fn revenue_by_day(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(Timestamp, Revenue)>, StoreError> {
+        act(async { Ok(revenue::by_day(&self.read, from, to).await?) }).await
+    }
+
+    async fn revenue_by_plan(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(PlanId, String, Revenue)>, StoreError> {
+        act(async { Ok(revenue::by_plan(&self.read, from, to).await?) }).await
     }
 
     async fn node_page(&self, query: &NodeQuery, now: Timestamp) -> Result<NodePage, StoreError> {
