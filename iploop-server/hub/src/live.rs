@@ -52,7 +52,7 @@ impl LiveNodes for Hub {
         true
     }
 
-    fn drain(&self, id: NodeId, grace: Duration) -> bool {
+    fn drain_node(&self, id: NodeId, grace: Duration) -> bool {
         let Some((key, node)) = self.connected(id) else {
             return false;
         };

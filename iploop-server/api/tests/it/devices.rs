@@ -44,7 +44,7 @@ impl LiveNodes for Devices {
         self.connected.lock().remove(&ban.node).is_some()
     }
 
-    fn drain(&self, node: NodeId, _: Duration) -> bool {
+    fn drain_node(&self, node: NodeId, _: Duration) -> bool {
         match self.connected.lock().get_mut(&node) {
             Some(live) => {
                 (live.is_available, live.is_draining) = (false, true);

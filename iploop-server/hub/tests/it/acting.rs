@@ -25,7 +25,7 @@ async fn a_connected_device_shows_where_it_is_and_what_it_does() {
     assert_eq!((live.streams, live.relayed_bytes), (0, 0));
     assert_eq!(hub.hub.live(NodeId::new()), None);
 
-    let (opened, at_device) = tokio::join!(hub.hub.open(request()), async {
+    let (opened, at_device) = tokio::join!(hub.hub.open(request("")), async {
         node.incoming().await.accept(Duration::ZERO)
     });
     let _open = (opened.unwrap(), at_device.unwrap());
@@ -45,7 +45,7 @@ async fn a_connected_device_shows_where_it_is_and_what_it_does() {
 async fn a_banned_device_is_cut_at_once_with_the_reason() {
     let hub = TestHub::start().await;
     let mut node = hub.node(1).await;
-    let (opened, at_device) = tokio::join!(hub.hub.open(request()), async {
+    let (opened, at_device) = tokio::join!(hub.hub.open(request("")), async {
         node.incoming().await.accept(Duration::ZERO)
     });
     let (mut stream, _at_device) = (opened.unwrap().stream, at_device.unwrap());
@@ -71,11 +71,11 @@ async fn a_drained_device_gets_no_stream_and_leaves_when_the_last_one_has_ended(
     let hub = TestHub::start().await;
     let mut node = hub.node(1).await;
     let id = node.id();
-    let (opened, at_device) = tokio::join!(hub.hub.open(request()), async {
+    let (opened, at_device) = tokio::join!(hub.hub.open(request("")), async {
         node.incoming().await.accept(Duration::ZERO)
     });
     let (mut opened, mut at_device) = (opened.unwrap(), at_device.unwrap());
-    assert!(hub.hub.drain(id, PATIENCE));
+    assert!(hub.hub.drain_node(id, PATIENCE));
     while !matches!(node.event().await.unwrap(), Event::Draining { .. }) {}
     assert!(hub.hub.live(id).unwrap().is_draining);
     // Its owner's word does not bring it back into service.
@@ -84,7 +84,7 @@ async fn a_drained_device_gets_no_stream_and_leaves_when_the_last_one_has_ended(
         reason: None,
     };
     node.say(ToHub::Status(sharing));
-    let refused = hub.hub.open(request()).await.map(|_| ()).unwrap_err();
+    let refused = hub.hub.open(request("")).await.map(|_| ()).unwrap_err();
     assert_eq!(refused.error, ExitError::NoExit);
     let stream = &mut opened.stream;
     stream.write_chunk(Bytes::from_static(b"ping")).await.unwrap();
@@ -93,13 +93,13 @@ async fn a_drained_device_gets_no_stream_and_leaves_when_the_last_one_has_ended(
     let closed = node.closed().await;
     assert_eq!(closed.code, CloseCode::ShuttingDown, "{closed:?}");
     assert!(closed.retry_after.is_some());
-    assert!(!hub.hub.drain(NodeId::new(), PATIENCE));
+    assert!(!hub.hub.drain_node(NodeId::new(), PATIENCE));
 }
 
 #[tokio::test]
 async fn a_drained_device_without_streams_leaves_at_once() {
     let hub = TestHub::start().await;
     let node = hub.node(1).await;
-    assert!(hub.hub.drain(node.id(), PATIENCE));
+    assert!(hub.hub.drain_node(node.id(), PATIENCE));
     assert_eq!(node.closed().await.code, CloseCode::ShuttingDown);
 }

@@ -208,7 +208,7 @@ pub trait LiveNodes: Send + Sync + 'static {
     fn ban(&self, ban: &Ban) -> bool;
     /// Gives a device no more streams; those open may finish within `grace`, then it is asked to come back later. False: it
     /// is not connected here.
-    fn drain(&self, node: NodeId, grace: Duration) -> bool;
+    fn drain_node(&self, node: NodeId, grace: Duration) -> bool;
 }
 
 impl AdminService {
@@ -317,7 +317,7 @@ impl AdminService {
         let mut entry = self.entry(actor, AuditAction::NodeDrained, None, node.to_string(), &reason);
         entry.after = json!({ "graceSeconds": DRAIN_GRACE.as_secs() });
         parts.store.append_audit(entry).await?;
-        match parts.nodes.drain(node, DRAIN_GRACE) {
+        match parts.nodes.drain_node(node, DRAIN_GRACE) {
             true => Ok(()),
             false => Err(AdminError::NodeNotConnected),
         }

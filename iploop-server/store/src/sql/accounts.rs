@@ -22,9 +22,34 @@ const REVOKED_GRACE: Duration = Duration::from_secs(60 * 60);
 macro_rules! account_columns_of {
     ($of:literal) => {
         concat!(
-            $of, "id, ", $of, "email, ", $of, "first_name, ", $of, "last_name, ", $of, "company, ", $of, "phone, ",
-            $of, "time_zone, ", $of, "status, ", $of, "status_reason, ", $of, "standing, ", $of, "role, ", $of, "email_verified, ",
-            $of, "created_at, ", $of, "last_login_at"
+            $of,
+            "id, ",
+            $of,
+            "email, ",
+            $of,
+            "first_name, ",
+            $of,
+            "last_name, ",
+            $of,
+            "company, ",
+            $of,
+            "phone, ",
+            $of,
+            "time_zone, ",
+            $of,
+            "status, ",
+            $of,
+            "status_reason, ",
+            $of,
+            "standing, ",
+            $of,
+            "role, ",
+            $of,
+            "email_verified, ",
+            $of,
+            "created_at, ",
+            $of,
+            "last_login_at"
         )
     };
 }
