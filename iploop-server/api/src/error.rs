@@ -79,7 +79,6 @@ pub(crate) enum ApiError {
     FirstPlan,
     NodeNotFound,
     NodeNotConnected,
-    LastAdmin,
     OwnAccount,
     AccountDeleted,
     SettingsChanged,
@@ -374,12 +373,6 @@ impl ApiError {
                 "The device is not connected here",
                 None,
             ),
-            Self::LastAdmin => row(
-                S::CONFLICT,
-                "last_admin",
-                "Nobody would be left who may administer the platform",
-                Some("Make another user an admin first."),
-            ),
             Self::OwnAccount => row(
                 S::CONFLICT,
                 "own_account",
@@ -460,8 +453,8 @@ impl ApiError {
             Self::LastAdmin => row(
                 S::CONFLICT,
                 "last_admin",
-                "The last admin can't be deleted",
-                Some("Make another admin first."),
+                "Nobody would be left who may administer the platform",
+                Some("Make another user an admin first."),
             ),
             Self::BodyTooLarge => row(
                 S::PAYLOAD_TOO_LARGE,
@@ -738,7 +731,6 @@ mod tests {
             ApiError::FirstPlan,
             ApiError::NodeNotFound,
             ApiError::NodeNotConnected,
-            ApiError::LastAdmin,
             ApiError::OwnAccount,
             ApiError::AccountDeleted,
             ApiError::SettingsChanged,

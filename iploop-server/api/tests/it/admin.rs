@@ -643,7 +643,10 @@ async fn visit_users_and_plans(api: &Api, admin: &str, id: &str) {
 
 async fn visit_devices(api: &Api, admin: &str) {
     let (node, _) = crate::admin_nodes::device(api, 9).await;
-    api.devices.connected.lock().insert(node, crate::devices::live_node());
+    api.devices
+        .connected
+        .lock()
+        .insert(node, crate::devices::live_node());
     let path = format!("/api/admin/nodes/{node}");
     api.get(&path).bearer(admin).send().await;
     for act in ["drain", "ban", "unban"] {

@@ -11,8 +11,8 @@ use iploop_platform::partner::NewPartner;
 use serde_json::{Value, json};
 
 use crate::admin::{get, newest, send};
-use crate::harness::Api;
 use crate::devices::live_node;
+use crate::harness::Api;
 
 /// A device that registered, and how it did.
 pub(crate) async fn device(api: &Api, number: u8) -> (NodeId, NodeRegistration) {

@@ -46,8 +46,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::desk::Desk;
-use crate::documented;
 use crate::devices::Devices;
+use crate::documented;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 

@@ -24,6 +24,7 @@ mod plain_http;
 mod session;
 mod sticky;
 mod store;
+mod store_of_admins;
 mod store_of_people;
 mod store_unused;
 mod tunnels;

@@ -1,12 +1,13 @@
 //! Admins who look on as a customer: a short login that reads only, says whose it is, and ends with the admin's own.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::jwt::{self, Claims};
-use super::{LoginSession, Logins, SessionError, SignedIn};
+use super::{LoginError, LoginSession, Logins, SessionError, SignedIn};
 use crate::account::{Account, AccountStatus, Role};
 use crate::ids::AccountId;
 use crate::store::StoreError;
@@ -88,26 +89,78 @@ impl Logins {
             token,
             csrf_token: String::new(),
             expires_at: claims.expires_at(),
+            is_new_network: false,
         })
     }
 
-    /// Who looks on by this token; none: it is the account's own.
+    /// Whose data is looked at by such a token, while the admin's own login lives.
     ///
     /// # Errors
     /// [`SessionError::Revoked`] where the admin's own login has ended, or it is an admin's no more.
-    pub(super) async fn impersonator(&self, claims: &Claims) -> Result<Option<AccountId>, SessionError> {
-        let Some(imp) = &claims.imp else {
-            return Ok(None);
-        };
+    pub(super) async fn authenticate_impersonator(
+        &self,
+        claims: &Claims,
+        imp: &Impersonator,
+        client: IpAddr,
+    ) -> Result<LoginSession, SessionError> {
         let inner = &*self.0;
         if inner.revoked.contains(imp.login) {
             return Err(SessionError::Revoked);
         }
-        let (admin, stored) =
-            tokio::try_join!(inner.store.account(imp.by), inner.store.password_hash(imp.by))?;
-        let may = admin
-            .is_some_and(|admin| admin.status == AccountStatus::Active && admin.role == Role::Admin)
-            && stored.is_some_and(|stored| imp.pwd == inner.fingerprint(&stored));
-        may.then_some(Some(imp.by)).ok_or(SessionError::Revoked)
+        let (admin, account, stored, settings) = tokio::try_join!(
+            inner.store.known_login(imp.by, imp.login.into()),
+            inner.store.account(claims.sub),
+            inner.store.password_hash(claims.sub),
+            inner.store.sign_in_settings(claims.sub)
+        )?;
+        let admin = admin.ok_or(SessionError::Revoked)?;
+        let may = admin.account.status == AccountStatus::Active
+            && admin.account.role == Role::Admin
+            && imp.pwd == inner.fingerprint(&admin.password_hash);
+        if !may {
+            return Err(SessionError::Revoked);
+        }
+        let own = LoginSession {
+            account: admin.account,
+            settings: admin.settings,
+            expires_at: claims.expires_at(),
+            impersonated_by: None,
+            token_id: imp.login,
+        };
+        // What the admin decided about signing in holds here as well.
+        self.note_request(&own, admin.last_seen_at, client, inner.clock.now())
+            .await?;
+        let (Some(account), Some(stored), Some(settings)) = (account, stored, settings) else {
+            return Err(SessionError::Invalid);
+        };
+        match account.status {
+            AccountStatus::Active => {}
+            AccountStatus::Suspended => return Err(SessionError::NotActive),
+            AccountStatus::Deleted => return Err(SessionError::Invalid),
+        }
+        if claims.pwd != inner.fingerprint(&stored) {
+            return Err(SessionError::Revoked);
+        }
+        Ok(LoginSession {
+            account,
+            settings,
+            expires_at: claims.expires_at(),
+            impersonated_by: Some(imp.by),
+            token_id: claims.jti,
+        })
+    }
+
+    /// Ends such a login: it has no row, so its token is kept as revoked until it would have ended.
+    pub(super) async fn end_impersonation(&self, session: &LoginSession) -> Result<(), LoginError> {
+        let inner = &*self.0;
+        inner
+            .revoked
+            .add(session.token_id, session.expires_at, inner.clock.now())
+            .map_err(|_| LoginError::Overloaded)?;
+        inner
+            .store
+            .revoke_login(&session.token_id.to_string(), session.expires_at)
+            .await?;
+        Ok(())
     }
 }

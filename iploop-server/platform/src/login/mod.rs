@@ -321,6 +321,9 @@ impl Logins {
         if inner.revoked.contains(claims.jti) {
             return Err(SessionError::Revoked);
         }
+        if let Some(imp) = &claims.imp {
+            return self.authenticate_impersonator(&claims, imp, client).await;
+        }
         let known = inner.store.known_login(claims.sub, claims.jti.into()).await?;
         let KnownLogin {
             account,
@@ -340,7 +343,7 @@ impl Logins {
             account,
             settings,
             expires_at: claims.expires_at(),
-            impersonated_by: self.impersonator(&claims).await?,
+            impersonated_by: None,
             token_id: claims.jti,
         };
         self.note_request(&session, last_seen_at, client, now).await?;

@@ -41,6 +41,9 @@ impl Logins {
 
     /// Ends a login, for every process at once. Ending one that has ended is no error.
     pub async fn sign_out(&self, session: &LoginSession) -> Result<(), LoginError> {
+        if session.impersonated_by.is_some() {
+            return self.end_impersonation(session).await;
+        }
         self.end(session.account_id(), session.id()).await?;
         Ok(())
     }

@@ -248,6 +248,8 @@ pub(super) async fn a_deleted_user_stays_deleted_and_its_keys_are_off(db: &Datab
         key_prefix: "iploop_0000000".into(),
         name: "one".into(),
         limits: KeyLimits::default(),
+        ip_whitelist: Vec::new(),
+        ip_login: false,
         expires_at: None,
         now: at(0),
     };

@@ -18,49 +18,18 @@ use crate::error::{Failure, act, unreadable};
 /// A revoked login's row stays for this long after its end, for servers whose clocks are behind.
 const REVOKED_GRACE: Duration = Duration::from_secs(60 * 60);
 
-/// The columns of [`account_from`], each behind `$of`, such as `u.`.
-macro_rules! account_columns_of {
-    ($of:literal) => {
-        concat!(
-            $of,
-            "id, ",
-            $of,
-            "email, ",
-            $of,
-            "first_name, ",
-            $of,
-            "last_name, ",
-            $of,
-            "company, ",
-            $of,
-            "phone, ",
-            $of,
-            "time_zone, ",
-            $of,
-            "status, ",
-            $of,
-            "status_reason, ",
-            $of,
-            "standing, ",
-            $of,
-            "role, ",
-            $of,
-            "email_verified, ",
-            $of,
-            "created_at, ",
-            $of,
-            "last_login_at"
-        )
-    };
-}
-pub(super) use account_columns_of;
-
-macro_rules! columns {
+/// The columns of [`account_from`], behind `u.` where the table is named so.
+macro_rules! account_columns {
     () => {
-        account_columns_of!("")
+        "id, email, first_name, last_name, company, phone, time_zone, status, status_reason, standing, role,
+         email_verified, created_at, last_login_at"
+    };
+    (u) => {
+        "u.id, u.email, u.first_name, u.last_name, u.company, u.phone, u.time_zone, u.status, u.status_reason,
+         u.standing, u.role, u.email_verified, u.created_at, u.last_login_at"
     };
 }
-pub(super) use columns as account_columns;
+pub(super) use account_columns;
 
 #[async_trait]
 impl Accounts for SqlStore {
@@ -76,10 +45,14 @@ impl Accounts for SqlStore {
 
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError> {
         act(async {
-            let row = sqlx::query(concat!("SELECT ", columns!(), " FROM users WHERE id = $1"))
-                .bind(id.uuid())
-                .fetch_optional(&self.read)
-                .await?;
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                account_columns!(),
+                " FROM users WHERE id = $1"
+            ))
+            .bind(id.uuid())
+            .fetch_optional(&self.read)
+            .await?;
             Ok(row.as_ref().map(account_from).transpose()?)
         })
         .await
@@ -89,7 +62,7 @@ impl Accounts for SqlStore {
         act(async {
             let row = sqlx::query(concat!(
                 "SELECT password_hash, ",
-                columns!(),
+                account_columns!(),
                 " FROM users WHERE email_folded = $1"
             ))
             .bind(folded(email))
@@ -291,7 +264,7 @@ async fn insert_user(tx: &mut Tx, new: &NewAccount) -> Result<Option<Account>, s
          VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10, $11, $12)
          ON CONFLICT (email_folded) DO NOTHING
          RETURNING ",
-        columns!()
+        account_columns!()
     ))
     .bind(new.id.uuid())
     .bind(text(&new.email))
@@ -328,6 +301,21 @@ async fn use_up(
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|row| id(&row, "user_id")).transpose()
+}
+
+/// Brings what admins search names by up to date.
+pub(super) async fn fold_name(tx: &mut Tx, account: &Account) -> Result<(), sqlx::Error> {
+    let folded = name_folded(
+        &account.first_name,
+        &account.last_name,
+        account.company.as_deref(),
+    );
+    sqlx::query("UPDATE users SET name_folded = $2 WHERE id = $1")
+        .bind(account.id.uuid())
+        .bind(folded)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 pub(super) fn account_from(row: &Row) -> Result<Account, sqlx::Error> {

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use sqlx::Row as _;
 use sqlx::types::Json;
 
-use super::accounts::{account_columns, account_from};
+use super::accounts::{account_columns, account_from, fold_name};
 use super::columns::{json, number_or_none, text_or_none};
 use super::{Row, SqlStore, Tx, audit, logins, second_factors};
 use crate::error::act;
@@ -34,6 +34,7 @@ impl Profiles for SqlStore {
         change: &ProfileChange,
     ) -> Result<Option<Account>, StoreError> {
         act(async {
+            let mut tx = self.begin().await?;
             let row = sqlx::query(concat!(
                 "UPDATE users SET
                      first_name = COALESCE($2, first_name),
@@ -52,9 +53,14 @@ impl Profiles for SqlStore {
             .bind(change.phone.is_some())
             .bind(text_or_none(change.phone.as_ref().and_then(Option::as_deref)))
             .bind(text_or_none(change.time_zone.as_deref()))
-            .fetch_optional(&self.write)
+            .fetch_optional(&mut *tx)
             .await?;
-            Ok(row.as_ref().map(account_from).transpose()?)
+            let changed = row.as_ref().map(account_from).transpose()?;
+            if let Some(account) = &changed {
+                fold_name(&mut tx, account).await?;
+            }
+            tx.commit().await?;
+            Ok(changed)
         })
         .await
     }
@@ -157,7 +163,7 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE users SET
              email = $2, email_folded = $2, email_verified = FALSE, password_hash = '', first_name = '', last_name = '',
-             company = NULL, phone = NULL, time_zone = 'UTC', last_login_at = NULL, idle_minutes = NULL,
+             company = NULL, name_folded = '', phone = NULL, time_zone = 'UTC', last_login_at = NULL, idle_minutes = NULL,
              sign_in_from = '[]', status = 'deleted', status_reason = NULL
          WHERE id = $1",
     )

@@ -9,7 +9,7 @@ use iploop_platform::ids::{AccountId, PlanId};
 use serde_json::json;
 use sqlx::Row as _;
 
-use super::super::accounts::{account_columns_of, account_from, insert_account, role_text, status_text};
+use super::super::accounts::{account_columns, account_from, insert_account, role_text, status_text};
 use super::super::columns::{id, id_or_none, number, text};
 use super::super::{Pool, Row, Tx, audit};
 use super::containing;
@@ -43,7 +43,7 @@ pub(super) async fn page(pool: &Pool, query: &UserQuery) -> Result<UserPage, sql
         .await?;
     let rows = sqlx::query(concat!(
         "SELECT ",
-        account_columns_of!("u."),
+        account_columns!(u),
         ", b.plan_id, p.name AS plan_name, COALESCE(b.balance_bytes, 0) AS balance_bytes,
            COALESCE(b.used_bytes, 0) AS used_bytes",
         wanted!(),
@@ -168,7 +168,7 @@ pub(in super::super) async fn is_last_admin(tx: &mut Tx, user: AccountId) -> Res
 async fn lock(tx: &mut Tx, user: AccountId) -> Result<Option<Locked>, sqlx::Error> {
     let rows = sqlx::query(concat!(
         "SELECT ",
-        account_columns_of!(""),
+        account_columns!(),
         " FROM users WHERE id = $1 OR (role = 'admin' AND status = 'active') ORDER BY id",
         locked!()
     ))
