@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::server::open_store;
 
 /// A purse that was filled is news of its account, for every gateway.
-struct Told(Arc<dyn KeyChanges>);
+pub(crate) struct Told(pub(crate) Arc<dyn KeyChanges>);
 
 impl PurseChanges for Told {
     fn credited(&self, account: AccountId) {

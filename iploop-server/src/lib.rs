@@ -4,6 +4,7 @@
 //! down in order.
 
 mod admin;
+mod billing;
 pub mod command;
 pub mod config;
 pub mod ledger;

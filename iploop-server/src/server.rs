@@ -416,6 +416,14 @@ impl ApiPieces<'_> {
             network: Arc::new(hub.clone()),
         };
         let admin = crate::admin::start(admin_parts, stop, tasks);
+        let around = crate::billing::Around {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            changes: Arc::clone(&changes),
+            public_url: public_url.clone(),
+        };
+        let billing = crate::billing::service(config, around)?;
+        tasks.spawn(billing.clone().run(stop.clone()));
         let abuse_parts = AbuseParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -451,7 +459,7 @@ impl ApiPieces<'_> {
             mail,
             changes: Arc::clone(&changes),
             public_url: public_url.clone(),
-            personal_data: Vec::new(),
+            personal_data: vec![crate::billing::personal_data(&store, &clock)],
         };
         let (accounts, recovery_task) = AccountService::new(account_parts, &config.accounts);
         tasks.spawn(recovery_task.run(stop.clone()));
@@ -467,6 +475,7 @@ impl ApiPieces<'_> {
             keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes)
                 .permitting_local_ip_login(config.admission.ip_login_local),
             ledger,
+            billing,
             sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone())),
             webhooks,
             notices,

@@ -32,9 +32,32 @@ pub(crate) fn for_tests() -> Result<()> {
     if !works(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
         packages.push("python3-venv");
     }
+    if !is_installed("go") && !stripe_mock().exists() {
+        packages.push("golang-go");
+    }
     install(&packages)?;
     python_clients()?;
-    node_clients()
+    node_clients()?;
+    install_stripe_mock()
+}
+
+/// The program that stands in for Stripe in the tests of payments.
+pub(crate) fn stripe_mock() -> PathBuf {
+    match std::env::var_os("STRIPE_MOCK") {
+        Some(named) => named.into(),
+        None => target("clients").join("bin/stripe-mock"),
+    }
+}
+
+fn install_stripe_mock() -> Result<()> {
+    if stripe_mock().exists() {
+        return Ok(());
+    }
+    let folder = target("clients").join("bin");
+    println!("Installing stripe-mock into {} …", folder.display());
+    run(Command::new("go")
+        .args(["install", "github.com/stripe/stripe-mock@latest"])
+        .env("GOBIN", &folder))
 }
 
 /// The Python of the client tests, with the libraries that they drive.

@@ -66,7 +66,8 @@ impl Test {
         let mut tests = cargo(["test", "--workspace", "--all-features"]);
         tests
             .env("IPLOOP_TEST_PYTHON", setup::python())
-            .env("IPLOOP_TEST_NODE_FOLDER", setup::node_folder());
+            .env("IPLOOP_TEST_NODE_FOLDER", setup::node_folder())
+            .env("STRIPE_MOCK", setup::stripe_mock());
         step("tests", &mut tests)?;
         step("demo", &mut cargo(["xtask", "demo", "--once"]))?;
         println!("\nEverything passed in {} s.", started.elapsed().as_secs());

@@ -98,6 +98,19 @@ pub(crate) enum ApiError {
     TwoFactorOn,
     TwoFactorOff,
     LastAdmin,
+    /// No payment provider is configured.
+    BillingNotConfigured,
+    AlreadySubscribed,
+    NotSubscribed,
+    /// Cents that are left of the month's cap.
+    SpendCapReached(i64),
+    /// Why, in the words of the bank.
+    PaymentDeclined(String),
+    /// For the log: what the payment provider said.
+    PaymentProvider(String),
+    EventSignature,
+    EventTooOld,
+    EventTooEarly,
     BodyTooLarge,
     UnsupportedMediaType,
     TooManyRequests(Duration),
@@ -456,6 +469,66 @@ impl ApiError {
                 "Nobody would be left who may administer the platform",
                 Some("Make another user an admin first."),
             ),
+            Self::BillingNotConfigured => row(
+                S::SERVICE_UNAVAILABLE,
+                "billing_not_configured",
+                "This server takes no payments",
+                Some("Ask its operator to correct the balance by hand."),
+            ),
+            Self::AlreadySubscribed => row(
+                S::CONFLICT,
+                "already_subscribed",
+                "The account has a subscription",
+                Some("Change it: POST /api/billing/subscription/change."),
+            ),
+            Self::NotSubscribed => row(
+                S::CONFLICT,
+                "not_subscribed",
+                "The account has no subscription",
+                Some("Begin one: POST /api/billing/checkout."),
+            ),
+            Self::SpendCapReached(left) => Answer {
+                detail: format!("Beyond the month's cap, of which {left} cents are left").into(),
+                ..row(
+                    S::CONFLICT,
+                    "spend_cap_reached",
+                    "",
+                    Some("Raise the cap, or buy less: PUT /api/billing/spend-cap."),
+                )
+            },
+            Self::PaymentDeclined(why) => Answer {
+                detail: why.clone().into(),
+                ..row(
+                    S::PAYMENT_REQUIRED,
+                    "payment_declined",
+                    "",
+                    Some("Check how you pay: POST /api/billing/portal."),
+                )
+            },
+            Self::PaymentProvider(_) => row(
+                S::SERVICE_UNAVAILABLE,
+                "payment_provider_unavailable",
+                "The payment provider does not answer as it should",
+                Some("Try again in a moment."),
+            ),
+            Self::EventSignature => row(
+                S::BAD_REQUEST,
+                "invalid_signature",
+                "The event is not signed with this server's secret",
+                Some("Set billing.stripe_webhook_secret to the endpoint's signing secret."),
+            ),
+            Self::EventTooOld => row(
+                S::BAD_REQUEST,
+                "signature_too_old",
+                "The event was signed more than 5 minutes ago",
+                Some("Check the clocks."),
+            ),
+            Self::EventTooEarly => row(
+                S::SERVICE_UNAVAILABLE,
+                "event_too_early",
+                "What the event is about is not known yet",
+                Some("Send it again later."),
+            ),
             Self::BodyTooLarge => row(
                 S::PAYLOAD_TOO_LARGE,
                 "body_too_large",
@@ -509,6 +582,7 @@ impl ApiError {
             }
             Self::TooManyLive => Some(15),
             Self::Overloaded | Self::StoreUnavailable(_) | Self::Timeout => Some(1),
+            Self::PaymentProvider(_) | Self::EventTooEarly => Some(5),
             _ => None,
         }
     }
@@ -516,7 +590,9 @@ impl ApiError {
     /// What the operator needs to know and the customer does not.
     pub(crate) fn log_text(&self) -> Option<&str> {
         match self {
-            Self::Internal(reason) | Self::StoreUnavailable(reason) => Some(reason),
+            Self::Internal(reason) | Self::StoreUnavailable(reason) | Self::PaymentProvider(reason) => {
+                Some(reason)
+            }
             _ => None,
         }
     }
@@ -748,6 +824,15 @@ mod tests {
             ApiError::TwoFactorOn,
             ApiError::TwoFactorOff,
             ApiError::LastAdmin,
+            ApiError::BillingNotConfigured,
+            ApiError::AlreadySubscribed,
+            ApiError::NotSubscribed,
+            ApiError::SpendCapReached(250),
+            ApiError::PaymentDeclined("Your card has insufficient funds".to_owned()),
+            ApiError::PaymentProvider(text.clone()),
+            ApiError::EventSignature,
+            ApiError::EventTooOld,
+            ApiError::EventTooEarly,
             ApiError::BodyTooLarge,
             ApiError::UnsupportedMediaType,
             ApiError::TooManyRequests(Duration::from_millis(1500)),

@@ -22,6 +22,8 @@ mod nodes;
 mod notifications;
 mod openapi;
 mod partners;
+mod payment_webhook;
+mod payments;
 mod platform_info;
 mod problem;
 mod proxy;
@@ -94,7 +96,12 @@ fn documented() -> OpenApiRouter<ApiState> {
         .nest("/api/proxy/sessions", sticky::router())
         .nest("/api/nodes", nodes::router())
         .nest("/api/usage", usage::router())
-        .nest("/api/billing", billing::router())
+        .nest(
+            "/api/billing",
+            billing::router()
+                .merge(payments::router())
+                .merge(payment_webhook::router()),
+        )
         .nest("/api/partners", partners::router())
         .nest("/api/platform", platform_info::router())
         .nest("/api/live", live::router())

@@ -9,6 +9,7 @@ use iploop_platform::abuse::AbuseService;
 use iploop_platform::accounts::AccountService;
 use iploop_platform::admin::AdminService;
 use iploop_platform::asking::AskLimit;
+use iploop_platform::billing::BillingService;
 use iploop_platform::clock::Clock;
 use iploop_platform::ids::AccountId;
 use iploop_platform::keys::KeyService;
@@ -55,6 +56,8 @@ pub struct ApiParts {
     pub keys: KeyService,
     /// Acts on the ledger: purchases, refunds, corrections.
     pub ledger: LedgerService,
+    /// Subscriptions, top-ups and invoices.
+    pub billing: BillingService,
     /// Sticky sessions.
     pub sessions: SessionService,
     /// Customers' addresses for events.

@@ -99,6 +99,10 @@ id! {
     ConsentId
 }
 id! {
+    /// A payment: a row of `billing_payments`.
+    PaymentId
+}
+id! {
     /// An entry of the ledger: a row of `ledger_entries`, or the usage of one customer and day.
     EntryId
 }

@@ -11,6 +11,7 @@ pub mod admission;
 pub mod api_key;
 pub mod archive;
 pub mod asking;
+pub mod billing;
 pub mod clock;
 pub mod duration;
 pub mod events;

@@ -9,6 +9,7 @@ use crate::account::{Account, MailTokenPurpose, NewAccount};
 use crate::accounts::Identity;
 use crate::admin::AdminStore;
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
+use crate::billing::Billing;
 use crate::clock::Timestamp;
 use crate::events::Events;
 use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, RequestId};
@@ -46,6 +47,7 @@ pub trait Store:
     + Notices
     + Tickets
     + AdminStore
+    + Billing
     + Health
 {
 }
@@ -69,6 +71,7 @@ impl<T> Store for T where
         + Notices
         + Tickets
         + AdminStore
+        + Billing
         + Health
 {
 }

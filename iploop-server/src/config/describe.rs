@@ -36,7 +36,7 @@ struct Section {
 }
 
 /// Every section, in the order of [`Config`].
-fn sections() -> [Section; 19] {
+fn sections() -> [Section; 20] {
     // The list can't fall behind: a field that is new to `Config` has no value here.
     let _: fn(Config) = |config| {
         let Config {
@@ -60,6 +60,7 @@ fn sections() -> [Section; 19] {
             webhooks: _,
             outbound: _,
             assistant: _,
+            billing: _,
         } = config;
     };
     [
@@ -82,6 +83,7 @@ fn sections() -> [Section; 19] {
         section::<super::WebhooksConfig>("webhooks"),
         section::<super::OutboundConfig>("outbound"),
         section::<super::AssistantConfig>("assistant"),
+        section::<super::BillingConfig>("billing"),
     ]
 }
 

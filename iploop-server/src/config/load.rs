@@ -103,6 +103,7 @@ impl Config {
             webhooks: loader.section("webhooks"),
             outbound: loader.section("outbound"),
             assistant: loader.section("assistant"),
+            billing: loader.section("billing"),
         };
         let mistakes = loader.finish(&config);
         (config, mistakes)
@@ -189,8 +190,8 @@ impl Loader {
         for unknown in self.table.keys() {
             self.mistakes.push(format!(
                 "{unknown}: no such section; there are data, [database], [redis], [hub], [gateway], [api], [metrics], [geo], [exit], \
-                 [mail], [login], [accounts], [admission], [metering], [usage], [abuse], [events], [webhooks], [outbound] and \
-                 [assistant]"
+                 [mail], [login], [accounts], [admission], [metering], [usage], [abuse], [events], [webhooks], [outbound], \
+                 [assistant] and [billing]"
             ));
         }
         self.mistakes.extend(config.gateway.mistakes());
@@ -203,6 +204,7 @@ impl Loader {
         self.mistakes.extend(config.events.mistakes());
         self.mistakes.extend(config.webhooks.mistakes());
         self.mistakes.extend(config.assistant.mistakes());
+        self.mistakes.extend(config.billing.mistakes());
         self.mistakes.extend(config.api.mistakes());
         self.mistakes.extend(config.login.mistakes());
         self.mistakes.extend(config.accounts.mistakes());

@@ -14,6 +14,7 @@ use iploop_platform::abuse::AbuseConfig;
 use iploop_platform::accounts::AccountsConfig;
 use iploop_platform::admission::AdmissionConfig;
 use iploop_platform::archive::UsageConfig;
+use iploop_platform::billing::BillingConfig;
 use iploop_platform::events::EventsConfig;
 use iploop_platform::login::LoginConfig;
 use iploop_platform::mail::MailConfig;
@@ -80,6 +81,8 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// `[assistant]`
     pub assistant: AssistantConfig,
+    /// `[billing]`
+    pub billing: BillingConfig,
 }
 
 impl Config {

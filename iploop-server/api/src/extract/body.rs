@@ -23,6 +23,9 @@ const MAX_REASON: usize = 200;
 /// A JSON body, read or answered.
 pub(crate) struct Json<T>(pub(crate) T);
 
+/// A body as it came, of any type: for what is signed over its bytes.
+pub(crate) struct Raw(pub(crate) Bytes);
+
 /// A body that may also come from a form.
 pub(crate) enum Submitted<T> {
     Json(T),
@@ -37,6 +40,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(ApiError::UnsupportedMediaType);
         }
         json(&read(request.into_body()).await?).map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        read(request.into_body()).await.map(Self)
     }
 }
 

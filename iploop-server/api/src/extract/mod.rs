@@ -5,7 +5,7 @@ mod client;
 mod path;
 mod query;
 
-pub(crate) use body::{Json, Submitted};
+pub(crate) use body::{Json, Raw, Submitted};
 pub(crate) use client::{ClientAddress, SignInOrigin};
 pub(crate) use path::Path;
 pub(crate) use query::Query;

@@ -285,6 +285,7 @@ async fn every_documented_operation_answers_with_its_success() {
     crate::live::visit_everything().await;
     crate::trial::visit_everything().await;
     crate::support::visit_everything(&api, &growth, &admin).await;
+    crate::payments::visit_everything().await;
 
     let seen = SEEN.lock();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {

@@ -19,6 +19,7 @@ use iploop_platform::accounts::{
     AccountParts, AccountService, AccountsConfig, CommandLineAccount, PersonalData, create_from_command_line,
 };
 use iploop_platform::admin::{AdminParts, AdminService};
+use iploop_platform::billing::{BillingConfig, BillingParts, BillingService, PaymentProvider};
 use iploop_platform::clock::{Clock, Timestamp};
 use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::keys::{KeyChanges, KeyService, NobodyToTell};
@@ -66,6 +67,7 @@ pub(crate) struct Api {
     pub(crate) devices: Arc<Devices>,
     pub(crate) logins: Logins,
     pub(crate) live: Arc<Live>,
+    pub(crate) billing: BillingService,
     pub(crate) draining: CancellationToken,
     pub(crate) notices: NoticeService,
     mails: tokio::sync::Mutex<mpsc::Receiver<Mail>>,
@@ -84,6 +86,7 @@ pub(crate) struct Settings {
     pub(crate) webhooks: WebhooksConfig,
     pub(crate) proxy_at: Option<SocketAddr>,
     pub(crate) assistant: AssistantConfig,
+    pub(crate) provider: Option<Arc<dyn PaymentProvider>>,
 }
 
 impl Default for Settings {
@@ -105,6 +108,7 @@ impl Default for Settings {
             },
             proxy_at: None,
             assistant: AssistantConfig::default(),
+            provider: None,
         }
     }
 }
@@ -254,6 +258,17 @@ impl Api {
             },
             &settings.assistant,
         );
+        let billing = BillingService::new(
+            BillingParts {
+                store: Arc::clone(&store),
+                clock: clock.clone(),
+                provider: settings.provider,
+                purses: Arc::new(NobodyToTell),
+                changes: changes.clone(),
+                public_url: settings.public_url.parse().unwrap(),
+            },
+            BillingConfig::default(),
+        );
         let draining = CancellationToken::new();
         let live = Arc::new(Live::new(clock.now()));
         let state = ApiState::new(ApiParts {
@@ -269,6 +284,7 @@ impl Api {
                 clock: clock.clone(),
                 changes: Arc::new(NobodyToTell),
             }),
+            billing: billing.clone(),
             sessions: SessionService::new(Arc::clone(&store), Arc::new(Desk::new(clock.clone()))),
             webhooks,
             notices: notices.clone(),
@@ -300,6 +316,7 @@ impl Api {
             devices,
             logins,
             live,
+            billing,
             draining,
             notices,
             mails: mails.into(),

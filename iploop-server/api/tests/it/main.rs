@@ -29,6 +29,7 @@ mod live;
 mod logins;
 mod notifications;
 mod pages;
+mod payments;
 mod reading;
 mod receiver;
 mod requests;

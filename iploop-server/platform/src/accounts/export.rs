@@ -299,7 +299,10 @@ impl PersonalData for OwnTickets {
         });
         Ok(Page {
             items: items.collect(),
-            next: tickets.last().filter(|_| is_full).map(|ticket| ticket.id.to_string()),
+            next: tickets
+                .last()
+                .filter(|_| is_full)
+                .map(|ticket| ticket.id.to_string()),
         })
     }
 }

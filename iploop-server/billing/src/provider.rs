@@ -1,0 +1,321 @@
+//! The calls that we make.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iploop_platform::billing::{
+    BillingConfig, CURRENCY, Charge, EventError, Interval, Invoice, NewCustomer, Payment, PaymentEvent,
+    PaymentProvider, Proration, ProviderError, ReturnUrls,
+};
+use iploop_platform::clock::{Clock, Timestamp};
+use iploop_platform::outbound::OutboundClient;
+use iploop_platform::plan::Plan;
+use iploop_platform::secret::Secret;
+use serde_json::Value;
+
+use crate::event::{self, PAYMENT};
+use crate::http::{Client, Form};
+use crate::webhook;
+
+/// How long a page for a payment can be paid on, in seconds: the least that Stripe takes, with room for two clocks.
+const PAGE_SECONDS: i64 = 35 * 60;
+
+/// A Stripe account.
+pub struct Stripe {
+    client: Client,
+    webhook_secret: Secret,
+    clock: Arc<dyn Clock>,
+}
+
+/// Why the `[billing]` section can't be used. Never shows a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StripeError {
+    /// `api_base` is malformed.
+    #[error("billing.api_base: write it as https://api.stripe.com")]
+    Base,
+    /// The key can't be sent.
+    #[error("billing.stripe_secret_key: it has characters that no key has")]
+    Key,
+}
+
+impl Stripe {
+    /// The configured account; none if no key is set. Nothing is sent.
+    ///
+    /// # Errors
+    /// What of the section can't be used.
+    pub fn open(
+        config: &BillingConfig,
+        outbound: OutboundClient,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Option<Self>, StripeError> {
+        let Some(key) = &config.stripe_secret_key else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            client: Client::new(&config.api_base, key, outbound)?,
+            // Never empty: without a secret anybody could sign.
+            webhook_secret: config
+                .stripe_webhook_secret
+                .clone()
+                .filter(|secret| !secret.expose().is_empty())
+                .unwrap_or_else(|| Secret::random::<32>("none_")),
+            clock,
+        }))
+    }
+
+    /// The card that a customer saved last.
+    async fn card(&self, customer: &str) -> Result<Option<String>, ProviderError> {
+        let path = format!("/v1/customers/{}/payment_methods", id(customer)?);
+        let methods = self.client.get(&path, &vec![("limit", "1".to_owned())]).await?;
+        Ok(methods
+            .pointer("/data/0/id")
+            .and_then(Value::as_str)
+            .map(str::to_owned))
+    }
+}
+
+#[async_trait]
+impl PaymentProvider for Stripe {
+    async fn create_customer(&self, customer: NewCustomer<'_>) -> Result<String, ProviderError> {
+        let account = customer.account.to_string();
+        let form = vec![
+            ("email", customer.email.to_owned()),
+            ("name", customer.name.to_owned()),
+            ("metadata[iploop_account]", account.clone()),
+        ];
+        let key = format!("customer:{account}");
+        id_of(&self.client.post("/v1/customers", &form, Some(&key)).await?)
+    }
+
+    /// Prices are found again by their lookup key, which names plan, interval and amount.
+    async fn price(&self, plan: &Plan, interval: Interval, cents: i64) -> Result<String, ProviderError> {
+        let lookup = format!("iploop_{}_{}_{cents}", plan.id, interval.as_str());
+        let query = vec![("lookup_keys[]", lookup.clone()), ("limit", "1".to_owned())];
+        let known = self.client.get("/v1/prices", &query).await?;
+        let price = known.pointer("/data/0").filter(|price| {
+            price["lookup_key"].as_str() == Some(lookup.as_str())
+                && price["unit_amount"].as_i64() == Some(cents)
+                && price["currency"].as_str() == Some(CURRENCY)
+        });
+        if let Some(price) = price {
+            return id_of(price);
+        }
+        let form = vec![
+            ("currency", CURRENCY.to_owned()),
+            ("unit_amount", cents.to_string()),
+            ("recurring[interval]", interval.as_str().to_owned()),
+            ("product_data[name]", format!("IPLoop {}", plan.name)),
+            ("lookup_key", lookup.clone()),
+            ("transfer_lookup_key", "true".to_owned()),
+        ];
+        id_of(
+            &self
+                .client
+                .post("/v1/prices", &form, Some(&format!("price:{lookup}")))
+                .await?,
+        )
+    }
+
+    async fn subscribe(
+        &self,
+        customer: &str,
+        price: &str,
+        urls: &ReturnUrls,
+    ) -> Result<String, ProviderError> {
+        let mut form = page("subscription", customer, urls);
+        form.push(("line_items[0][price]", price.to_owned()));
+        form.push(("line_items[0][quantity]", "1".to_owned()));
+        url_of(&self.client.post("/v1/checkout/sessions", &form, None).await?)
+    }
+
+    async fn pay(
+        &self,
+        customer: &str,
+        payment: &Payment,
+        urls: &ReturnUrls,
+    ) -> Result<String, ProviderError> {
+        let now = self.clock.now().as_millis().div_euclid(1_000);
+        let mut form = page("payment", customer, urls);
+        form.extend([
+            ("line_items[0][quantity]", "1".to_owned()),
+            ("line_items[0][price_data][currency]", CURRENCY.to_owned()),
+            (
+                "line_items[0][price_data][unit_amount]",
+                payment.cents.to_string(),
+            ),
+            ("line_items[0][price_data][product_data][name]", name_of(payment)),
+            // Saved for automatic top-ups, should the customer want them.
+            (
+                "payment_intent_data[setup_future_usage]",
+                "off_session".to_owned(),
+            ),
+            ("expires_at", now.saturating_add(PAGE_SECONDS).to_string()),
+        ]);
+        let metadata = format!("metadata[{PAYMENT}]");
+        let of_intent = format!("payment_intent_data[metadata][{PAYMENT}]");
+        form.push((&metadata, payment.id.to_string()));
+        form.push((&of_intent, payment.id.to_string()));
+        url_of(
+            &self
+                .client
+                .post("/v1/checkout/sessions", &form, Some(&payment.key))
+                .await?,
+        )
+    }
+
+    async fn portal(&self, customer: &str, return_url: &str) -> Result<String, ProviderError> {
+        let form = vec![
+            ("customer", customer.to_owned()),
+            ("return_url", return_url.to_owned()),
+        ];
+        url_of(
+            &self
+                .client
+                .post("/v1/billing_portal/sessions", &form, None)
+                .await?,
+        )
+    }
+
+    async fn change(
+        &self,
+        subscription: &str,
+        price: &str,
+        proration: Proration,
+    ) -> Result<(), ProviderError> {
+        let path = format!("/v1/subscriptions/{}", id(subscription)?);
+        let known = self.client.get(&path, &Vec::new()).await?;
+        let item = known
+            .pointer("/items/data/0")
+            .map(id_of)
+            .transpose()?
+            .ok_or_else(unexpected)?;
+        let form = vec![
+            ("items[0][id]", item),
+            ("items[0][price]", price.to_owned()),
+            (
+                "proration_behavior",
+                match proration {
+                    Proration::Now => "always_invoice".to_owned(),
+                    Proration::NextPeriod => "none".to_owned(),
+                },
+            ),
+            // Not paid: not changed.
+            ("payment_behavior", "error_if_incomplete".to_owned()),
+            ("cancel_at_period_end", "false".to_owned()),
+        ];
+        self.client.post(&path, &form, None).await.map(drop)
+    }
+
+    async fn end_with_period(&self, subscription: &str, ends: bool) -> Result<(), ProviderError> {
+        let path = format!("/v1/subscriptions/{}", id(subscription)?);
+        let form = vec![("cancel_at_period_end", ends.to_string())];
+        self.client.post(&path, &form, None).await.map(drop)
+    }
+
+    async fn end_now(&self, subscription: &str) -> Result<(), ProviderError> {
+        let path = format!("/v1/subscriptions/{}", id(subscription)?);
+        match self.client.delete(&path).await {
+            Err(ProviderError::Refused(reason)) if reason.starts_with("status 404") => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn invoices(
+        &self,
+        customer: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Invoice>, ProviderError> {
+        let mut query = vec![("customer", customer.to_owned()), ("limit", limit.to_string())];
+        if let Some(after) = after {
+            query.push(("starting_after", after.to_owned()));
+        }
+        let page = self.client.get("/v1/invoices", &query).await?;
+        let invoices = page["data"].as_array().ok_or_else(unexpected)?;
+        invoices.iter().map(invoice).collect()
+    }
+
+    async fn charge(&self, customer: &str, payment: &Payment) -> Result<Charge, ProviderError> {
+        let Some(card) = self.card(customer).await? else {
+            return Ok(Charge::Declined("no way to pay is saved".to_owned()));
+        };
+        let metadata = format!("metadata[{PAYMENT}]");
+        let form: Form<'_> = vec![
+            ("amount", payment.cents.to_string()),
+            ("currency", CURRENCY.to_owned()),
+            ("customer", customer.to_owned()),
+            ("payment_method", card),
+            ("off_session", "true".to_owned()),
+            ("confirm", "true".to_owned()),
+            ("error_on_requires_action", "true".to_owned()),
+            ("description", name_of(payment)),
+            (&metadata, payment.id.to_string()),
+        ];
+        let intent = self
+            .client
+            .post("/v1/payment_intents", &form, Some(&payment.key))
+            .await?;
+        Ok(match intent["status"].as_str() {
+            Some("succeeded") => Charge::Paid(event::receipt(&intent).ok_or_else(unexpected)?),
+            Some("canceled" | "requires_payment_method" | "requires_action") => {
+                Charge::Declined("the bank wants the customer to confirm the payment".to_owned())
+            }
+            _ => Charge::Pending,
+        })
+    }
+
+    fn event(&self, body: &[u8], signature: &str, now: Timestamp) -> Result<PaymentEvent, EventError> {
+        webhook::verify(&self.webhook_secret, signature, body, now)?;
+        event::read(body, now)
+    }
+}
+
+/// What every page for paying has.
+fn page<'a>(mode: &str, customer: &str, urls: &ReturnUrls) -> Form<'a> {
+    vec![
+        ("mode", mode.to_owned()),
+        ("customer", customer.to_owned()),
+        ("success_url", urls.success.clone()),
+        ("cancel_url", urls.cancel.clone()),
+    ]
+}
+
+fn name_of(payment: &Payment) -> String {
+    format!("IPLoop {} GB", payment.bytes / 1_000_000_000)
+}
+
+fn invoice(value: &Value) -> Result<Invoice, ProviderError> {
+    let text = |name: &str| value[name].as_str().map(str::to_owned);
+    Ok(Invoice {
+        id: id_of(value)?,
+        number: text("number"),
+        at: event::seconds(value["created"].as_i64().ok_or_else(unexpected)?),
+        total_cents: value["total"].as_i64().ok_or_else(unexpected)?,
+        status: text("status").unwrap_or_else(|| "draft".to_owned()),
+        pdf: text("invoice_pdf").filter(|url| url.starts_with("https://")),
+    })
+}
+
+fn id_of(value: &Value) -> Result<String, ProviderError> {
+    let text = value["id"].as_str().filter(|text| event::is_id(text));
+    text.map(str::to_owned).ok_or_else(unexpected)
+}
+
+/// An id as a part of a path.
+fn id(text: &str) -> Result<&str, ProviderError> {
+    if event::is_id(text) {
+        Ok(text)
+    } else {
+        Err(ProviderError::Refused("an id that is none".to_owned()))
+    }
+}
+
+fn url_of(value: &Value) -> Result<String, ProviderError> {
+    let url = value["url"].as_str().filter(|url| url.starts_with("https://"));
+    url.map(str::to_owned).ok_or_else(unexpected)
+}
+
+fn unexpected() -> ProviderError {
+    ProviderError::Refused("an answer without what it must have".to_owned())
+}
