@@ -6,6 +6,7 @@ mod accounts;
 mod admin;
 mod admin_users;
 mod api_keys;
+mod billing;
 mod books;
 mod database;
 mod events;
@@ -140,6 +141,22 @@ on_every_database! {
         a_changed_number_is_found_and_named
         an_act_given_up_anywhere_is_whole_or_not_at_all
         parallel_acts_crashes_and_archives_keep_the_books_in_order
+    }
+    billing {
+        a_customer_and_a_price_are_kept_once
+        a_subscription_lives_pays_falls_behind_and_ends
+        events_in_any_order_end_in_the_newest_state
+        one_event_in_many_parallel_deliveries_counts_once
+        what_is_not_ours_is_noted_and_buys_nothing
+        a_year_is_given_month_by_month_and_ends_with_its_subscription
+        a_changed_plan_brings_what_its_money_is_worth
+        refunds_take_the_money_and_what_is_left_of_the_bytes
+        top_ups_stay_within_the_cap_also_in_parallel
+        pages_that_nobody_pays_on_are_bounded
+        of_many_triggers_one_automatic_top_up_begins
+        three_failures_switch_automatic_top_ups_off
+        a_deleted_account_is_not_charged
+        subscriptions_of_deleted_accounts_are_found
     }
     usage {
         a_record_reads_back_as_it_was_settled

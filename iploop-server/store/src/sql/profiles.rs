@@ -152,6 +152,8 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
         "DELETE FROM notification_preferences WHERE user_id = $1",
         "DELETE FROM mail_outbox WHERE user_id = $1",
         "DELETE FROM support_tickets WHERE user_id = $1",
+        "DELETE FROM billing_settings WHERE user_id = $1",
+        "UPDATE billing_payments SET status = 'failed', reason = 'deleted' WHERE user_id = $1 AND status = 'pending'",
     ] {
         sqlx::query(statement)
             .bind(account.uuid())
