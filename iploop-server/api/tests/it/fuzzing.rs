@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Api, PASSWORD};
+use crate::harness::{Api, PASSWORD, Settings};
 
 /// Calls to one API before it is made anew: what was called may have locked everybody out.
 const CALLS_PER_API: u64 = 100;
@@ -58,7 +58,12 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        let api = Api::new().await;
+        // Without a way to pay most of those routes would only say so.
+        let api = Api::with(Settings {
+            provider: Some(crate::payments::till()),
+            ..Settings::default()
+        })
+        .await;
         let (admin, admin_token) = api.admin().await;
         let customer = api.register("ada@example.com").await;
         let other = api.token_on("Growth", "grace@example.com").await;

@@ -1,0 +1,587 @@
+//! Payments: pages, signed events, caps and automatic top-ups. The provider's side is a till; its events are signed and read
+//! as Stripe's are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{Method, StatusCode};
+use iploop_billing::{Stripe, sign};
+use iploop_platform::billing::{
+    BillingConfig, Charge, EventError, Interval, Invoice, NewCustomer, Payment, PaymentEvent,
+    PaymentProvider, Proration, ProviderError, Receipt, ReturnUrls,
+};
+use iploop_platform::clock::{Clock as _, DAY, SystemClock, Timestamp};
+use iploop_platform::ids::AccountId;
+use iploop_platform::mail::Mail;
+use iploop_platform::outbound::{OutboundClient, OutboundConfig};
+use iploop_platform::plan::Plan;
+use iploop_platform::secret::Secret;
+use iploop_protocol::policy::TestAllow;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Api, PASSWORD, Settings};
+
+const WEBHOOK: &str = "/api/billing/webhook";
+const SECRET: &str = "whsec_test";
+const GB: i64 = 1_000_000_000;
+
+/// Collects money at once, and remembers what for.
+struct Till {
+    stripe: Stripe,
+    began: Mutex<Vec<Payment>>,
+    charged: Mutex<Vec<String>>,
+    changed: Mutex<Option<Proration>>,
+    declines: AtomicBool,
+}
+
+impl Till {
+    fn new() -> Arc<Self> {
+        let config = BillingConfig {
+            stripe_secret_key: Some(Secret::new("sk_test")),
+            stripe_webhook_secret: Some(Secret::new(SECRET)),
+            ..BillingConfig::default()
+        };
+        let outbound = OutboundClient::new(&OutboundConfig::default(), TestAllow::default()).unwrap();
+        Arc::new(Self {
+            stripe: Stripe::open(&config, outbound, Arc::new(SystemClock))
+                .unwrap()
+                .unwrap(),
+            began: Mutex::default(),
+            charged: Mutex::default(),
+            changed: Mutex::default(),
+            declines: AtomicBool::new(false),
+        })
+    }
+
+    fn customer(account: AccountId) -> String {
+        format!("cus_{}", account.uuid().simple())
+    }
+}
+
+#[async_trait]
+impl PaymentProvider for Till {
+    async fn create_customer(&self, customer: NewCustomer<'_>) -> Result<String, ProviderError> {
+        Ok(Self::customer(customer.account))
+    }
+
+    async fn price(&self, plan: &Plan, interval: Interval, cents: i64) -> Result<String, ProviderError> {
+        Ok(format!("price_{}_{}_{cents}", plan.name, interval.as_str()))
+    }
+
+    async fn subscribe(&self, _: &str, price: &str, urls: &ReturnUrls) -> Result<String, ProviderError> {
+        Ok(format!("https://till.test/{price}?back={}", urls.success))
+    }
+
+    async fn pay(&self, _: &str, payment: &Payment, _: &ReturnUrls) -> Result<String, ProviderError> {
+        self.began.lock().push(payment.clone());
+        Ok("https://till.test/pay".to_owned())
+    }
+
+    async fn portal(&self, _: &str, _: &str) -> Result<String, ProviderError> {
+        Ok("https://till.test/portal".to_owned())
+    }
+
+    async fn change(&self, _: &str, _: &str, proration: Proration) -> Result<(), ProviderError> {
+        if self.declines.load(Ordering::Relaxed) {
+            return Err(ProviderError::Declined(
+                "Your card has insufficient funds".to_owned(),
+            ));
+        }
+        *self.changed.lock() = Some(proration);
+        Ok(())
+    }
+
+    async fn end_with_period(&self, _: &str, _: bool) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn end_now(&self, _: &str) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
+    async fn invoices(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<Invoice>, ProviderError> {
+        Ok(vec![Invoice {
+            id: "in_1".to_owned(),
+            number: Some("A-1".to_owned()),
+            at: Timestamp::from_millis(0),
+            total_cents: 14_900,
+            status: "open".to_owned(),
+            pdf: Some("https://till.test/in_1.pdf".to_owned()),
+        }])
+    }
+
+    async fn charge(&self, _: &str, payment: &Payment) -> Result<Charge, ProviderError> {
+        self.charged.lock().push(payment.key.clone());
+        if self.declines.load(Ordering::Relaxed) {
+            return Err(ProviderError::Declined(
+                "Your card has insufficient funds".to_owned(),
+            ));
+        }
+        Ok(Charge::Paid(Receipt {
+            payment: payment.id,
+            intent: format!("pi_{}", payment.id.uuid().simple()),
+            cents: payment.cents,
+            currency: "usd".to_owned(),
+        }))
+    }
+
+    fn event(&self, body: &[u8], signature: &str, now: Timestamp) -> Result<PaymentEvent, EventError> {
+        self.stripe.event(body, signature, now)
+    }
+}
+
+/// A provider that takes every payment.
+pub(crate) fn till() -> Arc<dyn PaymentProvider> {
+    Till::new()
+}
+
+/// A signed-in customer of a server with a till.
+struct Desk {
+    api: Api,
+    till: Arc<Till>,
+    token: String,
+    account: AccountId,
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let till = Till::new();
+        let settings = Settings {
+            provider: Some(Arc::clone(&till) as _),
+            ..Settings::default()
+        };
+        let api = Api::with(settings).await;
+        let token = api.token_on("Starter", "ada@example.com").await;
+        let (account, _) = api
+            .store
+            .account_by_email("ada@example.com")
+            .await
+            .unwrap()
+            .unwrap();
+        Self {
+            api,
+            till,
+            token,
+            account: account.id,
+        }
+    }
+
+    async fn plan(&self, name: &str) -> Value {
+        let plans = self.api.get("/api/billing/plans").send().await.json();
+        let plans = plans["plans"].as_array().unwrap().clone();
+        plans.into_iter().find(|plan| plan["name"] == name).unwrap()
+    }
+
+    /// Time goes by, and the customer signs in again.
+    async fn wait(&mut self, time: Duration) {
+        self.api.clock.advance(time);
+        let body = json!({ "email": "ada@example.com", "password": PASSWORD });
+        let answer = self.api.post("/api/auth/login").json(&body).send().await;
+        self.token = answer.json()["token"].as_str().unwrap().to_owned();
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Answer {
+        let path = format!("/api/billing/{path}");
+        self.api.post(&path).bearer(&self.token).json(body).send().await
+    }
+
+    async fn put(&self, path: &str, body: &Value) -> Answer {
+        let path = format!("/api/billing/{path}");
+        self.api
+            .call(Method::PUT, &path)
+            .bearer(&self.token)
+            .json(body)
+            .send()
+            .await
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let answer = self
+            .api
+            .get(&format!("/api/billing/{path}"))
+            .bearer(&self.token)
+            .send()
+            .await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer.json()
+    }
+
+    fn body(&self, id: &str, kind: &str, object: &Value) -> String {
+        let created = self.api.clock.now().as_millis() / 1_000;
+        json!({ "id": id, "type": kind, "created": created, "data": { "object": object } }).to_string()
+    }
+
+    async fn send(&self, body: &str, signature: &str) -> Answer {
+        let call = self.api.post(WEBHOOK).header("stripe-signature", signature);
+        call.header("content-type", "application/json")
+            .body(body.to_owned())
+            .send()
+            .await
+    }
+
+    /// Sends an event as the provider does.
+    async fn event(&self, id: &str, kind: &str, object: &Value) {
+        let body = self.body(id, kind, object);
+        let signature = sign(&Secret::new(SECRET), body.as_bytes(), self.api.clock.now());
+        let answer = self.send(&body, &signature).await;
+        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
+    }
+
+    fn subscription(&self, status: &str) -> Value {
+        let now = self.api.clock.now().as_millis() / 1_000;
+        json!({
+            "id": "sub_1", "customer": Till::customer(self.account), "status": status, "cancel_at_period_end": false,
+            "current_period_start": now, "current_period_end": now + 30 * 86_400,
+            "items": { "data": [{ "price": { "id": "price_Growth_month_14900" } }] },
+        })
+    }
+
+    fn invoice(&self, id: &str) -> Value {
+        let now = self.api.clock.now().as_millis() / 1_000;
+        json!({
+            "id": id, "customer": Till::customer(self.account), "subscription": "sub_1", "currency": "usd",
+            "billing_reason": "subscription_create", "subtotal": 14_900, "amount_paid": 14_900, "payment_intent": "pi_1",
+            "amount_due": 14_900, "lines": { "data": [{
+                "amount": 14_900, "price": { "id": "price_Growth_month_14900" },
+                "period": { "start": now, "end": now + 30 * 86_400 },
+            }] },
+        })
+    }
+
+    /// A page for Growth by the month: the prices and the customer are known after it.
+    async fn subscribe(&self) -> Answer {
+        let growth = self.plan("Growth").await;
+        self.post("checkout", &json!({ "planId": growth["id"] })).await
+    }
+
+    async fn balance(&self) -> i64 {
+        self.api.store.balance(self.account).await.unwrap().bytes
+    }
+
+    /// The one mail that follows from what happened.
+    async fn mail(&self) -> Mail {
+        assert_eq!(self.api.notices.send_due().await.unwrap(), 1);
+        self.api.mail().await
+    }
+
+    async fn books_are_in_order(&self) {
+        let checked = self.api.store.check_ledger().await.unwrap();
+        assert!(checked.differences.is_empty(), "{checked:?}");
+    }
+}
+
+/// Every route with its success.
+pub(crate) async fn visit_everything() {
+    let desk = Desk::open().await;
+    desk.subscribe().await;
+    desk.event(
+        "evt_1",
+        "customer.subscription.created",
+        &desk.subscription("active"),
+    )
+    .await;
+    let business = desk.plan("Business").await;
+    desk.post(
+        "subscription/change",
+        &json!({ "planId": business["id"], "interval": "year" }),
+    )
+    .await;
+    for path in ["portal", "subscription/cancel", "subscription/resume"] {
+        desk.post(path, &json!({})).await;
+    }
+    desk.get("subscription").await;
+    desk.get("invoices").await;
+    desk.put("spend-cap", &json!({ "monthlyCapCents": 5_000 })).await;
+    let auto = json!({ "autoTopUp": { "thresholdBytes": 1, "gb": 1, "monthlyBoundCents": 2_000 } });
+    desk.put("auto-top-up", &auto).await;
+}
+
+#[tokio::test]
+async fn without_a_provider_everything_but_paying_works() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let plans = api.get("/api/billing/plans").send().await.json();
+    assert_eq!(
+        (
+            plans["isPayable"].clone(),
+            plans["plans"].as_array().unwrap().len()
+        ),
+        (json!(false), 4)
+    );
+    let standing = api
+        .get("/api/billing/subscription")
+        .bearer(&token)
+        .send()
+        .await
+        .json();
+    assert_eq!(
+        (&standing["status"], &standing["plan"]["name"]),
+        (&json!("none"), &json!("Starter"))
+    );
+    let cap = json!({ "monthlyCapCents": 1 });
+    let answer = api
+        .call(Method::PUT, "/api/billing/spend-cap")
+        .bearer(&token)
+        .json(&cap)
+        .send()
+        .await;
+    assert_eq!(answer.json()["monthlyCapCents"], 1);
+    for path in ["portal", "subscription/cancel", "checkout"] {
+        let call = api.post(&format!("/api/billing/{path}")).bearer(&token);
+        let answer = call.json(&json!({ "gb": 1 })).send().await;
+        assert_eq!(answer.problem(), (503, "billing_not_configured".to_owned()));
+    }
+    let answer = api.post(WEBHOOK).json(&json!({})).send().await;
+    assert_eq!(answer.problem(), (503, "billing_not_configured".to_owned()));
+    assert_eq!(
+        api.get("/api/billing/subscription").send().await.status,
+        StatusCode::UNAUTHORIZED
+    );
+}
+
+#[tokio::test]
+async fn a_plan_is_bought_falls_behind_and_goes() {
+    let mut desk = Desk::open().await;
+    let page = desk.subscribe().await;
+    let url = "https://till.test/price_Growth_month_14900?back=http://iploop.test/billing?paid=1";
+    assert_eq!(page.json(), json!({ "url": url }));
+    desk.event(
+        "evt_1",
+        "customer.subscription.created",
+        &desk.subscription("active"),
+    )
+    .await;
+    desk.event("evt_2", "invoice.paid", &desk.invoice("in_1")).await;
+    let standing = desk.get("subscription").await;
+    assert_eq!(
+        (&standing["status"], &standing["plan"]["name"]),
+        (&json!("active"), &json!("Growth"))
+    );
+    assert_eq!(
+        (&standing["interval"], &standing["endsAt"]),
+        (&json!("month"), &Value::Null)
+    );
+    assert!(standing["renewsAt"].is_string());
+    assert_eq!(standing["balanceBytes"], 25 * GB);
+    let mail = desk.mail().await;
+    assert!(
+        mail.text.contains("149.00 USD") && mail.text.contains("in_1"),
+        "{}",
+        mail.text
+    );
+    assert_eq!(
+        desk.subscribe().await.problem(),
+        (409, "already_subscribed".to_owned())
+    );
+
+    for (plan, interval, proration) in [
+        ("Business", "year", Proration::Now),
+        ("Starter", "month", Proration::NextPeriod),
+    ] {
+        let wish = json!({ "planId": desk.plan(plan).await["id"], "interval": interval });
+        assert_eq!(
+            desk.post("subscription/change", &wish).await.status,
+            StatusCode::ACCEPTED
+        );
+        assert_eq!(desk.till.changed.lock().take(), Some(proration), "{plan}");
+    }
+    let less = json!({ "planId": desk.plan("Starter").await["id"], "interval": "year" });
+    assert_eq!(
+        desk.post("subscription/change", &less).await.status,
+        StatusCode::BAD_REQUEST
+    );
+
+    desk.till.declines.store(true, Ordering::Relaxed);
+    let business = json!({ "planId": desk.plan("Business").await["id"] });
+    assert_eq!(
+        desk.post("subscription/change", &business).await.problem(),
+        (402, "payment_declined".to_owned())
+    );
+    let growth = json!({ "planId": desk.plan("Growth").await["id"] });
+    assert_eq!(
+        desk.post("subscription/change", &growth).await.status,
+        StatusCode::BAD_REQUEST
+    );
+
+    desk.wait(DAY * 30).await;
+    desk.event("evt_3", "invoice.payment_failed", &desk.invoice("in_2"))
+        .await;
+    assert_eq!(desk.mail().await.subject, "A payment did not go through");
+    assert_eq!(desk.get("subscription").await["status"], "past_due");
+    desk.wait(DAY * 7).await;
+    desk.api.billing.look().await.unwrap();
+    assert_eq!(
+        desk.get("subscription").await["plan"]["name"],
+        "Growth",
+        "within the grace"
+    );
+    desk.wait(Duration::from_secs(1)).await;
+    desk.api.billing.look().await.unwrap();
+    let standing = desk.get("subscription").await;
+    assert_eq!(
+        (&standing["plan"]["name"], &standing["balanceBytes"]),
+        (&json!("Starter"), &json!(25 * GB))
+    );
+    desk.event(
+        "evt_4",
+        "customer.subscription.deleted",
+        &desk.subscription("canceled"),
+    )
+    .await;
+    assert_eq!(desk.get("subscription").await["status"], "cancelled");
+    assert_eq!(
+        desk.post("subscription/cancel", &json!({})).await.problem(),
+        (409, "not_subscribed".to_owned())
+    );
+    desk.books_are_in_order().await;
+}
+
+#[tokio::test]
+async fn an_event_counts_once_and_only_if_it_is_signed_now() {
+    let desk = Desk::open().await;
+    desk.subscribe().await;
+    let now = desk.api.clock.now();
+    let body = desk.body("evt_1", "invoice.paid", &desk.invoice("in_1"));
+    let secret = Secret::new(SECRET);
+    for signature in [
+        "",
+        "t=1,v1=00",
+        &sign(&Secret::new("whsec_other"), body.as_bytes(), now),
+    ] {
+        assert_eq!(
+            desk.send(&body, signature).await.problem(),
+            (400, "invalid_signature".to_owned())
+        );
+    }
+    let signed = sign(&secret, body.as_bytes(), now);
+    let other = body.replace("14900", "99999");
+    assert_eq!(
+        desk.send(&other, &signed).await.problem(),
+        (400, "invalid_signature".to_owned())
+    );
+    for seconds in [301, -301] {
+        let at = Timestamp::from_millis(now.as_millis() - seconds * 1_000);
+        let signature = sign(&secret, body.as_bytes(), at);
+        assert_eq!(
+            desk.send(&body, &signature).await.problem(),
+            (400, "signature_too_old".to_owned())
+        );
+    }
+    assert_eq!(desk.balance().await, 0);
+    let deliveries: Vec<_> = (0..20).map(|_| desk.send(&body, &signed)).collect();
+    for answer in futures_util::future::join_all(deliveries).await {
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
+    assert_eq!(desk.balance().await, 25 * GB);
+    assert_eq!(desk.api.notices.send_due().await.unwrap(), 1, "told once");
+    let mut euros = desk.invoice("in_2");
+    euros["currency"] = json!("eur");
+    euros["lines"]["data"][0]["period"]["start"] = json!(1);
+    desk.event("evt_2", "invoice.paid", &euros).await;
+    desk.event("evt_3", "customer.tax_id.created", &json!({})).await;
+    assert_eq!(desk.balance().await, 25 * GB);
+    // A refund half of it.
+    let refund = json!({
+        "payment_intent": "pi_1", "customer": Till::customer(desk.account), "amount_refunded": 7_450, "currency": "usd",
+    });
+    desk.event("evt_4", "charge.refunded", &refund).await;
+    assert_eq!(desk.balance().await, 25 * GB / 2);
+    let early = json!({ "payment_intent": "pi_2", "customer": Till::customer(desk.account), "amount_refunded": 1, "currency": "usd" });
+    let body = desk.body("evt_5", "charge.refunded", &early);
+    let signature = sign(&secret, body.as_bytes(), now);
+    assert_eq!(
+        desk.send(&body, &signature).await.problem(),
+        (503, "event_too_early".to_owned())
+    );
+    desk.books_are_in_order().await;
+}
+
+#[tokio::test]
+async fn bytes_are_bought_at_our_price_and_within_the_cap() {
+    let desk = Desk::open().await;
+    for body in [
+        json!({}),
+        json!({ "gb": 1, "interval": "month" }),
+        json!({ "gb": 0 }),
+        json!({ "gb": 1_001 }),
+    ] {
+        assert_eq!(
+            desk.post("checkout", &body).await.status,
+            StatusCode::BAD_REQUEST,
+            "{body}"
+        );
+    }
+    let priced = json!({ "gb": 2, "cents": 1 });
+    assert_eq!(
+        desk.post("checkout", &priced).await.problem(),
+        (400, "malformed_body".to_owned())
+    );
+    desk.put("spend-cap", &json!({ "monthlyCapCents": 3_000 })).await;
+    assert_eq!(
+        desk.post("checkout", &json!({ "gb": 2 })).await.status,
+        StatusCode::OK
+    );
+    let payment = desk.till.began.lock().first().cloned().unwrap();
+    assert_eq!((payment.bytes, payment.cents), (2 * GB, 1_960));
+    let answer = desk.post("checkout", &json!({ "gb": 2 })).await;
+    assert_eq!(answer.problem(), (409, "spend_cap_reached".to_owned()));
+    let mut session = json!({
+        "mode": "payment", "payment_status": "unpaid", "amount_total": 1_960, "currency": "usd", "payment_intent": "pi_1",
+        "metadata": { "iploop_payment": payment.id },
+    });
+    desk.event("evt_1", "checkout.session.completed", &session).await;
+    assert_eq!(desk.balance().await, 0, "not paid yet");
+    session["payment_status"] = json!("paid");
+    desk.event("evt_2", "checkout.session.async_payment_succeeded", &session)
+        .await;
+    let intent = json!({
+        "id": "pi_1", "amount_received": 1_960, "currency": "usd", "metadata": { "iploop_payment": payment.id },
+    });
+    desk.event("evt_3", "payment_intent.succeeded", &intent).await;
+    assert_eq!(desk.balance().await, 2 * GB, "told twice, booked once");
+    assert_eq!(desk.get("subscription").await["spending"]["spentCents"], 1_960);
+    desk.books_are_in_order().await;
+}
+
+#[tokio::test]
+async fn twenty_triggers_charge_a_card_once_and_three_refusals_switch_off() {
+    let mut desk = Desk::open().await;
+    // Known to the provider by a page that was opened.
+    desk.post("portal", &json!({})).await;
+    let auto = json!({ "autoTopUp": { "thresholdBytes": GB, "gb": 1, "monthlyBoundCents": 100_000 } });
+    assert_eq!(desk.put("auto-top-up", &auto).await.status, StatusCode::OK);
+    let triggers: Vec<_> = (0..20)
+        .map(|_| desk.api.billing.top_up_if_due(desk.account))
+        .collect();
+    for done in futures_util::future::join_all(triggers).await {
+        done.unwrap();
+    }
+    assert_eq!((desk.till.charged.lock().len(), desk.balance().await), (1, GB));
+    assert!(desk.mail().await.text.contains("9.80 USD"));
+    desk.api.billing.look().await.unwrap();
+    assert_eq!(desk.till.charged.lock().len(), 1, "no longer below the threshold");
+
+    let auto = json!({ "autoTopUp": { "thresholdBytes": 2 * GB, "gb": 1, "monthlyBoundCents": 100_000 } });
+    desk.put("auto-top-up", &auto).await;
+    desk.till.declines.store(true, Ordering::Relaxed);
+    for failures in 1..=5 {
+        desk.api.billing.look().await.unwrap();
+        desk.api.billing.look().await.unwrap();
+        if failures <= 3 {
+            let mail = desk.mail().await;
+            assert_eq!(mail.text.contains("switched off"), failures == 3, "{}", mail.text);
+        }
+        desk.wait(Duration::from_secs(6 * 3600)).await;
+    }
+    let keys = desk.till.charged.lock().clone();
+    assert_eq!(keys.len(), 4, "one that was paid, three that were not: {keys:?}");
+    let spending = desk.get("subscription").await["spending"].clone();
+    assert_eq!(
+        (&spending["isSwitchedOff"], &spending["autoTopUp"]),
+        (&json!(true), &Value::Null)
+    );
+    desk.books_are_in_order().await;
+}
