@@ -25,6 +25,7 @@ mod session;
 mod sticky;
 mod store;
 mod store_of_admins;
+mod store_of_payers;
 mod store_of_people;
 mod store_unused;
 mod tunnels;
