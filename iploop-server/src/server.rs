@@ -130,6 +130,13 @@ impl Server {
             stop.clone(),
         ));
 
+        tasks.spawn(iploop_platform::owners::run(
+            Arc::clone(&store),
+            Arc::clone(&clock),
+            config.owners.rules(),
+            stop.clone(),
+        ));
+
         let policy = exit_policy(&config, store.as_ref()).await?;
         let (watch, suspicions) = AbuseWatch::new(&config.abuse, Arc::clone(&clock));
         let deps = HubDeps {
@@ -139,6 +146,7 @@ impl Server {
             policy: Some(policy.in_force.clone()),
             platform_addresses: own_addresses(&config),
             test_allow: !config.exit.test_allow.is_empty(),
+            review_apps: config.partners.review_apps,
             watch: watch.clone(),
             new_customer_percent: config.abuse.new_customer_percent,
         };
@@ -476,6 +484,7 @@ impl ApiPieces<'_> {
                 .permitting_local_ip_login(config.admission.ip_login_local),
             ledger,
             billing,
+            owners: config.owners.clone(),
             sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone())),
             webhooks,
             notices,

@@ -9,6 +9,7 @@ use iploop_platform::accounts::AccountError;
 use iploop_platform::field::FieldProblem;
 use iploop_platform::ip_login::MAX_ADDRESSES;
 use iploop_platform::keys::KeyError;
+use iploop_platform::ledger::Refusal;
 use iploop_platform::login::{LoginError, SessionError};
 use iploop_platform::notices::NoticeError;
 use iploop_platform::partners::PartnerError;
@@ -73,6 +74,14 @@ pub(crate) enum ApiError {
     AlreadyListed,
     AlreadySo,
     TooMany(u32),
+    PartnersOnly,
+    OwnersOnly,
+    PairingCodeInvalid,
+    PartnerHasDevices(u64),
+    OtherRole,
+    AppTaken,
+    /// The ledger refuses, and says why.
+    NotBooked(Refusal),
     PolicyTooLong,
     PlanNotFound,
     PlanNameTaken,
@@ -82,11 +91,6 @@ pub(crate) enum ApiError {
     OwnAccount,
     AccountDeleted,
     SettingsChanged,
-    /// Why the ledger takes no such act.
-    NotBooked {
-        is_key_taken: bool,
-        detail: String,
-    },
     /// Why nobody may look on as this account.
     CannotImpersonate(&'static str),
     ImpersonationReadOnly,
@@ -360,6 +364,55 @@ impl ApiError {
                 detail: format!("There may be {limit} at most").into(),
                 ..row(S::CONFLICT, "too_many", "", Some("Remove one first."))
             },
+            Self::PartnersOnly => row(
+                S::FORBIDDEN,
+                "partners_only",
+                "Only users who act for a partner may do this",
+                Some("Ask us to link the account to the partner."),
+            ),
+            Self::OwnersOnly => row(
+                S::FORBIDDEN,
+                "owners_only",
+                "Only accounts of devices' owners may do this",
+                Some("Register with kind: owner."),
+            ),
+            Self::PairingCodeInvalid => row(
+                S::BAD_REQUEST,
+                "pairing_code_invalid",
+                "The code is unknown, used or older than ten minutes",
+                Some("Let the device show a new one."),
+            ),
+            Self::PartnerHasDevices(devices) => Answer {
+                detail: format!("{devices} devices of the partner are connected").into(),
+                ..row(
+                    S::CONFLICT,
+                    "partner_has_devices",
+                    "",
+                    Some("Switch the partner off and wait until its devices are gone."),
+                )
+            },
+            Self::OtherRole => row(
+                S::CONFLICT,
+                "other_role",
+                "The account has another role, or acts for a partner already",
+                None,
+            ),
+            Self::AppTaken => row(
+                S::CONFLICT,
+                "app_taken",
+                "The partner has an app of this bundle id and platform",
+                None,
+            ),
+            Self::NotBooked(refusal) => {
+                let code = match refusal {
+                    Refusal::KeyTaken => "idempotency_key_taken",
+                    _ => "not_booked",
+                };
+                Answer {
+                    detail: refusal.to_string().into(),
+                    ..row(S::CONFLICT, code, "", None)
+                }
+            }
             Self::PolicyTooLong => row(
                 S::CONFLICT,
                 "policy_too_long",
@@ -404,16 +457,6 @@ impl ApiError {
                 "The settings were changed since they were read",
                 Some("Read them again, then write."),
             ),
-            Self::NotBooked { is_key_taken, detail } => {
-                let code = match is_key_taken {
-                    true => "idempotency_key_taken",
-                    false => "not_booked",
-                };
-                Answer {
-                    detail: detail.clone().into(),
-                    ..row(S::CONFLICT, code, "", None)
-                }
-            }
             Self::CannotImpersonate(detail) => row(S::CONFLICT, "cannot_impersonate", detail, None),
             Self::ImpersonationReadOnly => row(
                 S::FORBIDDEN,
@@ -729,6 +772,12 @@ impl From<PartnerError> for ApiError {
     fn from(error: PartnerError) -> Self {
         match error {
             PartnerError::Invalid(problem) => Self::InvalidFields(vec![problem]),
+            PartnerError::NotFound => Self::NotFound,
+            PartnerError::AccountNotFound => Self::AccountNotFound,
+            PartnerError::HasActiveDevices(devices) => Self::PartnerHasDevices(devices),
+            PartnerError::OtherRole => Self::OtherRole,
+            PartnerError::AppTaken => Self::AppTaken,
+            PartnerError::TooManyApps(limit) => Self::TooMany(limit),
             PartnerError::Store(error) => error.into(),
             other => Self::Internal(other.to_string()),
         }
@@ -801,6 +850,13 @@ mod tests {
             ApiError::AlreadyListed,
             ApiError::AlreadySo,
             ApiError::TooMany(64),
+            ApiError::PartnersOnly,
+            ApiError::OwnersOnly,
+            ApiError::PairingCodeInvalid,
+            ApiError::PartnerHasDevices(3),
+            ApiError::OtherRole,
+            ApiError::AppTaken,
+            ApiError::NotBooked(Refusal::KeyTaken),
             ApiError::PolicyTooLong,
             ApiError::PlanNotFound,
             ApiError::PlanNameTaken,
@@ -810,10 +866,7 @@ mod tests {
             ApiError::OwnAccount,
             ApiError::AccountDeleted,
             ApiError::SettingsChanged,
-            ApiError::NotBooked {
-                is_key_taken: true,
-                detail: text.clone(),
-            },
+            ApiError::NotBooked(Refusal::Impossible),
             ApiError::CannotImpersonate("…"),
             ApiError::ImpersonationReadOnly,
             ApiError::RegistrationsClosed,

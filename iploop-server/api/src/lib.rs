@@ -21,6 +21,7 @@ mod network_view;
 mod nodes;
 mod notifications;
 mod openapi;
+mod owner;
 mod partners;
 mod payment_webhook;
 mod payments;
@@ -104,6 +105,10 @@ fn documented() -> OpenApiRouter<ApiState> {
         )
         .nest("/api/partners", partners::router())
         .nest("/api/platform", platform_info::router())
+        .nest("/api/partner", partners::portal::router())
+        .nest("/api/owner", owner::router())
+        .nest("/api/devices", owner::pairing_router())
+        .nest("/api/admin/owners", owner::admin_router())
         .nest("/api/live", live::router())
         .nest("/api/support", support::router())
         .nest("/api/assistant", support::assistant_router())

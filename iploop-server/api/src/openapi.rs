@@ -31,6 +31,8 @@ use crate::problem::{FieldError, Problem};
         (name = "support", description = "The assistant, and tickets for people; /api/assistant/chat is another name of /api/support/chat"),
         (name = "admin", description = "Users, plans, devices, settings; lists, grants, suspension, complaints and the audit record, for admins"),
         (name = "platform", description = "What everybody may know"),
+        (name = "partner", description = "A partner's own apps, devices and earnings, for its users"),
+        (name = "owner", description = "Devices that an owner claimed, what they earned, and the rights over their data"),
         (name = "health", description = "For the ones that restart and route"),
     )
 )]
@@ -59,7 +61,10 @@ pub(crate) fn complete(document: &mut utoipa::openapi::OpenApi) {
                 id.push_str("_by_other_name");
             }
             if path.starts_with("/api/") {
-                add_errors(operation, is_safe, has_id, path.starts_with("/api/admin/"));
+                let is_by_role = ["/api/admin/", "/api/partner", "/api/owner/"]
+                    .iter()
+                    .any(|area| path.starts_with(area));
+                add_errors(operation, is_safe, has_id, is_by_role);
             }
         }
     }

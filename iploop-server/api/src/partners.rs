@@ -1,4 +1,8 @@
-//! `/api/partners`: who may bring devices, for admins.
+//! `/api/partners`: who may bring devices, for admins; and `/api/partner`, for partners themselves.
+
+mod manage;
+pub(crate) mod portal;
+mod views;
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -17,7 +21,22 @@ use crate::state::ApiState;
 
 /// The routes below `/api/partners`.
 pub(crate) fn router() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(create_partner))
+    OpenApiRouter::new()
+        .routes(routes!(create_partner, manage::list_partners))
+        .routes(routes!(
+            manage::get_partner,
+            manage::change_partner,
+            manage::delete_partner
+        ))
+        .routes(routes!(manage::list_devices))
+        .routes(routes!(manage::regenerate_key))
+        .routes(routes!(manage::list_apps, manage::create_app))
+        .routes(routes!(manage::review_app))
+        .routes(routes!(manage::link_user))
+        .routes(routes!(manage::unlink_user))
+        .routes(routes!(manage::get_statement))
+        .routes(routes!(manage::get_statement_csv))
+        .routes(routes!(manage::list_payouts, manage::pay_partner))
 }
 
 /// A partner to be made.

@@ -18,6 +18,7 @@ use iploop_platform::live::Live;
 use iploop_platform::login::Logins;
 use iploop_platform::network::Network;
 use iploop_platform::notices::NoticeService;
+use iploop_platform::owners::OwnersConfig;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
 use iploop_platform::support::{Assistant, TicketDesk};
@@ -37,6 +38,10 @@ const MAX_EXPLANATIONS: u32 = 60;
 const NEXT_EXPLANATION: Duration = Duration::from_millis(200);
 /// Trials of the proxy at the same time: each holds a connection for some seconds.
 const MAX_TRIALS: usize = 16;
+
+/// Pairing codes that an account may try at once, and when it may try one more: codes have 40 bits.
+const MAX_CLAIMS: u32 = 10;
+const NEXT_CLAIM: Duration = Duration::from_secs(30);
 
 /// What the API is made of.
 pub struct ApiParts {
@@ -64,6 +69,8 @@ pub struct ApiParts {
     pub webhooks: WebhookService,
     /// What customers want to be told.
     pub notices: NoticeService,
+    /// What credits buy, and the VPN's exits.
+    pub owners: OwnersConfig,
     /// For reading: usage, plans, and whether the data can be reached.
     pub store: Arc<dyn Store>,
     /// The live devices in aggregates.
@@ -123,6 +130,7 @@ struct Inner {
     exports: Arc<Semaphore>,
     explanations: AskLimit,
     trials: Arc<Semaphore>,
+    claims: AskLimit,
 }
 
 impl ApiState {
@@ -135,6 +143,7 @@ impl ApiState {
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             explanations: AskLimit::new(MAX_EXPLANATIONS, NEXT_EXPLANATION),
             trials: Arc::new(Semaphore::new(MAX_TRIALS)),
+            claims: AskLimit::new(MAX_CLAIMS, NEXT_CLAIM),
         }))
     }
 
@@ -153,6 +162,15 @@ impl ApiState {
     /// Permission to try the proxy, unless enough do.
     pub(crate) fn trial_turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.trials).try_acquire_owned().ok()
+    }
+
+    /// Takes one of the pairing codes that an account may try.
+    pub(crate) fn may_claim(&self, account: AccountId) -> Result<(), ApiError> {
+        let now = self.0.parts.clock.now();
+        self.0
+            .claims
+            .take(account, now)
+            .map_err(ApiError::TooManyRequests)
     }
 
     pub(crate) fn parts(&self) -> &ApiParts {

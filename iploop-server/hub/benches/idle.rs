@@ -95,6 +95,7 @@ async fn measure(count: usize, tls: bool) -> anyhow::Result<()> {
         policy: None,
         platform_addresses: vec![],
         test_allow: false,
+        review_apps: false,
         watch: iploop_platform::abuse::AbuseWatch::unattended(Arc::new(SystemClock)),
         new_customer_percent: 50,
     };
@@ -267,7 +268,7 @@ impl Partners for Everyone {
         Err(StoreError::Conflict { what: "partner" })
     }
 
-    async fn partner_by_key(&self, _: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+    async fn partner_by_key(&self, _: ApiKeyHash, _: Timestamp) -> Result<Option<Partner>, StoreError> {
         Ok(Some(Partner {
             id: PartnerId::new(),
             name: "bench".into(),

@@ -58,6 +58,8 @@ pub struct HubDeps {
     pub platform_addresses: Vec<IpAddr>,
     /// Whether this server has a test allow-list: only then devices with one are accepted.
     pub test_allow: bool,
+    /// Whether only devices of apps that an admin approved may register.
+    pub review_apps: bool,
     /// Hears of refusals and limits.
     pub watch: AbuseWatch,
     /// Of new customers, in per cent of the limits per customer and device.
@@ -106,6 +108,7 @@ impl Hub {
         let registrar = Registrar::new(
             &config,
             deps.test_allow,
+            deps.review_apps,
             geo,
             Arc::clone(&deps.nodes),
             Arc::clone(&deps.partners),

@@ -138,3 +138,7 @@ id! {
     /// A mail that must not get lost: a row of `mail_outbox`.
     MailId
 }
+id! {
+    /// A partner's app: a row of `partner_apps`.
+    AppId
+}

@@ -29,6 +29,7 @@ pub mod network;
 pub mod node;
 pub mod notices;
 pub mod outbound;
+pub mod owners;
 pub mod partner;
 pub mod partners;
 pub mod plan;

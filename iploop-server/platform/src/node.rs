@@ -31,6 +31,8 @@ pub struct NodeRegistration {
     pub sdk_version: String,
     /// What its owner agreed to.
     pub consent: ConsentRecord,
+    /// Whether only approved apps may bring devices; none of them may, if it was rejected or suspended.
+    pub review_apps: bool,
     /// When.
     pub now: Timestamp,
 }
@@ -51,6 +53,8 @@ pub enum Registered {
     SecretMismatch,
     /// The owner withdrew this very consent record: the owner must be asked again.
     ConsentWithdrawn,
+    /// The app that asked its owner may not bring devices.
+    AppNotAdmitted,
 }
 
 /// What an owner agreed to: append-only, one row each time the owner is asked.

@@ -17,7 +17,9 @@ use crate::ip_login::IpLogins;
 use crate::ledger::Books;
 use crate::node::{NodeActivity, NodeRegistration, Registered};
 use crate::notices::Notices;
+use crate::owners::Owners;
 use crate::partner::{NewPartner, Partner};
+use crate::partners::PartnerRecords;
 use crate::plan::Plan;
 use crate::proxy_defaults::KeepsProxyDefaults;
 use crate::statistics::Statistics;
@@ -48,6 +50,8 @@ pub trait Store:
     + Tickets
     + AdminStore
     + Billing
+    + PartnerRecords
+    + Owners
     + Health
 {
 }
@@ -72,6 +76,8 @@ impl<T> Store for T where
         + Tickets
         + AdminStore
         + Billing
+        + PartnerRecords
+        + Owners
         + Health
 {
 }
@@ -296,8 +302,8 @@ pub trait Nodes: Send + Sync + 'static {
 pub trait Partners: Send + Sync + 'static {
     /// Stores a partner.
     async fn create_partner(&self, partner: NewPartner) -> Result<Partner, StoreError>;
-    /// By the hash of its key.
-    async fn partner_by_key(&self, hash: ApiKeyHash) -> Result<Option<Partner>, StoreError>;
+    /// By the hash of its key, or of the one before while that still works.
+    async fn partner_by_key(&self, hash: ApiKeyHash, now: Timestamp) -> Result<Option<Partner>, StoreError>;
 }
 
 /// Sticky sessions, over a restart.

@@ -36,7 +36,7 @@ struct Section {
 }
 
 /// Every section, in the order of [`Config`].
-fn sections() -> [Section; 20] {
+fn sections() -> [Section; 22] {
     // The list can't fall behind: a field that is new to `Config` has no value here.
     let _: fn(Config) = |config| {
         let Config {
@@ -61,6 +61,8 @@ fn sections() -> [Section; 20] {
             outbound: _,
             assistant: _,
             billing: _,
+            partners: _,
+            owners: _,
         } = config;
     };
     [
@@ -84,6 +86,8 @@ fn sections() -> [Section; 20] {
         section::<super::OutboundConfig>("outbound"),
         section::<super::AssistantConfig>("assistant"),
         section::<super::BillingConfig>("billing"),
+        section::<super::PartnersConfig>("partners"),
+        section::<super::OwnersConfig>("owners"),
     ]
 }
 

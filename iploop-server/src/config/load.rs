@@ -104,6 +104,8 @@ impl Config {
             outbound: loader.section("outbound"),
             assistant: loader.section("assistant"),
             billing: loader.section("billing"),
+            partners: loader.section("partners"),
+            owners: loader.section("owners"),
         };
         let mistakes = loader.finish(&config);
         (config, mistakes)
@@ -191,7 +193,7 @@ impl Loader {
             self.mistakes.push(format!(
                 "{unknown}: no such section; there are data, [database], [redis], [hub], [gateway], [api], [metrics], [geo], [exit], \
                  [mail], [login], [accounts], [admission], [metering], [usage], [abuse], [events], [webhooks], [outbound], \
-                 [assistant] and [billing]"
+                 [assistant], [billing], [partners] and [owners]"
             ));
         }
         self.mistakes.extend(config.gateway.mistakes());
@@ -205,6 +207,7 @@ impl Loader {
         self.mistakes.extend(config.webhooks.mistakes());
         self.mistakes.extend(config.assistant.mistakes());
         self.mistakes.extend(config.billing.mistakes());
+        self.mistakes.extend(config.owners.mistakes());
         self.mistakes.extend(config.api.mistakes());
         self.mistakes.extend(config.login.mistakes());
         self.mistakes.extend(config.accounts.mistakes());

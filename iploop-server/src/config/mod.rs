@@ -20,6 +20,8 @@ use iploop_platform::login::LoginConfig;
 use iploop_platform::mail::MailConfig;
 use iploop_platform::metering::MeteringConfig;
 use iploop_platform::outbound::OutboundConfig;
+use iploop_platform::owners::OwnersConfig;
+use iploop_platform::partners::PartnersConfig;
 use iploop_platform::secret::Secret;
 use iploop_platform::support::AssistantConfig;
 use iploop_platform::webhooks::WebhooksConfig;
@@ -83,6 +85,10 @@ pub struct Config {
     pub assistant: AssistantConfig,
     /// `[billing]`
     pub billing: BillingConfig,
+    /// `[partners]`
+    pub partners: PartnersConfig,
+    /// `[owners]`
+    pub owners: OwnersConfig,
 }
 
 impl Config {

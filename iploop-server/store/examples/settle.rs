@@ -137,6 +137,7 @@ async fn nodes(store: &dyn Store) -> Vec<NodeId> {
                 networks: serde_json::json!({}),
                 minimum_age: true,
             },
+            review_apps: false,
             now: now(),
         };
         store.register_node(registration).await.unwrap();

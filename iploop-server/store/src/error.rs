@@ -99,6 +99,7 @@ fn broken_rule(error: &dyn DatabaseError) -> Option<&'static str> {
     let known = [
         ("email", "email"),
         ("partners", "partner key"),
+        ("partner_apps", "app"),
         ("key_hash", "api_key"),
         ("token_hash", "token"),
         ("plans_name", "plan name"),

@@ -37,6 +37,19 @@ pub(crate) struct RegisterBody {
     #[schema(max_length = 255)]
     #[serde(default)]
     company: Option<String>,
+    /// `customer`, or `owner`: shares devices.
+    #[schema(value_type = Option<String>)]
+    #[serde(default)]
+    kind: AccountKind,
+}
+
+/// What an account is for.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AccountKind {
+    #[default]
+    Customer,
+    Owner,
 }
 
 /// Makes an account on the Starter plan with 5 GB free, mails the link that verifies its address, and signs it in.
@@ -63,6 +76,7 @@ pub(crate) async fn register(
         first_name: body.first_name,
         last_name: body.last_name,
         company: body.company,
+        is_owner: matches!(body.kind, AccountKind::Owner),
     };
     let account = parts.accounts.register(form, origin.address).await?;
     let login = parts.logins.issue(account, origin).await?;

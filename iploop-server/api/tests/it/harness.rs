@@ -32,6 +32,7 @@ use iploop_platform::network::{
 };
 use iploop_platform::notices::{NoticeParts, NoticeService};
 use iploop_platform::outbound::{OutboundClient, OutboundConfig};
+use iploop_platform::owners::OwnersConfig;
 use iploop_platform::secret::Secret;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
@@ -285,6 +286,10 @@ impl Api {
                 changes: Arc::new(NobodyToTell),
             }),
             billing: billing.clone(),
+            owners: OwnersConfig {
+                vpn_exits: vec!["vpn1.iploop.test".to_owned()],
+                ..OwnersConfig::default()
+            },
             sessions: SessionService::new(Arc::clone(&store), Arc::new(Desk::new(clock.clone()))),
             webhooks,
             notices: notices.clone(),

@@ -209,6 +209,7 @@ async fn device(api: &Api) -> NodeId {
         device_type: None,
         sdk_version: "1".to_owned(),
         consent,
+        review_apps: false,
         now: api.clock.now(),
     };
     match api.store.register_node(registration).await.unwrap() {

@@ -322,7 +322,12 @@ async fn only_admins_make_partners() {
     assert!(key.starts_with("iplp_") && key.len() == 5 + 48, "{key}");
     let hash = iploop_platform::api_key::ApiKeyHash::of(&key);
     assert_eq!(
-        api.store.partner_by_key(hash).await.unwrap().unwrap().name,
+        api.store
+            .partner_by_key(hash, iploop_platform::clock::Timestamp::default())
+            .await
+            .unwrap()
+            .unwrap()
+            .name,
         "Acme"
     );
 }

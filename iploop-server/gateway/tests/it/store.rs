@@ -15,8 +15,8 @@ use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{
-    AccountId, ApiKeyId, AuditId, ConsentId, GatewayId, GrantId, LeaseId, PartnerId, PlanId, RequestId,
-    TicketId,
+    AccountId, ApiKeyId, AppId, AuditId, ConsentId, GatewayId, GrantId, LeaseId, NodeId, PartnerId, PlanId,
+    RequestId, TicketId,
 };
 use iploop_platform::ip_login::{Claimed, IpLogins, ListedAddress, ProvenAddress, UsedAddress};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
@@ -24,7 +24,12 @@ use iploop_platform::ledger::{
     self, Booking, Checked, NewEntry, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor,
 };
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
+use iploop_platform::owners::{self, CreditBalance, CreditRules, HourCounted, OwnedDevice};
 use iploop_platform::partner::{NewPartner, Partner};
+use iploop_platform::partners::{
+    self, App, AppFacts, AppState, CountryDevices, KeyReplacement, Linked, PartnerChange, PartnerDeleted,
+    PartnerDevice, PartnerSummary, Payout,
+};
 use iploop_platform::plan::{Gates, Plan};
 use iploop_platform::proxy_defaults::{KeepsProxyDefaults, ProxyDefaults};
 use iploop_platform::statistics::{Dimension, Part, Statistics};
@@ -396,7 +401,7 @@ impl Partners for TestStore {
     async fn create_partner(&self, _: NewPartner) -> Result<Partner, StoreError> {
         not_here()
     }
-    async fn partner_by_key(&self, _: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+    async fn partner_by_key(&self, _: ApiKeyHash, _: Timestamp) -> Result<Option<Partner>, StoreError> {
         not_here()
     }
 }
@@ -602,6 +607,168 @@ impl ledger::Books for TestStore {
         not_here()
     }
     async fn check_ledger(&self) -> Result<Checked, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl partners::PartnerRecords for TestStore {
+    async fn partners(
+        &self,
+        _: Option<PartnerId>,
+        _: Timestamp,
+        _: u32,
+    ) -> Result<Vec<PartnerSummary>, StoreError> {
+        not_here()
+    }
+    async fn partner(&self, _: PartnerId, _: Timestamp) -> Result<Option<PartnerSummary>, StoreError> {
+        not_here()
+    }
+    async fn partner_devices(
+        &self,
+        _: PartnerId,
+        _: Option<NodeId>,
+        _: u32,
+    ) -> Result<Vec<PartnerDevice>, StoreError> {
+        not_here()
+    }
+    async fn partner_countries(&self, _: PartnerId, _: Timestamp) -> Result<Vec<CountryDevices>, StoreError> {
+        not_here()
+    }
+    async fn change_partner(
+        &self,
+        _: PartnerId,
+        _: &PartnerChange,
+        _: AuditEntry,
+    ) -> Result<Option<Partner>, StoreError> {
+        not_here()
+    }
+    async fn replace_partner_key(
+        &self,
+        _: PartnerId,
+        _: &KeyReplacement,
+        _: AuditEntry,
+    ) -> Result<Option<Partner>, StoreError> {
+        not_here()
+    }
+    async fn delete_partner(
+        &self,
+        _: PartnerId,
+        _: Timestamp,
+        _: AuditEntry,
+    ) -> Result<PartnerDeleted, StoreError> {
+        not_here()
+    }
+    async fn partner_apps(&self, _: PartnerId) -> Result<Vec<App>, StoreError> {
+        not_here()
+    }
+    async fn create_app(&self, _: PartnerId, _: &AppFacts, _: Timestamp) -> Result<Option<App>, StoreError> {
+        not_here()
+    }
+    async fn change_app(
+        &self,
+        _: PartnerId,
+        _: AppId,
+        _: &AppFacts,
+        _: Timestamp,
+    ) -> Result<Option<App>, StoreError> {
+        not_here()
+    }
+    async fn delete_app(&self, _: PartnerId, _: AppId) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn review_app(
+        &self,
+        _: PartnerId,
+        _: AppId,
+        _: AppState,
+        _: AuditEntry,
+    ) -> Result<Option<App>, StoreError> {
+        not_here()
+    }
+    async fn link_partner_user(
+        &self,
+        _: PartnerId,
+        _: AccountId,
+        _: AuditEntry,
+    ) -> Result<Linked, StoreError> {
+        not_here()
+    }
+    async fn unlink_partner_user(
+        &self,
+        _: PartnerId,
+        _: AccountId,
+        _: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn partner_users(&self, _: PartnerId) -> Result<Vec<AccountId>, StoreError> {
+        not_here()
+    }
+    async fn partner_of(&self, _: AccountId) -> Result<Option<PartnerId>, StoreError> {
+        not_here()
+    }
+    async fn payouts(
+        &self,
+        _: PartnerId,
+        _: Timestamp,
+        _: Timestamp,
+        _: u32,
+    ) -> Result<Vec<Payout>, StoreError> {
+        not_here()
+    }
+}
+
+#[async_trait]
+impl owners::Owners for TestStore {
+    async fn set_pairing_code(&self, _: &str, _: &str, _: &str, _: Timestamp) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn claim_device(&self, _: AccountId, _: &str, _: Timestamp) -> Result<Option<NodeId>, StoreError> {
+        not_here()
+    }
+    async fn unclaim_device(&self, _: AccountId, _: NodeId) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn owned_devices(
+        &self,
+        _: AccountId,
+        _: Option<NodeId>,
+        _: u32,
+    ) -> Result<Vec<OwnedDevice>, StoreError> {
+        not_here()
+    }
+    async fn export_device(&self, _: AccountId, _: NodeId) -> Result<Option<serde_json::Value>, StoreError> {
+        not_here()
+    }
+    async fn erase_device(&self, _: AccountId, _: NodeId, _: AuditEntry) -> Result<bool, StoreError> {
+        not_here()
+    }
+    async fn note_device_hours(&self, _: Timestamp, _: Timestamp, _: Timestamp) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn credit_hour(&self, _: Timestamp) -> Result<Timestamp, StoreError> {
+        not_here()
+    }
+    async fn owners(&self, _: Option<AccountId>, _: u32) -> Result<Vec<AccountId>, StoreError> {
+        not_here()
+    }
+    async fn count_credits(
+        &self,
+        _: AccountId,
+        _: Timestamp,
+        _: &CreditRules,
+        _: Timestamp,
+    ) -> Result<HourCounted, StoreError> {
+        not_here()
+    }
+    async fn finish_credit_hour(&self, _: Timestamp) -> Result<(), StoreError> {
+        not_here()
+    }
+    async fn credits(&self, _: AccountId) -> Result<CreditBalance, StoreError> {
+        not_here()
+    }
+    async fn hold_credits(&self, _: AccountId, _: bool, _: AuditEntry) -> Result<bool, StoreError> {
         not_here()
     }
 }

@@ -44,12 +44,14 @@ pub(crate) struct Registrar {
     cache: PartnerCache,
     gate: Gate,
     within: Duration,
+    review_apps: bool,
 }
 
 impl Registrar {
     pub(crate) fn new(
         config: &HubConfig,
         test_allow: bool,
+        review_apps: bool,
         geo: Geo,
         nodes: Arc<dyn Nodes>,
         partners: Arc<dyn Partners>,
@@ -68,6 +70,7 @@ impl Registrar {
             cache: PartnerCache::default(),
             gate: Gate::new(config.registrations, config.registration_queue),
             within: config.registration_timeout,
+            review_apps,
         }
     }
 
@@ -92,7 +95,7 @@ impl Registrar {
             let _turn = self.gate.enter().await.ok_or_else(busy)?;
             let partner = self
                 .cache
-                .find(&*self.partners, &checked.partner_key)
+                .find(&*self.partners, &checked.partner_key, now)
                 .await
                 .map_err(unavailable)?;
             let Some(partner) = partner else {
@@ -111,6 +114,7 @@ impl Registrar {
                 device_type: checked.os.map(|os| os.to_string()),
                 sdk_version: checked.sdk_version.clone(),
                 consent: checked.consent.clone(),
+                review_apps: self.review_apps,
                 now,
             });
             Ok((located, registered.await.map_err(unavailable)?))
@@ -150,6 +154,10 @@ fn accepted(registered: Registered) -> Result<NodeId, Refusal> {
         Registered::ConsentWithdrawn => Err(Refusal::new(
             CloseCode::ConsentRequired,
             "the owner withdrew this consent",
+        )),
+        Registered::AppNotAdmitted => Err(Refusal::new(
+            CloseCode::PartnerRejected,
+            "the app is not approved to bring devices",
         )),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use iploop_platform::api_key::ApiKeyHash;
+use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::PartnerId;
 use iploop_platform::store::{Partners, StoreError};
 use parking_lot::Mutex;
@@ -27,6 +28,7 @@ impl PartnerCache {
         &self,
         partners: &dyn Partners,
         key: &str,
+        at: Timestamp,
     ) -> Result<Option<PartnerId>, StoreError> {
         let hash = ApiKeyHash::of(key);
         let now = Instant::now();
@@ -36,7 +38,7 @@ impl PartnerCache {
             return Ok(partner);
         }
         let partner = partners
-            .partner_by_key(hash)
+            .partner_by_key(hash, at)
             .await?
             .filter(|partner| partner.is_active);
         let partner = partner.map(|partner| partner.id);
@@ -57,10 +59,11 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use async_trait::async_trait;
-    use iploop_platform::clock::Timestamp;
     use iploop_platform::partner::{NewPartner, Partner};
 
     use super::*;
+
+    const AT: Timestamp = Timestamp::from_millis(0);
 
     /// One partner, whatever the key; counts the questions.
     struct One {
@@ -74,7 +77,7 @@ mod tests {
             Err(StoreError::Conflict { what: "partner" })
         }
 
-        async fn partner_by_key(&self, _: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+        async fn partner_by_key(&self, _: ApiKeyHash, _: Timestamp) -> Result<Option<Partner>, StoreError> {
             self.asked.fetch_add(1, Ordering::Relaxed);
             Ok(Some(Partner {
                 id: PartnerId::new(),
@@ -95,15 +98,15 @@ mod tests {
             asked: AtomicUsize::new(0),
         };
         let cache = PartnerCache::default();
-        assert!(cache.find(&one, "a").await.unwrap().is_some());
+        assert!(cache.find(&one, "a", AT).await.unwrap().is_some());
         one.is_active.store(false, Ordering::Relaxed);
         assert!(
-            cache.find(&one, "a").await.unwrap().is_some(),
+            cache.find(&one, "a", AT).await.unwrap().is_some(),
             "believed for a moment"
         );
         assert_eq!(one.asked.load(Ordering::Relaxed), 1);
         tokio::time::advance(BELIEVED).await;
-        assert!(cache.find(&one, "a").await.unwrap().is_none());
+        assert!(cache.find(&one, "a", AT).await.unwrap().is_none());
     }
 
     #[tokio::test]
@@ -114,7 +117,7 @@ mod tests {
         };
         let cache = PartnerCache::default();
         for n in 0..=MAX_KEYS {
-            cache.find(&one, &n.to_string()).await.unwrap();
+            cache.find(&one, &n.to_string(), AT).await.unwrap();
         }
         assert!(cache.known.lock().len() <= MAX_KEYS);
     }

@@ -220,6 +220,7 @@ async fn a_wrong_configuration_is_refused_with_its_key() {
             policy: None,
             platform_addresses: vec![],
             test_allow: false,
+            review_apps: false,
             watch: iploop_platform::abuse::AbuseWatch::unattended(Arc::new(crate::support::FixedClock)),
             new_customer_percent: 50,
         };

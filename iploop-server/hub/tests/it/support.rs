@@ -127,7 +127,7 @@ impl Partners for TestStore {
         Err(StoreError::Conflict { what: "test" })
     }
 
-    async fn partner_by_key(&self, hash: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+    async fn partner_by_key(&self, hash: ApiKeyHash, _: Timestamp) -> Result<Option<Partner>, StoreError> {
         self.check()?;
         let n = (1..=2).find(|n| ApiKeyHash::of(&partner_key(*n)) == hash);
         Ok(n.map(|n| Partner {
@@ -163,6 +163,7 @@ impl TestHub {
             policy: None,
             platform_addresses: vec![[192, 0, 2, 1].into()],
             test_allow: false,
+            review_apps: false,
             watch: iploop_platform::abuse::AbuseWatch::unattended(Arc::new(FixedClock)),
             new_customer_percent: 50,
         };

@@ -102,6 +102,24 @@ actions! {
     Refunded "refunded",
     /// A partner was paid.
     PartnerPaid "partner_paid",
+    /// A partner's name, address, share or standing changed.
+    PartnerChanged "partner_changed",
+    /// A partner got another key.
+    PartnerKeyReplaced "partner_key_replaced",
+    /// A partner was deleted.
+    PartnerDeleted "partner_deleted",
+    /// An admin decided about a partner's app.
+    AppReviewed "app_reviewed",
+    /// An account may act for a partner.
+    PartnerUserLinked "partner_user_linked",
+    /// It no longer may.
+    PartnerUserUnlinked "partner_user_unlinked",
+    /// A device's owner had it erased.
+    DeviceErased "device_erased",
+    /// An owner's credits wait for a review.
+    CreditsHeld "credits_held",
+    /// They were let go.
+    CreditsReleased "credits_released",
     /// Somebody looked up who used an exit's address.
     ExitLookedUp "exit_looked_up",
     /// A customer's ticket was answered.

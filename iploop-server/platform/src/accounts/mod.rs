@@ -148,6 +148,8 @@ pub struct Registration {
     pub last_name: String,
     /// Company, optional.
     pub company: Option<String>,
+    /// It shares devices: its role is `owner`, else `customer`.
+    pub is_owner: bool,
 }
 
 /// An account with what it has.
@@ -294,7 +296,11 @@ impl AccountService {
                 first_name,
                 last_name,
                 company: Some(company).filter(|company| !company.is_empty()),
-                role: Role::Customer,
+                role: if form.is_owner {
+                    Role::Owner
+                } else {
+                    Role::Customer
+                },
                 email_verified: false,
                 standing: settings.new_standing,
                 plan: settings.first_plan,

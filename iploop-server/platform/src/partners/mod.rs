@@ -1,4 +1,10 @@
-//! Partners: who they are, and the key their devices register with.
+//! Partners: who they are, the key their devices register with, their apps, and what they are paid.
+
+mod app;
+mod config;
+mod service;
+mod statement;
+mod store;
 
 use crate::accounts::email::EmailAddress;
 use crate::api_key::ApiKeyHash;
@@ -9,6 +15,15 @@ use crate::keys::key_prefix;
 use crate::partner::{NewPartner, Partner};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
+
+pub use app::{App, AppFacts, AppPlatform, AppState, MAX_APPS, UnknownName};
+pub use config::PartnersConfig;
+pub use service::{ACTIVE_WITHIN, MAX_OVERLAP_HOURS, PartnerService, WantedApp, WantedChange, Wanting};
+pub use statement::{Month, csv};
+pub use store::{
+    CountryDevices, KeyReplacement, Linked, PartnerChange, PartnerDeleted, PartnerDevice, PartnerRecords,
+    PartnerSummary, Payout,
+};
 
 /// A partner's share unless agreed otherwise, in basis points (PRD 6.9).
 pub const DEFAULT_REVENUE_SHARE_BP: u32 = 7_000;
@@ -22,13 +37,31 @@ pub struct CreatedPartner {
     pub key: Secret,
 }
 
-/// Why a partner could not be made.
+/// Why something about a partner could not be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartnerError {
     /// A field can't be accepted.
     #[error("{}: {}", .0.field, .0.message)]
     Invalid(FieldProblem),
+    /// There is no such partner, or it has no such app or user.
+    #[error("there is no such partner, app or user")]
+    NotFound,
+    /// There is no such account.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// So many of its devices are connected.
+    #[error("{0} devices of the partner are connected")]
+    HasActiveDevices(u64),
+    /// The account has another role, or acts for a partner already.
+    #[error("the account has another role, or acts for a partner already")]
+    OtherRole,
+    /// The partner has an app of this bundle id and platform.
+    #[error("the partner has an app of this bundle id and platform")]
+    AppTaken,
+    /// The partner has so many apps.
+    #[error("a partner has at most {0} apps")]
+    TooManyApps(u32),
     /// The data can't be written.
     #[error(transparent)]
     Store(#[from] StoreError),

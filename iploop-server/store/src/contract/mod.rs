@@ -17,6 +17,8 @@ mod logins;
 mod nodes;
 mod notices;
 mod opening;
+mod owners;
+mod partner_records;
 mod partners;
 mod plans;
 mod profiles;
@@ -198,6 +200,27 @@ on_every_database! {
         a_late_sign_of_life_does_not_say_who_is_connected
         a_ban_outlives_activity
         parallel_activity_in_any_order_all_lands
+    }
+    owners {
+        a_code_claims_a_device_once_of_fifty_parallel_tries
+        an_expired_or_replaced_code_claims_nothing
+        owners_reach_their_own_devices_alone
+        an_erased_device_leaves_nothing_that_leads_to_it_and_its_withdrawal_holds
+        an_hour_earns_once_also_of_parallel_tries
+        own_traffic_banned_devices_and_later_claims_earn_nothing
+        parts_of_a_credit_wait_until_they_are_whole
+        a_farm_is_held_until_an_admin_lets_it_go
+    }
+    partner_records {
+        a_replaced_key_works_for_its_overlap_and_the_one_before_it_no_longer
+        a_change_is_whole_and_on_record
+        a_partner_with_connected_devices_is_not_deleted
+        a_deleted_partner_is_gone_and_still_can_be_paid
+        apps_are_looked_at_again_once_they_change
+        a_partner_has_so_many_apps_also_of_parallel_tries
+        an_app_that_is_not_admitted_brings_no_device
+        an_account_acts_for_one_partner
+        a_partner_sees_its_own_alone
     }
     partners {
         a_partner_is_found_by_its_key

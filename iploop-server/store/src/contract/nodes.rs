@@ -54,6 +54,7 @@ pub(super) fn registration(partner: PartnerId, device_id: &str) -> NodeRegistrat
         device_type: Some("android".into()),
         sdk_version: "2.0.0".into(),
         consent: consent(),
+        review_apps: false,
         now: at(1),
     }
 }

@@ -29,17 +29,20 @@ pub(super) async fn a_partner_is_found_by_its_key(db: &Database) {
     assert!(partner.is_active);
     assert_eq!(partner.created_at, at(0));
     assert_eq!(
-        db.store.partner_by_key(request.key_hash).await.unwrap(),
+        db.store.partner_by_key(request.key_hash, at(1)).await.unwrap(),
         Some(partner)
     );
     assert_eq!(
-        db.store.partner_by_key(ApiKeyHash::of("iplp_2")).await.unwrap(),
+        db.store
+            .partner_by_key(ApiKeyHash::of("iplp_2"), at(1))
+            .await
+            .unwrap(),
         None
     );
     db.execute("UPDATE partners SET is_active = FALSE").await;
     assert!(
         !db.store
-            .partner_by_key(request.key_hash)
+            .partner_by_key(request.key_hash, at(1))
             .await
             .unwrap()
             .unwrap()

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::columns::{clean, id, number, text, text_or_none, time_or_none};
 use super::ledger::ids;
+use super::partner_records::is_app_admitted;
 use super::{SqlStore, Tx};
 use crate::booking::signed;
 use crate::error::act;
@@ -32,6 +33,10 @@ impl Nodes for SqlStore {
             };
             if is_withdrawn(&mut tx, &registration).await? {
                 return Ok(Registered::ConsentWithdrawn);
+            }
+            let (app, os) = (&registration.consent.app_id, registration.device_type.as_deref());
+            if !is_app_admitted(&mut tx, registration.partner, app, os, registration.review_apps).await? {
+                return Ok(Registered::AppNotAdmitted);
             }
             update_node(&mut tx, node, &registration).await?;
             append_consent(&mut tx, &registration).await?;

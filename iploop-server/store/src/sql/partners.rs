@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use iploop_platform::api_key::ApiKeyHash;
+use iploop_platform::clock::Timestamp;
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::store::{Partners, StoreError};
 use sqlx::Row as _;
@@ -41,14 +42,17 @@ impl Partners for SqlStore {
         .await
     }
 
-    async fn partner_by_key(&self, hash: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+    async fn partner_by_key(&self, hash: ApiKeyHash, now: Timestamp) -> Result<Option<Partner>, StoreError> {
         act(async {
             let row = sqlx::query(concat!(
                 "SELECT ",
                 columns!(),
-                " FROM partners WHERE api_key_hash = $1"
+                " FROM partners WHERE deleted_at IS NULL AND (api_key_hash = $1 OR id = (
+                     SELECT partner_id FROM partner_old_keys WHERE key_hash = $1 AND valid_until > $2
+                 ))"
             ))
             .bind(hash.to_hex())
+            .bind(now.as_millis())
             .fetch_optional(&self.read)
             .await?;
             Ok(row.as_ref().map(partner_from).transpose()?)
@@ -57,7 +61,7 @@ impl Partners for SqlStore {
     }
 }
 
-fn partner_from(row: &Row) -> Result<Partner, sqlx::Error> {
+pub(super) fn partner_from(row: &Row) -> Result<Partner, sqlx::Error> {
     Ok(Partner {
         id: id(row, "id")?,
         name: row.try_get("name")?,

@@ -140,6 +140,8 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
         "DELETE FROM login_networks WHERE user_id = $1",
         "DELETE FROM mail_tokens WHERE user_id = $1",
         "DELETE FROM ip_login_addresses WHERE user_id = $1",
+        "DELETE FROM partner_users WHERE user_id = $1",
+        "DELETE FROM device_owners WHERE user_id = $1",
         "DELETE FROM node_sessions WHERE user_id = $1",
         "DELETE FROM proxy_defaults WHERE user_id = $1",
         "DELETE FROM api_keys WHERE user_id = $1",

@@ -1,0 +1,260 @@
+//! What devices' owners see and do: with their own devices, and nobody else's.
+
+use http::Method;
+use iploop_platform::abuse::Actor;
+use iploop_platform::api_key::ApiKeyHash;
+use iploop_platform::clock::Clock as _;
+use iploop_platform::exits::Place;
+use iploop_platform::ids::{AccountId, ConsentId, NodeId};
+use iploop_platform::ledger::{Act, NewEntry};
+use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Api, PASSWORD};
+
+async fn send(api: &Api, token: &str, method: Method, path: &str, body: Value) -> Answer {
+    api.call(method, path).bearer(token).json(&body).send().await
+}
+
+async fn get(api: &Api, token: &str, path: &str) -> Answer {
+    api.get(path).bearer(token).send().await
+}
+
+/// An owner's token and account.
+async fn owner(api: &Api, email: &str) -> (String, AccountId) {
+    let body = json!({
+        "email": email, "password": PASSWORD, "firstName": "Ada", "lastName": "Lovelace", "kind": "owner"
+    });
+    let login = api.post("/api/auth/register").json(&body).send().await.json();
+    assert_eq!(login["user"]["role"], "owner");
+    let account = login["user"]["id"].as_str().unwrap().parse().unwrap();
+    (login["token"].as_str().unwrap().to_owned(), account)
+}
+
+/// A connected device, and the body with which it proves itself.
+async fn device(api: &Api, device_id: &str) -> (NodeId, Value) {
+    let clock = &*api.clock;
+    let partner = iploop_platform::partners::create(&*api.store, clock, "Games", None)
+        .await
+        .unwrap();
+    let consent = ConsentRecord {
+        id: ConsentId::new(),
+        text_version: "1".to_owned(),
+        text_hash: "00".repeat(32),
+        language: "en".to_owned(),
+        given_at: clock.now(),
+        act: "button".to_owned(),
+        app_id: "app".to_owned(),
+        app_version: "1".to_owned(),
+        networks: json!(["wifi"]),
+        minimum_age: true,
+    };
+    let secret = "a secret of the device";
+    let registration = NodeRegistration {
+        id: NodeId::new(),
+        device_id: device_id.to_owned(),
+        device_secret_hash: ApiKeyHash::of(secret).to_hex(),
+        partner: partner.partner.id,
+        ip: "203.0.113.77".parse().unwrap(),
+        place: Place::default(),
+        connection_type: None,
+        device_type: None,
+        sdk_version: "1".to_owned(),
+        consent,
+        review_apps: false,
+        now: clock.now(),
+    };
+    match api.store.register_node(registration).await.unwrap() {
+        Registered::Accepted(node) => (node, json!({ "deviceId": device_id, "deviceSecret": secret })),
+        refused => panic!("{refused:?}"),
+    }
+}
+
+/// Claims the device by the code that it shows.
+async fn claim(api: &Api, token: &str, proof: &Value) -> Answer {
+    let shown = api
+        .post("/api/devices/pairing-code")
+        .json(proof)
+        .send()
+        .await
+        .json();
+    let code = shown["code"].as_str().unwrap();
+    assert_eq!(code.len(), 8);
+    let typed = format!("{}-{}", &code[..4], code[4..].to_lowercase());
+    send(
+        api,
+        token,
+        Method::POST,
+        "/api/owner/devices",
+        json!({ "code": typed }),
+    )
+    .await
+}
+
+async fn give_credits(api: &Api, account: AccountId, credits: i64) {
+    let entry = NewEntry {
+        act: Act::CreditsEarned { account, credits },
+        description: "Credits for sharing".to_owned(),
+        reason: None,
+        actor: Actor::System,
+        key: Some("credits".to_owned()),
+        metadata: json!({}),
+        audit: None,
+        now: api.clock.now(),
+    };
+    api.store.book(&entry).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_owner_claims_a_device_by_its_code_and_nobody_else_reaches_it() {
+    let api = Api::new().await;
+    let (ada, _) = owner(&api, "ada@example.com").await;
+    let (eve, _) = owner(&api, "eve@example.com").await;
+    let (node, proof) = device(&api, "device-0000000000000001").await;
+    let wrong = json!({ "deviceId": "device-0000000000000001", "deviceSecret": "a guess" });
+    assert_eq!(
+        api.post("/api/devices/pairing-code")
+            .json(&wrong)
+            .send()
+            .await
+            .problem()
+            .0,
+        404
+    );
+
+    let vpn = get(&api, &ada, "/api/owner/vpn").await.json();
+    assert_eq!(vpn, json!({ "entitled": false, "exits": [] }));
+    assert_eq!(claim(&api, &ada, &proof).await.json()["id"], node.to_string());
+    let vpn = get(&api, &ada, "/api/owner/vpn").await.json();
+    assert_eq!(vpn, json!({ "entitled": true, "exits": ["vpn1.iploop.test"] }));
+
+    let devices = get(&api, &ada, "/api/owner/devices").await.json();
+    assert_eq!(devices["devices"][0]["consent"]["withdrawnAt"], Value::Null);
+    assert_eq!(
+        get(&api, &eve, "/api/owner/devices").await.json(),
+        json!({ "devices": [] })
+    );
+    let path = format!("/api/owner/devices/{node}");
+    for (method, part) in [
+        (Method::DELETE, ""),
+        (Method::GET, "/export"),
+        (Method::POST, "/erase"),
+    ] {
+        let refused = api
+            .call(method, &format!("{path}{part}"))
+            .bearer(&eve)
+            .send()
+            .await;
+        assert_eq!(refused.problem().0, 404, "{part}");
+    }
+    let export = get(&api, &ada, &format!("{path}/export")).await;
+    assert!(export.text.contains("203.0.113.77"), "{}", export.text);
+    let erased = api.post(&format!("{path}/erase")).bearer(&ada).send().await;
+    assert_eq!(erased.status, 204);
+    assert_eq!(get(&api, &ada, &format!("{path}/export")).await.problem().0, 404);
+
+    let customer = api.token("customer@example.com").await;
+    let refused = get(&api, &customer, "/api/owner/devices").await;
+    assert_eq!(refused.problem(), (403, "owners_only".to_owned()));
+}
+
+#[tokio::test]
+async fn codes_can_not_be_guessed_for_long() {
+    let api = Api::new().await;
+    let (token, _) = owner(&api, "ada@example.com").await;
+    let guess = || {
+        send(
+            &api,
+            &token,
+            Method::POST,
+            "/api/owner/devices",
+            json!({ "code": "AAAAAAAA" }),
+        )
+    };
+    for _ in 0..10 {
+        assert_eq!(guess().await.problem(), (400, "pairing_code_invalid".to_owned()));
+    }
+    assert_eq!(guess().await.problem().0, 429);
+}
+
+#[tokio::test]
+async fn credits_buy_bytes_once_for_a_key() {
+    let api = Api::new().await;
+    let (token, account) = owner(&api, "ada@example.com").await;
+    give_credits(&api, account, 100).await;
+    let before = api.store.balance(account).await.unwrap().bytes;
+    let redeem = |credits: i64, key: &'static str| {
+        let body = json!({ "credits": credits, "idempotencyKey": key });
+        send(&api, &token, Method::POST, "/api/owner/credits/redeem", body)
+    };
+    let first = redeem(60, "a").await.json();
+    assert_eq!(
+        (&first["bytes"], &first["isRepeat"]),
+        (&json!(600_000_000), &json!(false))
+    );
+    assert_eq!(redeem(60, "a").await.json()["isRepeat"], true);
+    assert_eq!(redeem(41, "b").await.problem(), (409, "not_booked".to_owned()));
+    assert_eq!(redeem(0, "c").await.problem().0, 400);
+    let credits = get(&api, &token, "/api/owner/credits").await.json();
+    assert_eq!(
+        (&credits["credits"], &credits["held"]),
+        (&json!(40), &Value::Null)
+    );
+    assert_eq!(
+        api.store.balance(account).await.unwrap().bytes,
+        before + 600_000_000
+    );
+    let checked = api.store.check_ledger().await.unwrap();
+    assert!(checked.differences.is_empty(), "{checked}");
+}
+
+#[tokio::test]
+async fn an_admin_holds_credits_back_and_lets_them_go_on_record() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (token, account) = owner(&api, "ada@example.com").await;
+    let path = format!("/api/admin/owners/{account}/hold");
+    let hold = |is_held: bool| {
+        let body = json!({ "isHeld": is_held, "reason": "odd traffic" });
+        send(&api, &admin, Method::PUT, &path, body)
+    };
+    assert_eq!(hold(true).await.status, 204);
+    assert_eq!(hold(true).await.problem(), (409, "already_so".to_owned()));
+    assert_eq!(
+        get(&api, &token, "/api/owner/credits").await.json()["held"],
+        "odd traffic"
+    );
+    assert_eq!(hold(false).await.status, 204);
+    let audit = get(&api, &admin, "/api/admin/audit?limit=1").await.json();
+    assert_eq!(audit["records"][0]["action"], "credits_released");
+}
+
+/// Every operation once, with its success.
+pub(crate) async fn visit_everything(api: &Api, admin: &str) {
+    let (token, account) = owner(api, "owner@example.com").await;
+    for (device_id, act) in [("device-visited-000001", "erase"), ("device-visited-000002", "")] {
+        let (node, proof) = device(api, device_id).await;
+        claim(api, &token, &proof).await;
+        let path = format!("/api/owner/devices/{node}");
+        get(api, &token, &format!("{path}/export")).await;
+        match act {
+            "erase" => api.post(&format!("{path}/erase")).bearer(&token).send().await,
+            _ => api.call(Method::DELETE, &path).bearer(&token).send().await,
+        };
+    }
+    for part in ["devices", "credits", "vpn"] {
+        get(api, &token, &format!("/api/owner/{part}")).await;
+    }
+    give_credits(api, account, 1).await;
+    let body = json!({ "credits": 1, "idempotencyKey": "a" });
+    send(api, &token, Method::POST, "/api/owner/credits/redeem", body).await;
+    let hold = json!({ "isHeld": true, "reason": "a visit" });
+    send(
+        api,
+        admin,
+        Method::PUT,
+        &format!("/api/admin/owners/{account}/hold"),
+        hold,
+    )
+    .await;
+}

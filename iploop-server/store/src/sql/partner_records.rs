@@ -1,0 +1,626 @@
+//! Partners as admins and their own users see them: changes, apps, users, payouts.
+
+use async_trait::async_trait;
+use iploop_platform::abuse::AuditEntry;
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, AppId, NodeId, PartnerId};
+use iploop_platform::partner::Partner;
+use iploop_platform::partners::{
+    App, AppFacts, AppState, CountryDevices, KeyReplacement, Linked, MAX_APPS, PartnerChange, PartnerDeleted,
+    PartnerDevice, PartnerRecords, PartnerSummary, Payout,
+};
+use iploop_platform::store::StoreError;
+use serde_json::{Value, json};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::columns::{id, number, number_or_none, text, text_or_none, time};
+use super::partners::partner_from;
+use super::{Row, SqlStore, Tx, audit};
+use crate::error::{act, unreadable};
+
+macro_rules! partner_columns {
+    () => {
+        "id, name, email, api_key_prefix, is_active, revenue_share_bp, created_at"
+    };
+}
+
+macro_rules! app_columns {
+    () => {
+        "id, partner_id, name, platform, bundle_id, store_url, state, state_reason, created_at, changed_at"
+    };
+}
+
+/// A partner with its devices; `$1` is when they must have been heard to count as connected.
+macro_rules! summaries {
+    () => {
+        concat!(
+            "SELECT ",
+            partner_columns!(),
+            ", (SELECT COUNT(*) FROM nodes n WHERE n.partner_id = p.id) AS devices,
+               (SELECT COUNT(*) FROM nodes n WHERE n.partner_id = p.id AND n.status = 'available'
+                    AND n.last_heartbeat > $1) AS active_devices,
+               (SELECT CAST(COALESCE(SUM(u.partner_micros), 0) AS BIGINT) FROM ledger_usage u
+                    WHERE u.partner_id = p.id) AS earned_micros
+             FROM partners p WHERE deleted_at IS NULL"
+        )
+    };
+}
+
+#[async_trait]
+impl PartnerRecords for SqlStore {
+    async fn partners(
+        &self,
+        after: Option<PartnerId>,
+        active_after: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<PartnerSummary>, StoreError> {
+        act(async {
+            let rows = sqlx::query(concat!(summaries!(), " AND id > $2 ORDER BY id LIMIT $3"))
+                .bind(active_after.as_millis())
+                .bind(after.map_or(Uuid::nil(), PartnerId::uuid))
+                .bind(i64::from(limit))
+                .fetch_all(&self.read)
+                .await?;
+            Ok(rows.iter().map(summary_from).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn partner(
+        &self,
+        id: PartnerId,
+        active_after: Timestamp,
+    ) -> Result<Option<PartnerSummary>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(summaries!(), " AND id = $2"))
+                .bind(active_after.as_millis())
+                .bind(id.uuid())
+                .fetch_optional(&self.read)
+                .await?;
+            Ok(row.as_ref().map(summary_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn partner_devices(
+        &self,
+        partner: PartnerId,
+        after: Option<NodeId>,
+        limit: u32,
+    ) -> Result<Vec<PartnerDevice>, StoreError> {
+        act(async {
+            let rows = sqlx::query(
+                "SELECT id, status, country, device_type, connection_type, sdk_version, bandwidth_used_bytes,
+                     quality_score, last_heartbeat, created_at
+                 FROM nodes WHERE partner_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+            )
+            .bind(partner.uuid())
+            .bind(after.map_or(Uuid::nil(), NodeId::uuid))
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+            Ok(rows.iter().map(device_from).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn partner_countries(
+        &self,
+        partner: PartnerId,
+        active_after: Timestamp,
+    ) -> Result<Vec<CountryDevices>, StoreError> {
+        act(async {
+            let rows = sqlx::query(
+                "SELECT country, COUNT(*) AS devices,
+                     COUNT(*) FILTER (WHERE status = 'available' AND last_heartbeat > $2) AS active_devices,
+                     CAST(COALESCE(SUM(bandwidth_used_bytes), 0) AS BIGINT) AS bytes
+                 FROM nodes WHERE partner_id = $1 GROUP BY country ORDER BY 2 DESC, 1",
+            )
+            .bind(partner.uuid())
+            .bind(active_after.as_millis())
+            .fetch_all(&self.read)
+            .await?;
+            let countries = rows.iter().map(|row| {
+                Ok(CountryDevices {
+                    country: row.try_get("country")?,
+                    devices: number(row, "devices")?,
+                    active_devices: number(row, "active_devices")?,
+                    bytes: number(row, "bytes")?,
+                })
+            });
+            Ok(countries.collect::<Result<_, sqlx::Error>>()?)
+        })
+        .await
+    }
+
+    async fn change_partner(
+        &self,
+        id: PartnerId,
+        change: &PartnerChange,
+        mut entry: AuditEntry,
+    ) -> Result<Option<Partner>, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let Some(before) = lock_partner(&mut tx, id).await? else {
+                return Ok(None);
+            };
+            let email = match &change.email {
+                Some(email) => email.as_deref(),
+                None => before.email.as_deref(),
+            };
+            let row = sqlx::query(concat!(
+                "UPDATE partners SET name = $2, email = $3, is_active = $4, revenue_share_bp = $5 WHERE id = $1
+                 RETURNING ",
+                partner_columns!()
+            ))
+            .bind(id.uuid())
+            .bind(text(change.name.as_deref().unwrap_or(&before.name)))
+            .bind(text_or_none(email))
+            .bind(change.is_active.unwrap_or(before.is_active))
+            .bind(i64::from(change.revenue_share_bp.unwrap_or(before.revenue_share_bp)))
+            .fetch_one(&mut *tx)
+            .await?;
+            let after = partner_from(&row)?;
+            (entry.before, entry.after) = (json!(before), json!(after));
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(Some(after))
+        })
+        .await
+    }
+
+    async fn replace_partner_key(
+        &self,
+        id: PartnerId,
+        key: &KeyReplacement,
+        mut entry: AuditEntry,
+    ) -> Result<Option<Partner>, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let Some(before) = lock_partner(&mut tx, id).await? else {
+                return Ok(None);
+            };
+            sqlx::query(
+                "INSERT INTO partner_old_keys (key_hash, partner_id, valid_until)
+                 SELECT api_key_hash, id, $2 FROM partners WHERE id = $1
+                 ON CONFLICT (partner_id) DO UPDATE SET
+                     key_hash = excluded.key_hash, valid_until = excluded.valid_until",
+            )
+            .bind(id.uuid())
+            .bind(key.old_until.as_millis())
+            .execute(&mut *tx)
+            .await?;
+            let row = sqlx::query(concat!(
+                "UPDATE partners SET api_key_hash = $2, api_key_prefix = $3 WHERE id = $1 RETURNING ",
+                partner_columns!()
+            ))
+            .bind(id.uuid())
+            .bind(key.key_hash.to_hex())
+            .bind(text(&key.key_prefix))
+            .fetch_one(&mut *tx)
+            .await?;
+            let after = partner_from(&row)?;
+            entry.before = json!({ "apiKeyPrefix": before.api_key_prefix });
+            entry.after = json!({ "apiKeyPrefix": after.api_key_prefix, "oldKeyUntil": key.old_until });
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(Some(after))
+        })
+        .await
+    }
+
+    async fn delete_partner(
+        &self,
+        id: PartnerId,
+        active_after: Timestamp,
+        mut entry: AuditEntry,
+    ) -> Result<PartnerDeleted, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let Some(before) = lock_partner(&mut tx, id).await? else {
+                return Ok(PartnerDeleted::NotThere);
+            };
+            let row = sqlx::query(
+                "SELECT COUNT(*) AS devices FROM nodes
+                 WHERE partner_id = $1 AND status = 'available' AND last_heartbeat > $2",
+            )
+            .bind(id.uuid())
+            .bind(active_after.as_millis())
+            .fetch_one(&mut *tx)
+            .await?;
+            let devices = number(&row, "devices")?;
+            if devices > 0 {
+                return Ok(PartnerDeleted::HasActiveDevices(devices));
+            }
+            sqlx::query("UPDATE partners SET is_active = FALSE, email = NULL, deleted_at = $2 WHERE id = $1")
+                .bind(id.uuid())
+                .bind(entry.at.as_millis())
+                .execute(&mut *tx)
+                .await?;
+            for statement in [
+                "UPDATE users SET role = 'customer' WHERE role = 'partner'
+                     AND id IN (SELECT user_id FROM partner_users WHERE partner_id = $1)",
+                "DELETE FROM partner_users WHERE partner_id = $1",
+                "DELETE FROM partner_old_keys WHERE partner_id = $1",
+                "DELETE FROM partner_apps WHERE partner_id = $1",
+            ] {
+                sqlx::query(statement).bind(id.uuid()).execute(&mut *tx).await?;
+            }
+            // The address goes with the partner, so the record, which never changes, does not hold it.
+            entry.before = json!({ "name": before.name, "revenueShareBp": before.revenue_share_bp });
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(PartnerDeleted::Gone)
+        })
+        .await
+    }
+
+    async fn partner_apps(&self, partner: PartnerId) -> Result<Vec<App>, StoreError> {
+        act(async {
+            let rows = sqlx::query(concat!(
+                "SELECT ",
+                app_columns!(),
+                " FROM partner_apps WHERE partner_id = $1 ORDER BY id"
+            ))
+            .bind(partner.uuid())
+            .fetch_all(&self.read)
+            .await?;
+            Ok(rows.iter().map(app_from).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn create_app(
+        &self,
+        partner: PartnerId,
+        facts: &AppFacts,
+        now: Timestamp,
+    ) -> Result<Option<App>, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            if lock_partner(&mut tx, partner).await?.is_none() {
+                return Ok(None);
+            }
+            let row = sqlx::query("SELECT COUNT(*) AS apps FROM partner_apps WHERE partner_id = $1")
+                .bind(partner.uuid())
+                .fetch_one(&mut *tx)
+                .await?;
+            if row.try_get::<i64, _>("apps")? >= i64::from(MAX_APPS) {
+                return Err(StoreError::LimitReached {
+                    what: "apps",
+                    limit: MAX_APPS,
+                }
+                .into());
+            }
+            let row = sqlx::query(concat!(
+                "INSERT INTO partner_apps (",
+                app_columns!(),
+                ") VALUES ($1, $2, $3, $4, $5, $6, 'pending', NULL, $7, $7) RETURNING ",
+                app_columns!()
+            ))
+            .bind(AppId::new().uuid())
+            .bind(partner.uuid())
+            .bind(text(&facts.name))
+            .bind(facts.platform.as_str())
+            .bind(text(&facts.bundle_id))
+            .bind(text_or_none(facts.store_url.as_deref()))
+            .bind(now.as_millis())
+            .fetch_one(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok(Some(app_from(&row)?))
+        })
+        .await
+    }
+
+    async fn change_app(
+        &self,
+        partner: PartnerId,
+        app: AppId,
+        facts: &AppFacts,
+        now: Timestamp,
+    ) -> Result<Option<App>, StoreError> {
+        act(async {
+            let row = sqlx::query(concat!(
+                "UPDATE partner_apps SET name = $3, platform = $4, bundle_id = $5, store_url = $6, changed_at = $7,
+                     state = CASE WHEN state = 'suspended' THEN state ELSE 'pending' END,
+                     state_reason = CASE WHEN state = 'suspended' THEN state_reason END
+                 WHERE partner_id = $1 AND id = $2 RETURNING ",
+                app_columns!()
+            ))
+            .bind(partner.uuid())
+            .bind(app.uuid())
+            .bind(text(&facts.name))
+            .bind(facts.platform.as_str())
+            .bind(text(&facts.bundle_id))
+            .bind(text_or_none(facts.store_url.as_deref()))
+            .bind(now.as_millis())
+            .fetch_optional(&self.write)
+            .await?;
+            Ok(row.as_ref().map(app_from).transpose()?)
+        })
+        .await
+    }
+
+    async fn delete_app(&self, partner: PartnerId, app: AppId) -> Result<bool, StoreError> {
+        act(async {
+            let done = sqlx::query(
+                "DELETE FROM partner_apps
+                 WHERE partner_id = $1 AND id = $2 AND state IN ('pending', 'approved')",
+            )
+            .bind(partner.uuid())
+            .bind(app.uuid())
+            .execute(&self.write)
+            .await?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
+    }
+
+    async fn review_app(
+        &self,
+        partner: PartnerId,
+        app: AppId,
+        state: AppState,
+        mut entry: AuditEntry,
+    ) -> Result<Option<App>, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let before = sqlx::query(concat!(
+                "SELECT ",
+                app_columns!(),
+                " FROM partner_apps WHERE partner_id = $1 AND id = $2",
+                locked!()
+            ))
+            .bind(partner.uuid())
+            .bind(app.uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(before) = before.as_ref().map(app_from).transpose()? else {
+                return Ok(None);
+            };
+            let row = sqlx::query(concat!(
+                "UPDATE partner_apps SET state = $2, state_reason = $3, changed_at = $4 WHERE id = $1 RETURNING ",
+                app_columns!()
+            ))
+            .bind(app.uuid())
+            .bind(state.as_str())
+            .bind(text(&entry.reason))
+            .bind(entry.at.as_millis())
+            .fetch_one(&mut *tx)
+            .await?;
+            let after = app_from(&row)?;
+            (entry.before, entry.after) = (json!(before), json!(after));
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(Some(after))
+        })
+        .await
+    }
+
+    async fn link_partner_user(
+        &self,
+        partner: PartnerId,
+        account: AccountId,
+        mut entry: AuditEntry,
+    ) -> Result<Linked, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            if lock_partner(&mut tx, partner).await?.is_none() {
+                return Ok(Linked::NoPartner);
+            }
+            let row = sqlx::query(concat!(
+                "SELECT role FROM users WHERE id = $1 AND status <> 'deleted'",
+                locked!()
+            ))
+            .bind(account.uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
+            match row
+                .map(|row| row.try_get::<String, _>("role"))
+                .transpose()?
+                .as_deref()
+            {
+                None => return Ok(Linked::NoAccount),
+                Some("customer") => {}
+                Some(_) => return Ok(Linked::OtherRole),
+            }
+            sqlx::query("UPDATE users SET role = 'partner' WHERE id = $1")
+                .bind(account.uuid())
+                .execute(&mut *tx)
+                .await?;
+            sqlx::query("INSERT INTO partner_users (user_id, partner_id, linked_at) VALUES ($1, $2, $3)")
+                .bind(account.uuid())
+                .bind(partner.uuid())
+                .bind(entry.at.as_millis())
+                .execute(&mut *tx)
+                .await?;
+            (entry.before, entry.after) = (Value::Null, json!({ "partnerId": partner }));
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(Linked::Done)
+        })
+        .await
+    }
+
+    async fn unlink_partner_user(
+        &self,
+        partner: PartnerId,
+        account: AccountId,
+        mut entry: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            if lock_partner(&mut tx, partner).await?.is_none() {
+                return Ok(false);
+            }
+            let done = sqlx::query("DELETE FROM partner_users WHERE user_id = $1 AND partner_id = $2")
+                .bind(account.uuid())
+                .bind(partner.uuid())
+                .execute(&mut *tx)
+                .await?;
+            if done.rows_affected() == 0 {
+                return Ok(false);
+            }
+            sqlx::query("UPDATE users SET role = 'customer' WHERE id = $1 AND role = 'partner'")
+                .bind(account.uuid())
+                .execute(&mut *tx)
+                .await?;
+            (entry.before, entry.after) = (json!({ "partnerId": partner }), Value::Null);
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn partner_users(&self, partner: PartnerId) -> Result<Vec<AccountId>, StoreError> {
+        act(async {
+            let rows =
+                sqlx::query("SELECT user_id FROM partner_users WHERE partner_id = $1 ORDER BY user_id")
+                    .bind(partner.uuid())
+                    .fetch_all(&self.read)
+                    .await?;
+            Ok(rows
+                .iter()
+                .map(|row| id(row, "user_id"))
+                .collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn partner_of(&self, account: AccountId) -> Result<Option<PartnerId>, StoreError> {
+        act(async {
+            let row = sqlx::query("SELECT partner_id FROM partner_users WHERE user_id = $1")
+                .bind(account.uuid())
+                .fetch_optional(&self.read)
+                .await?;
+            Ok(row.as_ref().map(|row| id(row, "partner_id")).transpose()?)
+        })
+        .await
+    }
+
+    async fn payouts(
+        &self,
+        partner: PartnerId,
+        from: Timestamp,
+        to: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Payout>, StoreError> {
+        act(async {
+            let rows = sqlx::query(
+                "SELECT id, amount_micros, reference, at FROM ledger_entries
+                 WHERE owner_id = $1 AND owner = 'partner' AND kind = 'payout' AND at >= $2 AND at < $3
+                 ORDER BY at DESC, id DESC LIMIT $4",
+            )
+            .bind(partner.uuid())
+            .bind(from.as_millis())
+            .bind(to.as_millis())
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+            let payouts = rows.iter().map(|row| {
+                Ok(Payout {
+                    id: id(row, "id")?,
+                    amount_micros: row.try_get::<i64, _>("amount_micros")?.saturating_neg(),
+                    reference: row.try_get("reference")?,
+                    at: time(row, "at")?,
+                })
+            });
+            Ok(payouts.collect::<Result<_, sqlx::Error>>()?)
+        })
+        .await
+    }
+}
+
+/// Whether the app that a device names may bring it, as the partner's apps stand.
+pub(super) async fn is_app_admitted(
+    tx: &mut Tx,
+    partner: PartnerId,
+    bundle_id: &str,
+    platform: Option<&str>,
+    review: bool,
+) -> Result<bool, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT state FROM partner_apps
+         WHERE partner_id = $1 AND bundle_id = $2 AND ($3 IS NULL OR platform = $3)",
+    )
+    .bind(partner.uuid())
+    .bind(text(bundle_id))
+    .bind(platform)
+    .fetch_all(&mut **tx)
+    .await?;
+    if rows.is_empty() {
+        return Ok(AppState::admits(None, review));
+    }
+    // Where a device does not say what it is, one of several platforms is enough.
+    for row in &rows {
+        if AppState::admits(Some(state_from(row)?), review) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn lock_partner(tx: &mut Tx, id: PartnerId) -> Result<Option<Partner>, sqlx::Error> {
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        partner_columns!(),
+        " FROM partners WHERE id = $1 AND deleted_at IS NULL",
+        locked!()
+    ))
+    .bind(id.uuid())
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.as_ref().map(partner_from).transpose()
+}
+
+fn summary_from(row: &Row) -> Result<PartnerSummary, sqlx::Error> {
+    Ok(PartnerSummary {
+        partner: partner_from(row)?,
+        devices: number(row, "devices")?,
+        active_devices: number(row, "active_devices")?,
+        earned_micros: row.try_get("earned_micros")?,
+    })
+}
+
+fn device_from(row: &Row) -> Result<PartnerDevice, sqlx::Error> {
+    Ok(PartnerDevice {
+        id: id(row, "id")?,
+        status: row.try_get("status")?,
+        country: row.try_get("country")?,
+        device_type: row.try_get("device_type")?,
+        connection_type: row.try_get("connection_type")?,
+        sdk_version: row.try_get("sdk_version")?,
+        bytes: number(row, "bandwidth_used_bytes")?,
+        quality: number_or_none(row, "quality_score")?,
+        last_seen_at: time(row, "last_heartbeat")?,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+fn app_from(row: &Row) -> Result<App, sqlx::Error> {
+    let platform: &str = row.try_get("platform")?;
+    Ok(App {
+        id: id(row, "id")?,
+        partner: id(row, "partner_id")?,
+        name: row.try_get("name")?,
+        platform: platform
+            .parse()
+            .map_err(|_| unreadable("partner_apps.platform", &platform))?,
+        bundle_id: row.try_get("bundle_id")?,
+        store_url: row.try_get("store_url")?,
+        state: state_from(row)?,
+        state_reason: row.try_get("state_reason")?,
+        created_at: time(row, "created_at")?,
+        changed_at: time(row, "changed_at")?,
+    })
+}
+
+fn state_from(row: &Row) -> Result<AppState, sqlx::Error> {
+    let state: &str = row.try_get("state")?;
+    state
+        .parse()
+        .map_err(|_| unreadable("partner_apps.state", &state))
+}
