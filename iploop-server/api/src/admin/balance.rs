@@ -60,10 +60,7 @@ fn refused(error: LedgerError) -> ApiError {
     match error {
         LedgerError::Invalid(problem) => ApiError::InvalidFields(vec![problem]),
         LedgerError::Refused(Refusal::NoSuchOwner) => ApiError::AccountNotFound,
-        LedgerError::Refused(refusal) => ApiError::NotBooked {
-            is_key_taken: refusal == Refusal::KeyTaken,
-            detail: refusal.to_string(),
-        },
+        LedgerError::Refused(refusal) => ApiError::NotBooked(refusal),
         LedgerError::Store(error) => error.into(),
         other => ApiError::Internal(other.to_string()),
     }

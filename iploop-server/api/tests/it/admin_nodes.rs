@@ -28,6 +28,7 @@ pub(crate) async fn device(api: &Api, number: u8) -> (NodeId, NodeRegistration) 
     };
     let partner = api.store.create_partner(partner).await.unwrap().id;
     let registration = NodeRegistration {
+        review_apps: false,
         id: NodeId::new(),
         device_id: format!("device-{number}"),
         device_secret_hash: "secret".into(),

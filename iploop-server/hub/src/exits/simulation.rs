@@ -79,7 +79,7 @@ impl Partners for Nobody {
         Err(StoreError::Unavailable("there is nobody".into()))
     }
 
-    async fn partner_by_key(&self, _: ApiKeyHash) -> Result<Option<Partner>, StoreError> {
+    async fn partner_by_key(&self, _: ApiKeyHash, _: Timestamp) -> Result<Option<Partner>, StoreError> {
         Ok(None)
     }
 }
@@ -195,7 +195,7 @@ async fn one_request(shared: Arc<Shared>, hedge: bool, held: Duration) -> Option
 fn fleet(random: &mut SmallRng) -> Arc<Shared> {
     let config = HubConfig::default();
     let geo = Geo::open(&GeoConfig::default()).unwrap();
-    let registrar = Registrar::new(&config, false, geo, Arc::new(Nobody), Arc::new(Nobody));
+    let registrar = Registrar::new(&config, false, false, geo, Arc::new(Nobody), Arc::new(Nobody));
     let shared = Shared::new(
         config,
         Vec::new(),
