@@ -10,7 +10,6 @@ ALTER TABLE plans ADD COLUMN stripe_price_annual TEXT;
 ALTER TABLE nodes ADD COLUMN banned_at BIGINT;
 CREATE INDEX nodes_banned_at ON nodes (banned_at) WHERE status = 'banned';
 CREATE INDEX nodes_country ON nodes (country, id);
-CREATE INDEX nodes_partner_id ON nodes (partner_id, id);
 
 CREATE INDEX audit_records_actor_id ON audit_records (actor_id, id);
 CREATE INDEX audit_records_subject ON audit_records (subject, id);
