@@ -1,11 +1,7 @@
 //! Our calls to `stripe-mock` (a Go module of Stripe's), which holds each request against Stripe's own description of its API
 //! and refuses what that does not know.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "helpers of tests fail as tests do"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::process::Stdio;
 use std::sync::Arc;

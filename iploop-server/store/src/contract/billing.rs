@@ -796,7 +796,7 @@ pub(super) async fn subscriptions_of_deleted_accounts_are_found(db: &Database) {
     let state = me.state(SubscriptionStatus::Cancelled);
     assert_eq!(
         db.store.subscriptions_of_the_deleted(10).await.unwrap(),
-        [state.id.clone()]
+        std::slice::from_ref(&state.id)
     );
     me.take("2", 2, Change::Subscription(state)).await;
     assert!(
