@@ -155,7 +155,7 @@ impl Admitted {
 
     /// Ends the request: its bytes are paid or not by its outcome, and the connection is released.
     ///
-    /// A failure of ours costs nothing, up to [`forgiven_bytes_per_day`](AdmissionConfig::forgiven_bytes_per_day) of what was
+    /// A failure of ours costs nothing, up to [`forgiven_bytes_per_day`](super::AdmissionConfig::forgiven_bytes_per_day) of what was
     /// delivered (docs/decisions/0004-forgiven-bytes.md).
     pub fn finish(self, outcome: Outcome) {
         let outcome = match outcome {

@@ -1,7 +1,7 @@
 //! Mails that follow from what happens, and reports: kept in an outbox until they are sent, as far as their readers want
 //! them.
 //!
-//! The mails of [`crate::mail::templates`] carry tokens and leave from memory; those here carry none and survive a crash.
+//! The mails of `mail::templates` carry tokens and leave from memory; those here carry none and survive a crash.
 
 mod reports;
 mod service;
