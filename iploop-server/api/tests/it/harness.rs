@@ -74,6 +74,7 @@ pub(crate) struct Api {
     mails: tokio::sync::Mutex<mpsc::Receiver<Mail>>,
     tasks: CancellationToken,
     secret: SigningSecret,
+    shared: Arc<MemoryState>,
 }
 
 /// What is set differently by single tests.
@@ -126,6 +127,7 @@ impl Api {
             Arc::new(ManualClock::default()),
             SigningSecret::ephemeral(),
             settings,
+            Arc::default(),
         )
         .await
     }
@@ -138,11 +140,12 @@ impl Api {
             Arc::new(ManualClock::default()),
             secret,
             Settings::default(),
+            Arc::default(),
         )
         .await
     }
 
-    /// Another process on the same data.
+    /// Another process on the same data and the same shared state.
     pub(crate) async fn restarted(&self) -> Self {
         let clock = Arc::clone(&self.clock);
         Self::on(
@@ -150,6 +153,7 @@ impl Api {
             clock,
             self.secret.clone(),
             Settings::default(),
+            Arc::clone(&self.shared),
         )
         .await
     }
@@ -159,6 +163,7 @@ impl Api {
         clock: Arc<ManualClock>,
         secret: SigningSecret,
         settings: Settings,
+        shared: Arc<MemoryState>,
     ) -> Self {
         let tasks = CancellationToken::new();
         let (sender, mails) = mpsc::channel(64);
@@ -167,7 +172,6 @@ impl Api {
         tokio::spawn(mail_task.run(tasks.clone()));
         let passwords = passwords();
         let changes = Arc::new(Changes::default());
-        let shared = Arc::new(MemoryState::default());
         let (logins, _) = Logins::start(
             Arc::clone(&store),
             shared.clone(),
@@ -252,7 +256,7 @@ impl Api {
         let tickets = TicketDesk::new(
             TicketParts {
                 store: Arc::clone(&store),
-                shared,
+                shared: shared.clone(),
                 clock: clock.clone(),
                 mail: mail.clone(),
                 public_url: settings.public_url.parse().unwrap(),
@@ -327,6 +331,7 @@ impl Api {
             mails: mails.into(),
             tasks,
             secret,
+            shared,
         }
     }
 

@@ -244,31 +244,36 @@ async fn a_challenge_is_good_for_its_account_password_and_five_minutes() {
 }
 
 #[tokio::test]
-async fn guessing_codes_is_throttled_by_account_and_network() {
+async fn guessing_codes_is_throttled_by_account_and_network_at_all_processes_together() {
     let api = Api::new().await;
     let guarded = Guarded::new(&api, "ada@example.com").await;
     let challenge = challenge(&api).await;
-    let guess = async |client: &str, code: &str| {
+    let elsewhere = api.restarted().await;
+    let guess = async |server: &Api, client: &str, code: &str| {
         let body = json!({"challenge": challenge, "code": code});
-        api.post("/api/auth/login/two-factor")
+        server
+            .post("/api/auth/login/two-factor")
             .client(client)
             .json(&body)
             .send()
             .await
     };
-    for _ in 0..10 {
-        assert_eq!(guess("198.51.100.1", "000000").await.problem(), invalid());
+    for number in 0..10 {
+        let server = if number % 2 == 0 { &api } else { &elsewhere };
+        assert_eq!(guess(server, "198.51.100.1", "000000").await.problem(), invalid());
     }
-    let refused = guess("198.51.100.1", "000000").await;
+    let refused = guess(&api, "198.51.100.1", "000000").await;
     assert_eq!(refused.problem(), (429, "too_many_requests".to_owned()));
     for number in 0..10 {
         assert_eq!(
-            guess(&format!("203.0.{number}.1"), "000000").await.problem(),
+            guess(&elsewhere, &format!("203.0.{number}.1"), "000000")
+                .await
+                .problem(),
             invalid()
         );
     }
     api.clock.advance(STEP);
-    let right = guess("203.0.113.1", &code(&api, &guarded.authenticator)).await;
+    let right = guess(&api, "203.0.113.1", &code(&api, &guarded.authenticator)).await;
     assert_eq!(
         right.problem(),
         (429, "too_many_requests".to_owned()),

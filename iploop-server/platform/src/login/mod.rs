@@ -50,8 +50,6 @@ use throttle::{Allowance, client_network};
 pub const LOGIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long after a sign-out at another API process this one still accepts the token, at most.
 const REFRESH: Duration = Duration::from_secs(15);
-/// Entries of each throttle's table.
-const THROTTLE_CAPACITY: usize = 65_536;
 /// Expired logins that one refresh forgets.
 const FORGOTTEN_AT_ONCE: u32 = 5_000;
 
@@ -256,7 +254,7 @@ impl Logins {
             secret,
             revoked: Revoked::default(),
             seen: Seen::default(),
-            codes: second_factor::Throttles::default(),
+            codes: second_factor::Throttles::new(&shared),
             by_client: throttle("login-client", tries.client),
             by_account: throttle("login-account", tries.account),
             by_both: throttle("login-account-client", tries.account_and_client),

@@ -1,17 +1,19 @@
 //! Codes of an authenticator (TOTP, RFC 6238) and recovery codes: what they are, and whether one is good.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use totp_rs::{Builder, Totp};
 
-use super::throttle::{Allowance, Throttle, client_network};
-use super::{LoginError, Logins, Origin, SignedIn, THROTTLE_CAPACITY, sealed};
+use super::throttle::{Allowance, client_network};
+use super::{LoginError, Logins, Origin, SignedIn, sealed};
 use crate::account::{Account, AccountStatus};
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
 use crate::secret::{Secret, hex};
+use crate::shared::{SharedState, SharedThrottle};
 
 /// Recovery codes of an account.
 pub const RECOVERY_CODES: usize = 10;
@@ -57,15 +59,17 @@ pub(crate) struct TwoFactorSetup {
 }
 
 pub(super) struct Throttles {
-    by_account: Throttle<AccountId>,
-    by_both: Throttle<(AccountId, IpAddr)>,
+    by_account: SharedThrottle,
+    by_both: SharedThrottle,
 }
 
-impl Default for Throttles {
-    fn default() -> Self {
+impl Throttles {
+    pub(super) fn new(shared: &Arc<dyn SharedState>) -> Self {
+        let throttle =
+            |space, tries| SharedThrottle::new(space, Allowance::per_hour(tries), Arc::clone(shared));
         Self {
-            by_account: Throttle::new(Allowance::per_hour(TRIES_BY_ACCOUNT), THROTTLE_CAPACITY),
-            by_both: Throttle::new(Allowance::per_hour(TRIES_BY_BOTH), THROTTLE_CAPACITY),
+            by_account: throttle("code-account", TRIES_BY_ACCOUNT),
+            by_both: throttle("code-account-client", TRIES_BY_BOTH),
         }
     }
 }
@@ -115,11 +119,12 @@ impl Logins {
     ) -> Result<Proof, LoginError> {
         let inner = &*self.0;
         let now = inner.clock.now();
-        let by_both = (account.id, client_network(client));
+        let (by_account, by_both) = subjects(account.id, client);
         let throttled = |retry_after| LoginError::Throttled { retry_after };
-        inner.codes.by_both.take(&by_both, now).map_err(throttled)?;
-        if let Err(wait) = inner.codes.by_account.take(&account.id, now) {
-            inner.codes.by_both.give_back(&by_both);
+        let codes = &inner.codes;
+        codes.by_both.take(&by_both, now).await.map_err(throttled)?;
+        if let Err(wait) = codes.by_account.take(&by_account, now).await {
+            codes.by_both.give_back(&by_both).await;
             return Err(throttled(wait));
         }
         let factor = inner.store.second_factor(account.id).await?;
@@ -139,8 +144,8 @@ impl Logins {
             }
         };
         let proof = proof.ok_or(LoginError::CodeInvalid)?;
-        inner.codes.by_both.give_back(&by_both);
-        inner.codes.by_account.give_back(&account.id);
+        codes.by_both.give_back(&by_both).await;
+        codes.by_account.give_back(&by_account).await;
         Ok(proof)
     }
 
@@ -173,11 +178,12 @@ impl Logins {
     ) -> Result<Vec<Secret>, LoginError> {
         let inner = &*self.0;
         let now = inner.clock.now();
-        let by_both = (account.id, client_network(client));
+        let (_, by_both) = subjects(account.id, client);
         inner
             .codes
             .by_both
             .take(&by_both, now)
+            .await
             .map_err(|retry_after| LoginError::Throttled { retry_after })?;
         let factor = inner.store.second_factor(account.id).await?;
         let factor = factor
@@ -194,7 +200,7 @@ impl Logins {
         if !is_on {
             return Err(LoginError::CodeInvalid);
         }
-        inner.codes.by_both.give_back(&by_both);
+        inner.codes.by_both.give_back(&by_both).await;
         Ok(codes)
     }
 
@@ -272,6 +278,14 @@ fn recovery_codes(account: AccountId) -> (Vec<Secret>, Vec<String>) {
 
 fn recovery_hash(account: AccountId, code: &str) -> String {
     hex(&Sha256::digest(format!("{account}:{code}")))
+}
+
+/// What wrong codes are counted by: the account, and the account with the client's network.
+fn subjects(account: AccountId, client: IpAddr) -> (String, String) {
+    (
+        account.to_string(),
+        format!("{account} {}", client_network(client)),
+    )
 }
 
 /// A code as it counts: in lower case, without the spaces and dashes that people type.
