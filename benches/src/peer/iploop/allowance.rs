@@ -43,14 +43,19 @@ pub(super) async fn grant(data: &Path) -> anyhow::Result<()> {
         .bind(i64::from(PLENTY_STREAMS))
         .execute(&mut database)
         .await?;
-    // The balance is the sum of the transactions, so both change.
-    sqlx::query(
-        "INSERT INTO billing_transactions (id, user_id, type, amount_micros, bytes, description, created_at)
-         SELECT randomblob(16), user_id, 'bonus', 0, $1, 'benchmark', started_at FROM user_plans",
-    )
-    .bind(PLENTY)
-    .execute(&mut database)
-    .await?;
+    // The balance is the sum of the ledger's postings, so both change.
+    for statement in [
+        "INSERT INTO ledger_entries (id, kind, owner, owner_id, bytes, amount_micros, credits, description, actor,
+             metadata, at)
+         SELECT randomblob(16), 'bonus', 'customer', user_id, $1, 0, 0, 'benchmark', 'system', '{}', started_at
+         FROM user_plans",
+        "INSERT INTO ledger_postings (entry_id, account, owner_id, unit, amount)
+         SELECT id, 'purse', owner_id, 'bytes', $1 FROM ledger_entries WHERE description = 'benchmark'
+         UNION ALL
+         SELECT id, 'outside', zeroblob(16), 'bytes', -$1 FROM ledger_entries WHERE description = 'benchmark'",
+    ] {
+        sqlx::query(statement).bind(PLENTY).execute(&mut database).await?;
+    }
     sqlx::query("UPDATE user_plans SET balance_bytes = balance_bytes + $1")
         .bind(PLENTY)
         .execute(&mut database)
@@ -77,6 +82,13 @@ mod tests {
     use iploop_protocol::policy::PlatformPolicy;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_of_this_build_is_granted_plenty() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(iploop_store::open(folder.path().to_str().unwrap()).await.unwrap());
+        grant(folder.path()).await.unwrap();
+    }
 
     #[test]
     fn policy_document_is_one() {
