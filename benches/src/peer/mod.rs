@@ -53,16 +53,19 @@ pub(crate) enum Peer {
     Ssh,
     /// rathole: a forwarded port, no proxy handshake.
     Rathole,
+    /// The same with each connection between its sides under TLS.
+    RatholeTls,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Peer; 6] = [
+    pub(crate) const ALL: [Peer; 7] = [
         Peer::Direct,
         Peer::Iploop,
         Peer::IploopSocks,
         Peer::IploopClear,
         Peer::Ssh,
         Peer::Rathole,
+        Peer::RatholeTls,
     ];
     /// What `run` compares unless told otherwise.
     pub(crate) const USUAL: [Peer; 3] = [Peer::Direct, Peer::Iploop, Peer::Ssh];
@@ -75,6 +78,7 @@ impl Peer {
             Peer::IploopClear => "iploop-ws",
             Peer::Ssh => "ssh",
             Peer::Rathole => "rathole",
+            Peer::RatholeTls => "rathole-tls",
         }
     }
 
@@ -89,6 +93,7 @@ impl Peer {
             Peer::Rathole => {
                 "rathole, a forwarded port in clear: no proxy handshake, a TCP connection per stream"
             }
+            Peer::RatholeTls => "rathole, each of its connections under TLS of its own",
         }
     }
 
@@ -108,7 +113,8 @@ impl Peer {
             Peer::Direct => None,
             Peer::Iploop | Peer::IploopSocks | Peer::IploopClear => iploop::missing(env),
             Peer::Ssh => ssh::missing(),
-            Peer::Rathole => rathole::missing(),
+            Peer::Rathole => rathole::missing(rathole::Leg::Clear),
+            Peer::RatholeTls => rathole::missing(rathole::Leg::Tls),
         }
     }
 
@@ -120,7 +126,8 @@ impl Peer {
             Peer::IploopSocks => iploop::start(env, iploop::Front::Socks5, iploop::Leg::Tls).await?,
             Peer::IploopClear => iploop::start(env, iploop::Front::HttpConnect, iploop::Leg::Clear).await?,
             Peer::Ssh => ssh::start(env).await?,
-            Peer::Rathole => rathole::start(env).await?,
+            Peer::Rathole => rathole::start(env, rathole::Leg::Clear).await?,
+            Peer::RatholeTls => rathole::start(env, rathole::Leg::Tls).await?,
         };
         running.wait_until_usable(env.origin).await?;
         Ok(running)

@@ -6,15 +6,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use super::Stream;
-use crate::tunnel::StreamError;
+use crate::tunnel::{BULK_BYTES, StreamError};
 
 /// Most bytes moved by one read or one write.
-const MAX_READ_BYTES: usize = 64 * 1024;
+const MAX_READ_BYTES: usize = BULK_BYTES;
 /// The first read of a direction, and the smallest.
 const MIN_READ_BYTES: usize = 4 * 1024;
 /// Buffers to one vectored write.
@@ -191,8 +191,8 @@ impl Inward {
     where
         S: AsyncRead + Unpin,
     {
-        let wanted = (MIN_READ_BYTES << self.size).min(room);
-        let mut data = BytesMut::with_capacity(wanted);
+        let wanted = (MIN_READ_BYTES << self.size).min(MAX_READ_BYTES).min(room);
+        let mut data = Vec::with_capacity(wanted);
         let Poll::Ready(length) = poll_read_buf(Pin::new(socket), cx, &mut data)? else {
             return Ok(Poll::Pending);
         };
@@ -202,10 +202,8 @@ impl Inward {
             self.size = self.size.saturating_sub(2);
         }
         // It may wait long for the peer's credit, and shall not keep room that nothing came for.
-        if length <= wanted / 2 {
-            return Ok(Poll::Ready(Bytes::copy_from_slice(&data)));
-        }
-        Ok(Poll::Ready(data.freeze()))
+        data.shrink_to_fit();
+        Ok(Poll::Ready(Bytes::from(data)))
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::sending::BULK_BYTES;
+
 /// Credit that each side of a new tunnel has for DATA payloads in flight, in bytes: the connection window.
 ///
 /// It is given back on receipt, so it bounds what lies in the transport, not what a slow reader holds (the stream
@@ -70,7 +72,7 @@ impl Config {
                 Side::Node => 16,
             },
             stream_window_bytes: STREAM_WINDOW_BYTES,
-            send_queue_bytes: 64 * 1024,
+            send_queue_bytes: BULK_BYTES,
             budget: Budget::new(match side {
                 Side::Hub => 64 << 20,
                 Side::Node => 32 << 20,

@@ -29,6 +29,7 @@ use self::outbox::Outbox;
 pub use self::path::Delivery;
 use self::path::Path;
 use self::schedule::Scheduler;
+pub(crate) use self::sending::BULK_BYTES;
 use self::stream::StreamState;
 use crate::codes::{CloseCode, ResetCode};
 use crate::frame::{Frame, MAX_DATA_BYTES, MAX_PAYLOAD_BYTES, Open, StreamId};

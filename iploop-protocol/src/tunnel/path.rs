@@ -19,9 +19,8 @@ const MAX_MARKS: usize = 512;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
 /// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to `ACK_DELAY` late …
 const SLACK: Duration = Duration::from_millis(3);
-/// … and no later than so many bytes, which at a high rate take less.
-const SLACK_BYTES: f64 = 96.0 * 1024.0;
-const MIN_SLACK: Duration = Duration::from_micros(200);
+/// … and no later than so many bytes (`ACK_AT_ONCE_BYTES`), which at a high rate take less.
+const SLACK_BYTES: f64 = 128.0 * 1024.0;
 /// Less than this is not worth a frame while more is in flight, in bytes.
 const CRUMB_BYTES: u64 = 1024;
 /// The time that one message of bulk may take.
@@ -283,7 +282,7 @@ impl Path {
         if rate == 0.0 {
             return INITIAL_CAP_BYTES;
         }
-        let slack = (SLACK_BYTES / rate + MIN_SLACK.as_secs_f64()).min(SLACK.as_secs_f64());
+        let slack = (SLACK_BYTES / rate).min(SLACK.as_secs_f64());
         let (gain, slack) = match self.phase {
             Phase::Startup { again: false, .. } => (3.0, slack),
             Phase::Startup { again: true, .. } => (2.0, slack),

@@ -13,12 +13,15 @@ use crate::frame::{Frame, HEADER_BYTES, MAX_DATA_BYTES, StreamId, data_header};
 /// A message is sent when it has grown to this many bytes; a larger one would make small frames wait behind it. With the
 /// header of a WebSocket client it fills a TLS record, and four of them fill four.
 const MESSAGE_BYTES: usize = 16 * 1024 - 8;
+/// Bytes of one stream that fill four messages, and so one flush, to the brim: a crumb more would cost a message, a record and
+/// a system call of its own on both sides.
+pub(crate) const BULK_BYTES: usize = 4 * (MESSAGE_BYTES - HEADER_BYTES);
 /// So many received bytes are acknowledged; fewer than that take no room that the peer would miss, and no timer …
 const ACK_BYTES: u64 = 4 * 1024;
 /// … not more often than this …
 const ACK_DELAY: Duration = Duration::from_millis(1);
 /// … but at once when they are so many.
-const ACK_AT_ONCE_BYTES: u64 = 48 * 1024;
+const ACK_AT_ONCE_BYTES: u64 = 128 * 1024;
 
 impl Tunnel {
     /// Appends the next message to `out`; false: there is nothing to send now.

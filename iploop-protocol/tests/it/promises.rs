@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use iploop_protocol::codes::{CloseCode, ResetCode};
 use iploop_protocol::frame::{Frame, StreamId};
-use iploop_protocol::tunnel::{Closed, Initiator, Read, Side};
+use iploop_protocol::tunnel::{Closed, Config, Initiator, Read, Side};
 
 use crate::wire::Line;
 use crate::world::{SIDES, World, other};
@@ -348,7 +348,7 @@ fn both_sides_may_let_go_of_a_stream_with_more_to_send_than_its_window() {
     world.shake_hands();
     let stream = world.stream(Side::Hub);
     for side in SIDES {
-        assert_eq!(world.write(side, stream, usize::MAX), 64 * 1024);
+        assert_eq!(world.write(side, stream, usize::MAX), Config::new(side).send_queue_bytes);
         world.tunnel(side).finish(stream);
         world.tunnel(side).release(stream);
     }
