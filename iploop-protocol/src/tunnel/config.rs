@@ -16,7 +16,7 @@ pub const CONNECTION_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 pub const MIN_STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 
 /// Window a stream starts with where memory allows, in bytes: what a stalled stream may hold.
-pub const STREAM_WINDOW_BYTES: u32 = 112 * 1024;
+pub const STREAM_WINDOW_BYTES: u32 = 96 * 1024;
 
 /// Largest window of one stream, in bytes. A peer may not be given more credit than this.
 pub const MAX_STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;

@@ -348,7 +348,10 @@ fn both_sides_may_let_go_of_a_stream_with_more_to_send_than_its_window() {
     world.shake_hands();
     let stream = world.stream(Side::Hub);
     for side in SIDES {
-        assert_eq!(world.write(side, stream, usize::MAX), Config::new(side).send_queue_bytes);
+        assert_eq!(
+            world.write(side, stream, usize::MAX),
+            Config::new(side).send_queue_bytes
+        );
         world.tunnel(side).finish(stream);
         world.tunnel(side).release(stream);
     }
