@@ -10,6 +10,7 @@ pub mod config;
 pub mod ledger;
 mod live;
 pub mod manage;
+pub mod memory;
 mod notify;
 mod policy;
 pub mod server;

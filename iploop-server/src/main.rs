@@ -13,11 +13,12 @@ use clap::Parser;
 use iploop_server::command::{Act, Command, ConfigAct, LedgerAct};
 use iploop_server::config::{self, Config};
 use iploop_server::server::{DRAIN_GRACE, Server};
-use iploop_server::{ledger, manage};
+use iploop_server::{ledger, manage, memory};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    memory::share_arenas();
     let command = Command::parse();
     if let Act::Config(act) = command.act {
         return exit(describe(act));
@@ -87,6 +88,7 @@ async fn run(act: Act, config: Config) -> Result<()> {
         }
         Act::Serve => {
             let server = Server::bind(config).await?;
+            memory::give_back();
             println!("{}", server.ready_line());
             std::io::stdout().flush()?;
             let (mut terminate, mut interrupt) =
