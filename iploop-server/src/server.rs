@@ -451,14 +451,8 @@ impl ApiPieces<'_> {
         };
         let (abuse, abuse_task) = AbuseService::new(abuse_parts, &config.abuse);
         tasks.spawn(abuse_task.run(stop.clone()));
-        let (assistant, tickets) = crate::support::open(
-            &config.assistant,
-            &store,
-            &shared.state,
-            &clock,
-            &mail,
-            &public_url,
-        )?;
+        let (assistant, tickets) =
+            crate::support::open(config, &store, &shared.state, &clock, &mail, &public_url)?;
         let account_parts = AccountParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),

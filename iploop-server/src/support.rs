@@ -6,13 +6,17 @@ use anyhow::{Context, Result};
 use iploop_platform::accounts::PublicUrl;
 use iploop_platform::clock::Clock;
 use iploop_platform::mail::MailQueue;
+use iploop_platform::outbound::OutboundClient;
 use iploop_platform::shared::SharedState;
 use iploop_platform::store::Store;
-use iploop_platform::support::{Assistant, AssistantConfig, AssistantParts, TicketDesk, TicketParts};
+use iploop_platform::support::{Assistant, AssistantParts, TicketDesk, TicketParts};
+use iploop_protocol::policy::TestAllow;
+
+use crate::config::Config;
 
 /// The assistant and the tickets.
 pub(crate) fn open(
-    config: &AssistantConfig,
+    config: &Config,
     store: &Arc<dyn Store>,
     shared: &Arc<dyn SharedState>,
     clock: &Arc<dyn Clock>,
@@ -22,10 +26,11 @@ pub(crate) fn open(
     let parts = AssistantParts {
         store: Arc::clone(store),
         shared: Arc::clone(shared),
+        client: OutboundClient::new(&config.outbound, TestAllow::default()).map_err(anyhow::Error::msg)?,
         clock: Arc::clone(clock),
         codes: iploop_gateway::code_help,
     };
-    let assistant = Assistant::new(parts, config).context("assistant.base_url: TLS can't be set up")?;
+    let assistant = Assistant::new(parts, &config.assistant).context("assistant.api_key")?;
     let parts = TicketParts {
         store: Arc::clone(store),
         shared: Arc::clone(shared),
@@ -33,5 +38,5 @@ pub(crate) fn open(
         mail: mail.clone(),
         public_url: public_url.clone(),
     };
-    Ok((assistant, TicketDesk::new(parts, config)))
+    Ok((assistant, TicketDesk::new(parts, &config.assistant)))
 }

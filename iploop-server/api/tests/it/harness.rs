@@ -38,7 +38,7 @@ use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
 use iploop_platform::support::{Assistant, AssistantConfig, AssistantParts, TicketDesk, TicketParts};
 use iploop_platform::webhooks::{WebhookParts, WebhookService, WebhooksConfig};
-use iploop_protocol::policy::PlatformPolicy;
+use iploop_protocol::policy::{PlatformPolicy, TestAllow};
 use iploop_protocol::targeting::{CountryCode, Targeting};
 use iploop_store::{MemoryState, SqliteStore};
 use parking_lot::Mutex;
@@ -248,6 +248,7 @@ impl Api {
             AssistantParts {
                 store: Arc::clone(&store),
                 shared: shared.clone(),
+                client: OutboundClient::new(&OutboundConfig::default(), TestAllow::default()).unwrap(),
                 clock: clock.clone(),
                 codes: crate::support::code_help,
             },

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Request};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use iploop_protocol::destination::Host;
@@ -16,10 +16,14 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::guard::{Guard, Resolve, SystemResolver};
-use super::{Outbound, OutboundAnswer, OutboundConfig, OutboundError, Reach, Target, TargetError};
+use super::stream::{Connection, driven, http};
+use super::{
+    Outbound, OutboundAnswer, OutboundConfig, OutboundError, OutboundStream, Reach, Target, TargetError,
+};
 
 /// Longest wait for one address of several.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -94,13 +98,34 @@ impl OutboundClient {
     /// # Cancel safety
     /// Dropping it ends the connection.
     pub async fn send(&self, request: Outbound) -> Result<OutboundAnswer, OutboundError> {
-        let limit = request.timeout;
-        tokio::time::timeout(limit, self.exchange(request))
-            .await
-            .unwrap_or(Err(OutboundError::Timeout(limit)))
+        let mut answer = self.stream(request).await?;
+        let mut body = Vec::new();
+        while let Some(data) = answer.next().await? {
+            body.extend_from_slice(&data);
+        }
+        Ok(OutboundAnswer {
+            status: answer.status,
+            headers: answer.headers,
+            body,
+        })
     }
 
-    async fn exchange(&self, request: Outbound) -> Result<OutboundAnswer, OutboundError> {
+    /// Makes one request and waits for the head of its answer; the request's `timeout` counts until the content's end.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub async fn stream(&self, request: Outbound) -> Result<OutboundStream, OutboundError> {
+        let timeout = request.timeout;
+        let until = Instant::now() + timeout;
+        timeout_at(until, self.begin(request, until))
+            .await
+            .unwrap_or(Err(OutboundError::Timeout(timeout)))
+    }
+
+    async fn begin(&self, request: Outbound, until: Instant) -> Result<OutboundStream, OutboundError> {
         let inner = &*self.0;
         let addresses = inner
             .guard
@@ -114,9 +139,9 @@ impl OutboundClient {
                 .connect(name, stream)
                 .await
                 .map_err(|error| OutboundError::Tls(error.to_string()))?;
-            converse(stream, request).await
+            converse(stream, request, until).await
         } else {
-            converse(stream, request).await
+            converse(stream, request, until).await
         }
     }
 }
@@ -149,44 +174,27 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, OutboundError> {
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Outbound,
-) -> Result<OutboundAnswer, OutboundError> {
+    until: Instant,
+) -> Result<OutboundStream, OutboundError> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_FIELDS)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(http)?;
-    let limit = request.answer_limit;
-    let message = message(request)?;
-    let answer = async move {
-        let answer = sender.send_request(message).await.map_err(http)?;
-        let (head, mut content) = answer.into_parts();
-        let mut body = Vec::new();
-        while body.len() < limit {
-            let Some(frame) = content.frame().await else { break };
-            let frame = frame.map_err(http)?;
-            if let Some(data) = frame.data_ref() {
-                let room = limit - body.len();
-                body.extend_from_slice(&data[..data.len().min(room)]);
-            }
-        }
-        Ok(OutboundAnswer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-        })
-    };
-    // The connection is driven here and ends with this future: no task outlives the request.
-    tokio::pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        ended = connection => match ended {
-            // The answer may be whole already.
-            Ok(()) => answer.await,
-            Err(error) => Err(http(error)),
-        },
-    }
+    let (room, timeout) = (request.answer_limit, request.timeout);
+    let mut connection: Option<Connection> = Some(Box::pin(connection));
+    let answer = driven(&mut connection, sender.send_request(message(request)?)).await?;
+    let (head, content) = answer.map_err(http)?.into_parts();
+    Ok(OutboundStream {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        content,
+        connection,
+        room,
+        until,
+        timeout,
+    })
 }
 
 fn message(request: Outbound) -> Result<Request<Full<Bytes>>, OutboundError> {
@@ -206,8 +214,4 @@ fn message(request: Outbound) -> Result<Request<Full<Bytes>>, OutboundError> {
         .headers_mut()
         .insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(message)
-}
-
-fn http(error: hyper::Error) -> OutboundError {
-    OutboundError::Http(error.to_string())
 }

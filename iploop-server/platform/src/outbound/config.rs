@@ -11,7 +11,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutboundConfig {
-    /// Certificates (PEM) trusted besides those that browsers trust: for a webhook or mail service of your own.
+    /// Certificates (PEM) trusted besides those that browsers trust: for a webhook, mail service or assistant's endpoint
+    /// of your own.
     #[schemars(example = &"/etc/iploop/ca.pem")]
     pub ca: Option<PathBuf>,
 }

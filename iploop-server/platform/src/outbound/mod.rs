@@ -7,6 +7,7 @@
 mod client;
 mod config;
 mod guard;
+mod stream;
 mod target;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use http::{HeaderMap, Method};
 pub use client::OutboundClient;
 pub use config::OutboundConfig;
 pub use guard::{Resolve, SystemResolver};
+pub use stream::OutboundStream;
 pub use target::{Target, TargetError};
 
 /// How far an address is trusted.

@@ -51,8 +51,7 @@ fn request(url: &str, reach: Reach) -> Outbound {
     }
 }
 
-/// Reads a request and answers with these bytes; what was read.
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) -> String {
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = String::new();
     while !text.ends_with("hello") {
         let mut part = [0; 1024];
@@ -60,6 +59,12 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) ->
         assert!(read > 0, "{text}");
         text.push_str(std::str::from_utf8(&part[..read]).unwrap());
     }
+    text
+}
+
+/// Reads a request and answers with these bytes; what was read.
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) -> String {
+    let text = read_request(&mut stream).await;
     stream.write_all(answer.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     text
@@ -241,4 +246,33 @@ async fn a_silent_server_costs_no_more_than_the_timeout() {
         .await
         .unwrap_err();
     assert_eq!(error, OutboundError::Timeout(Duration::from_secs(5)));
+}
+
+#[tokio::test]
+async fn content_is_handed_over_as_it_comes_up_to_its_limit_and_within_the_requests_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = client(&[&[]], &[address], &OutboundConfig::default());
+    let begin = async || {
+        let request = request(&format!("http://{address}/"), Reach::Public);
+        let (answer, server) = tokio::join!(client.stream(request), async {
+            let mut server = listener.accept().await.unwrap().0;
+            read_request(&mut server).await;
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n01234567";
+            server.write_all(head).await.unwrap();
+            server
+        });
+        let mut answer = answer.unwrap();
+        assert_eq!(answer.next().await.unwrap().unwrap(), "01234567");
+        (answer, server)
+    };
+    let (mut answer, mut server) = begin().await;
+    server.write_all(b"89abcdef-and-more").await.unwrap();
+    assert_eq!(answer.next().await.unwrap().unwrap(), "89abcdef");
+    assert_eq!(answer.next().await, Ok(None));
+
+    let (mut answer, _server) = begin().await;
+    tokio::time::pause();
+    let late = answer.next().await.unwrap_err();
+    assert_eq!(late, OutboundError::Timeout(Duration::from_secs(5)));
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::InvalidHeaderValue;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -10,13 +11,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::config::AssistantConfig;
 use super::facts::{Facts, explained};
-use super::remote::{Endpoint, Message};
+use super::remote::{Endpoint, Message, completions};
 use super::search::{Found, question_words, quote, search, shortened};
 use super::secrets::without_secrets;
 use super::{CodeHelp, KNOWN_COVERAGE};
 use crate::account::Account;
 use crate::clock::Clock;
 use crate::field::FieldProblem;
+use crate::outbound::OutboundClient;
 use crate::shared::{Allowance, SharedState, SharedThrottle};
 use crate::store::{Store, StoreError};
 
@@ -175,6 +177,8 @@ pub struct AssistantParts {
     pub store: Arc<dyn Store>,
     /// Counts questions.
     pub shared: Arc<dyn SharedState>,
+    /// Asks the endpoint.
+    pub client: OutboundClient,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The gateway's own table of codes.
@@ -197,14 +201,15 @@ impl Assistant {
     /// `config` is taken as sound: see [`AssistantConfig::mistakes`].
     ///
     /// # Errors
-    /// TLS can't be set up.
-    pub fn new(parts: AssistantParts, config: &AssistantConfig) -> Result<Self, rustls::Error> {
-        let url = config.base_url.as_ref().and_then(|url| url.parse().ok());
-        let endpoint = match (url, &config.model) {
-            (Some(url), Some(model)) => Some(Endpoint::new(
-                url,
+    /// The endpoint's key can't stand in a header field.
+    pub fn new(parts: AssistantParts, config: &AssistantConfig) -> Result<Self, InvalidHeaderValue> {
+        let target = config.base_url.as_deref().and_then(completions);
+        let endpoint = match (target, &config.model) {
+            (Some(target), Some(model)) => Some(Endpoint::new(
+                parts.client,
+                target,
                 model.clone(),
-                config.api_key.clone(),
+                config.api_key.as_ref(),
                 config.timeout,
             )?),
             _ => None,

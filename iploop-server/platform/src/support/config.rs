@@ -5,7 +5,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::remote::EndpointUrl;
+use super::remote::completions;
 use crate::accounts::EmailAddress;
 use crate::secret::Secret;
 
@@ -55,7 +55,7 @@ impl AssistantConfig {
     pub fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if let Some(url) = &self.base_url
-            && url.parse::<EndpointUrl>().is_err()
+            && completions(url).is_none()
         {
             mistakes.push("assistant.base_url: write it as https://host/v1".to_owned());
         }

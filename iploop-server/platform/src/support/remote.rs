@@ -1,23 +1,16 @@
 //! An OpenAI-compatible endpoint that words answers: asked with a stream, bounded in time, bytes and number.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, InvalidHeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
 
 use super::assistant::Piece;
+use crate::outbound::{Outbound, OutboundClient, OutboundError, OutboundStream, Reach, Target};
 use crate::secret::Secret;
 
 /// Questions there at the same time; further ones are answered without it.
@@ -29,43 +22,16 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024;
 const MAX_TOKENS: u32 = 800;
 /// Longest piece of the endpoint's stream.
 const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Most that is read for one answer: each of its words comes with a few hundred bytes around it.
+const MAX_READ_BYTES: usize = 4 * 1024 * 1024;
 
-/// Where the endpoint is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct EndpointUrl {
-    is_https: bool,
-    host: String,
-    port: u16,
-    /// With `/chat/completions`.
-    path: String,
-}
-
-/// The address is not one of an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not the address of an endpoint")]
-pub(super) struct NotAnEndpoint;
-
-impl std::str::FromStr for EndpointUrl {
-    type Err = NotAnEndpoint;
-
-    fn from_str(text: &str) -> Result<Self, NotAnEndpoint> {
-        let uri: Uri = text.parse().map_err(|_| NotAnEndpoint)?;
-        let is_https = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(NotAnEndpoint),
-        };
-        let authority = uri.authority().ok_or(NotAnEndpoint)?;
-        if authority.as_str().contains('@') || uri.query().is_some() || authority.host().is_empty() {
-            return Err(NotAnEndpoint);
-        }
-        Ok(Self {
-            is_https,
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
-            path: format!("{}/chat/completions", uri.path().trim_end_matches('/')),
-        })
+/// Where an endpoint with this base is asked; none if it is not the address of one.
+pub(super) fn completions(base_url: &str) -> Option<Target> {
+    let base = base_url.trim().trim_end_matches('/');
+    if base.contains(['?', '#']) {
+        return None;
     }
+    Target::parse(&format!("{base}/chat/completions")).ok()
 }
 
 /// One message of the talk.
@@ -84,19 +50,19 @@ pub(super) enum RemoteError {
     #[error("no answer in time")]
     Timeout,
     #[error("status {0}")]
-    Status(StatusCode),
+    Status(u16),
     #[error("the answer can't be read: {0}")]
     Malformed(&'static str),
-    #[error("{0}")]
-    Connection(String),
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
 }
 
 /// The endpoint.
 pub(super) struct Endpoint {
-    url: EndpointUrl,
+    client: OutboundClient,
+    target: Target,
     model: String,
-    api_key: Option<Secret>,
-    tls: TlsConnector,
+    headers: HeaderMap,
     /// Longest wait for the first word.
     patience: Duration,
     turns: Semaphore,
@@ -141,24 +107,31 @@ impl Completion {
 }
 
 impl Endpoint {
+    /// # Errors
+    /// The key can't stand in a header field.
     pub(super) fn new(
-        url: EndpointUrl,
+        client: OutboundClient,
+        target: Target,
         model: String,
-        api_key: Option<Secret>,
+        api_key: Option<&Secret>,
         patience: Duration,
-    ) -> Result<Self, rustls::Error> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+    ) -> Result<Self, InvalidHeaderValue> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static("text/event-stream, application/json"),
+        );
+        if let Some(key) = api_key {
+            let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose()))?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+        }
         Ok(Self {
-            url,
+            client,
+            target,
             model,
-            api_key,
-            tls: TlsConnector::from(Arc::new(config)),
+            headers,
             patience,
             turns: Semaphore::new(AT_ONCE),
         })
@@ -177,16 +150,13 @@ impl Endpoint {
     ) -> Result<(), RemoteError> {
         let _turn = self.turns.try_acquire().map_err(|_| RemoteError::Busy)?;
         let began = Instant::now();
-        // The connection's own work; it ends with the answer.
-        let mut work = JoinSet::new();
-        let answer = timeout_at(began + self.patience, self.send(messages, &mut work))
+        let mut answer = timeout_at(began + self.patience, self.send(messages))
             .await
             .map_err(|_| RemoteError::Timeout)??;
         let is_stream = answer
-            .headers()
-            .get(header::CONTENT_TYPE)
+            .headers
+            .get(CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-        let mut body = answer.into_body();
         let (mut waiting, mut bytes) = (BytesMut::new(), 0);
         loop {
             let until = if *is_begun {
@@ -194,17 +164,11 @@ impl Endpoint {
             } else {
                 self.patience.min(WHOLE)
             };
-            let frame = timeout_at(began + until, body.frame())
+            let data = timeout_at(began + until, answer.next())
                 .await
-                .map_err(|_| RemoteError::Timeout)?;
-            let is_over = match frame {
-                Some(frame) => {
-                    let frame = frame.map_err(|error| RemoteError::Connection(error.to_string()))?;
-                    waiting.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
-                    false
-                }
-                None => true,
-            };
+                .map_err(|_| RemoteError::Timeout)??;
+            let is_over = data.is_none();
+            waiting.extend_from_slice(&data.unwrap_or_default());
             if !is_stream && is_over {
                 let whole: Completion =
                     serde_json::from_slice(&waiting).map_err(|_| RemoteError::Malformed("no completion"))?;
@@ -252,32 +216,8 @@ impl Endpoint {
         }
     }
 
-    /// The head of the answer, if it is a good one.
-    async fn send(
-        &self,
-        messages: &[Message],
-        work: &mut JoinSet<()>,
-    ) -> Result<http::Response<Incoming>, RemoteError> {
-        let connection = |error: &dyn std::fmt::Display| RemoteError::Connection(error.to_string());
-        let url = &self.url;
-        let tcp = TcpStream::connect((url.host.as_str(), url.port))
-            .await
-            .map_err(|error| connection(&error))?;
-        let socket: Box<dyn Socket> = match url.is_https {
-            false => Box::new(tcp),
-            true => {
-                let name = ServerName::try_from(url.host.clone()).map_err(|error| connection(&error))?;
-                let tls = self.tls.connect(name, tcp).await;
-                Box::new(tls.map_err(|error| connection(&error))?)
-            }
-        };
-        let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
-            .await
-            .map_err(|error| connection(&error))?;
-        work.spawn(async move {
-            // What breaks it breaks the body, where it is seen.
-            let _ = driver.await;
-        });
+    /// The answer's head, if it is a good one.
+    async fn send(&self, messages: &[Message]) -> Result<OutboundStream, RemoteError> {
         let question = Question {
             model: &self.model,
             messages,
@@ -285,27 +225,19 @@ impl Endpoint {
             max_tokens: MAX_TOKENS,
             temperature: 0.2,
         };
-        let body = serde_json::to_vec(&question).map_err(|error| connection(&error))?;
-        let host = match url.host.contains(':') {
-            true => format!("[{}]:{}", url.host, url.port),
-            false => format!("{}:{}", url.host, url.port),
+        let body = serde_json::to_vec(&question).map_err(|_| RemoteError::Malformed("the question"))?;
+        let request = Outbound {
+            target: self.target.clone(),
+            reach: Reach::Operator,
+            method: Method::POST,
+            headers: self.headers.clone(),
+            body: Bytes::from(body),
+            timeout: WHOLE,
+            answer_limit: MAX_READ_BYTES,
         };
-        let mut request = Request::post(url.path.as_str())
-            .header(header::HOST, host)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "text/event-stream, application/json");
-        if let Some(key) = &self.api_key {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.expose()));
-        }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| connection(&error))?;
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| connection(&error))?;
-        match answer.status() {
-            StatusCode::OK => Ok(answer),
+        let answer = self.client.stream(request).await?;
+        match answer.status {
+            200 => Ok(answer),
             status => Err(RemoteError::Status(status)),
         }
     }
@@ -325,40 +257,31 @@ fn shortened(mut text: String, most: usize) -> String {
     text
 }
 
-/// What a connection runs over.
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_endpoint_is_an_address_without_a_login() {
-        let url: EndpointUrl = "https://llm.example.com/v1/".parse().unwrap();
-        assert_eq!(
-            url,
-            EndpointUrl {
-                is_https: true,
-                host: "llm.example.com".to_owned(),
-                port: 443,
-                path: "/v1/chat/completions".to_owned(),
-            }
-        );
-        let local: EndpointUrl = "http://[::1]:8080".parse().unwrap();
-        assert_eq!(
-            (local.host.as_str(), local.port, local.path.as_str()),
-            ("::1", 8080, "/chat/completions")
-        );
+        for (base, asked) in [
+            (
+                "https://llm.example.com/v1/",
+                "https://llm.example.com/v1/chat/completions",
+            ),
+            ("http://[::1]:8080", "http://[::1]:8080/chat/completions"),
+        ] {
+            assert_eq!(completions(base).unwrap().as_str(), asked);
+        }
         for wrong in [
             "",
             "llm",
             "ftp://h/",
+            "https://",
             "https://user:key@h/v1",
             "https://h/v1?key=1",
             "/v1",
         ] {
-            assert!(wrong.parse::<EndpointUrl>().is_err(), "{wrong}");
+            assert!(completions(wrong).is_none(), "{wrong}");
         }
     }
 }
