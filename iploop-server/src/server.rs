@@ -112,7 +112,8 @@ impl Server {
             }
         });
         let admission = Arc::new(Admission::new(
-            Arc::clone(&store),
+            Arc::clone(&store) as _,
+            Some(Arc::clone(&store) as _),
             Arc::clone(&clock),
             meters.clone(),
             config.admission.clone(),

@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use async_trait::async_trait;
 use criterion::{Criterion, criterion_group, criterion_main};
 use iploop_platform::account::AccountStatus;
-use iploop_platform::admission::{Admission, AdmissionConfig};
-use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
+use iploop_platform::admission::{Admission, AdmissionConfig, AdmissionStore};
+use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyGrant, KeyUsage};
 use iploop_platform::clock::{SystemClock, Timestamp};
 use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, LeaseId, PlanId, RequestId};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::metering::{MeteringConfig, Meters};
 use iploop_platform::plan::{Gates, Plan};
-use iploop_platform::store::{ApiKeys, Lease, Ledger, StoreError, Usage};
-use iploop_platform::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
+use iploop_platform::store::{Lease, Ledger, StoreError};
+use iploop_platform::usage::{Balance, DayUse, UsageRecord};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::targeting::Credentials;
 use tokio::runtime::Builder;
@@ -101,12 +101,8 @@ impl AllKeys {
     }
 }
 
-fn unused<T>() -> Result<T, StoreError> {
-    Err(StoreError::Internal("not part of this bench".into()))
-}
-
 #[async_trait]
-impl ApiKeys for AllKeys {
+impl AdmissionStore for AllKeys {
     async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {
         // Hashes can't be turned round: the warming up asks for one key after the other.
         let number = self.calls.fetch_add(1, Relaxed) % KEYS;
@@ -125,65 +121,8 @@ impl ApiKeys for AllKeys {
     async fn touch_api_keys(&self, _: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
         Ok(())
     }
-    async fn create_api_key(&self, _: NewApiKey) -> Result<ApiKey, StoreError> {
-        unused()
-    }
-    async fn api_keys(&self, _: AccountId) -> Result<Vec<ApiKey>, StoreError> {
-        unused()
-    }
-    async fn api_key(&self, _: AccountId, _: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
-        unused()
-    }
-    async fn change_api_key(
-        &self,
-        _: AccountId,
-        _: ApiKeyId,
-        _: KeyChange,
-    ) -> Result<Option<ApiKey>, StoreError> {
-        unused()
-    }
-    async fn set_api_key_whitelist(
-        &self,
-        _: AccountId,
-        _: ApiKeyId,
-        _: &[ipnet::IpNet],
-    ) -> Result<Option<ApiKey>, StoreError> {
-        unused()
-    }
-    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId, _: Timestamp) -> Result<bool, StoreError> {
-        unused()
-    }
-}
-
-#[async_trait]
-impl Usage for AllKeys {
     async fn day_use(&self, _: AccountId, _: Timestamp, _: Timestamp) -> Result<DayUse, StoreError> {
         Ok(DayUse::default())
-    }
-    async fn usage_summary(
-        &self,
-        _: AccountId,
-        _: Timestamp,
-        _: Timestamp,
-    ) -> Result<UsageSummary, StoreError> {
-        unused()
-    }
-    async fn recent_usage(&self, _: AccountId, _: u32) -> Result<Vec<UsageRecord>, StoreError> {
-        unused()
-    }
-    async fn usage_record(&self, _: AccountId, _: RequestId) -> Result<Option<UsageRecord>, StoreError> {
-        unused()
-    }
-    async fn search_usage(
-        &self,
-        _: AccountId,
-        _: &UsageSearch,
-        _: u32,
-    ) -> Result<Vec<UsageRecord>, StoreError> {
-        unused()
-    }
-    async fn archive_usage(&self, _: Timestamp, _: u32) -> Result<u64, StoreError> {
-        unused()
     }
 }
 
@@ -221,7 +160,7 @@ impl Ledger for AllKeys {
         _: &str,
         _: Timestamp,
     ) -> Result<Balance, StoreError> {
-        unused()
+        Err(StoreError::Internal("not part of this bench".into()))
     }
 }
 
@@ -254,8 +193,7 @@ fn admission(criterion: &mut Criterion) {
         key_ttl: std::time::Duration::from_secs(3600),
         ..AdmissionConfig::default()
     };
-    let admission = Admission::over(
-        Arc::clone(&store) as _,
+    let admission = Admission::new(
         Arc::clone(&store) as _,
         None,
         Arc::new(SystemClock),

@@ -8,7 +8,8 @@ use crate::abuse::Safeguards;
 use crate::account::{Account, MailTokenPurpose, NewAccount};
 use crate::accounts::Identity;
 use crate::admin::AdminStore;
-use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
+use crate::admission::AdmissionStore;
+use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, NewApiKey};
 use crate::billing::Billing;
 use crate::clock::Timestamp;
 use crate::events::Events;
@@ -25,13 +26,14 @@ use crate::proxy_defaults::KeepsProxyDefaults;
 use crate::statistics::Statistics;
 use crate::sticky::StickySession;
 use crate::support::Tickets;
-use crate::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
+use crate::usage::{Balance, UsageRecord, UsageSearch, UsageSummary};
 use crate::webhooks::Webhooks;
 
 /// Everything the platform keeps.
 pub trait Store:
     Accounts
     + ApiKeys
+    + AdmissionStore
     + Plans
     + Ledger
     + Usage
@@ -58,6 +60,7 @@ pub trait Store:
 impl<T> Store for T where
     T: Accounts
         + ApiKeys
+        + AdmissionStore
         + Plans
         + Ledger
         + Usage
@@ -171,8 +174,6 @@ pub trait ApiKeys: Send + Sync + 'static {
         id: ApiKeyId,
         change: KeyChange,
     ) -> Result<Option<ApiKey>, StoreError>;
-    /// What these keys have used, as of the UTC day of `now`, with the limits that stand; keys that don't exist are left out.
-    async fn key_usage(&self, keys: &[ApiKeyId], now: Timestamp) -> Result<Vec<KeyUsage>, StoreError>;
     /// Sets the addresses a key may be used from; none if it is another's.
     async fn set_api_key_whitelist(
         &self,
@@ -187,10 +188,6 @@ pub trait ApiKeys: Send + Sync + 'static {
         id: ApiKeyId,
         now: Timestamp,
     ) -> Result<bool, StoreError>;
-    /// Everything a proxy login needs, by the key's hash.
-    async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError>;
-    /// Notes when keys were last used.
-    async fn touch_api_keys(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError>;
 }
 
 /// Plans.
@@ -256,9 +253,6 @@ pub trait Usage: Send + Sync + 'static {
     ) -> Result<UsageSummary, StoreError>;
     /// The newest requests, at most `limit`.
     async fn recent_usage(&self, account: AccountId, limit: u32) -> Result<Vec<UsageRecord>, StoreError>;
-    /// Requests that began in `[from, to)`: for the limits by the day, after a restart.
-    async fn day_use(&self, account: AccountId, from: Timestamp, to: Timestamp)
-    -> Result<DayUse, StoreError>;
     /// One request of an account; none if it is another's, or too old to be kept.
     async fn usage_record(
         &self,

@@ -1,44 +1,22 @@
-//! A store in memory with one account and its key: what admission and metering ask for, and nothing else.
+//! A store in memory with one account and its key: what admission, metering and sticky sessions ask for.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use iploop_platform::abuse::{
-    AccountGrant, AuditEntry, AuditQuery, ExitUse, ExitUseQuery, PolicyChange, PolicyChanged, RefusalCount,
-    RefusalQuery, Safeguards, StoredPolicy,
-};
-use iploop_platform::account::Standing;
-use iploop_platform::account::{Account, AccountStatus, MailTokenPurpose, NewAccount};
-use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyChange, KeyGrant, KeyUsage, NewApiKey};
+use iploop_platform::account::AccountStatus;
+use iploop_platform::admission::AdmissionStore;
+use iploop_platform::api_key::{ApiKey, ApiKeyHash, KeyGrant, KeyUsage};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::CustomerTerms;
-use iploop_platform::ids::{
-    AccountId, ApiKeyId, AppId, AuditId, ConsentId, GatewayId, GrantId, LeaseId, NodeId, PartnerId, PlanId,
-    RequestId, TicketId,
-};
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, LeaseId, PlanId};
 use iploop_platform::ip_login::{Claimed, IpLogins, ListedAddress, ProvenAddress, UsedAddress};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
-use iploop_platform::ledger::{
-    self, Booking, Checked, NewEntry, PartnerTotals, ShareRow, Step, Transaction, TransactionCursor,
-};
-use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
-use iploop_platform::owners::{self, CreditBalance, CreditRules, HourCounted, OwnedDevice};
-use iploop_platform::partner::{NewPartner, Partner};
-use iploop_platform::partners::{
-    self, App, AppFacts, AppState, CountryDevices, KeyReplacement, Linked, PartnerChange, PartnerDeleted,
-    PartnerDevice, PartnerSummary, Payout,
-};
 use iploop_platform::plan::{Gates, Plan};
-use iploop_platform::proxy_defaults::{KeepsProxyDefaults, ProxyDefaults};
-use iploop_platform::statistics::{Dimension, Part, Statistics};
 use iploop_platform::sticky::StickySession;
-use iploop_platform::store::{
-    Accounts, ApiKeys, Health, Lease, Ledger, Nodes, Partners, Plans, StickySessions, StoreError, Usage,
-};
-use iploop_platform::support::{NewTicket, Ticket, TicketChange, TicketQuery, Tickets};
-use iploop_platform::usage::{Balance, DayUse, UsageRecord, UsageSearch, UsageSummary};
+use iploop_platform::store::{Lease, Ledger, StickySessions, StoreError};
+use iploop_platform::usage::{Balance, DayUse, UsageRecord};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 
@@ -140,12 +118,12 @@ impl TestStore {
     }
 }
 
-pub(crate) fn not_here<T>() -> Result<T, StoreError> {
+fn not_here<T>() -> Result<T, StoreError> {
     Err(StoreError::Internal("not part of this store".into()))
 }
 
 #[async_trait]
-impl ApiKeys for TestStore {
+impl AdmissionStore for TestStore {
     async fn key_grant(&self, hash: ApiKeyHash) -> Result<Option<KeyGrant>, StoreError> {
         let mut grant = self.grant.clone();
         if hash == ApiKeyHash::of(SECOND_KEY) {
@@ -160,23 +138,6 @@ impl ApiKeys for TestStore {
     async fn touch_api_keys(&self, _: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
         Ok(())
     }
-    async fn create_api_key(&self, _: NewApiKey) -> Result<ApiKey, StoreError> {
-        not_here()
-    }
-    async fn api_keys(&self, _: AccountId) -> Result<Vec<ApiKey>, StoreError> {
-        not_here()
-    }
-    async fn api_key(&self, _: AccountId, _: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {
-        not_here()
-    }
-    async fn change_api_key(
-        &self,
-        _: AccountId,
-        _: ApiKeyId,
-        _: KeyChange,
-    ) -> Result<Option<ApiKey>, StoreError> {
-        not_here()
-    }
     async fn key_usage(&self, keys: &[ApiKeyId], _: Timestamp) -> Result<Vec<KeyUsage>, StoreError> {
         let key = &self.grant.key;
         let used = KeyUsage {
@@ -188,16 +149,8 @@ impl ApiKeys for TestStore {
         };
         Ok(keys.contains(&key.id).then_some(used).into_iter().collect())
     }
-    async fn set_api_key_whitelist(
-        &self,
-        _: AccountId,
-        _: ApiKeyId,
-        _: &[ipnet::IpNet],
-    ) -> Result<Option<ApiKey>, StoreError> {
-        not_here()
-    }
-    async fn delete_api_key(&self, _: AccountId, _: ApiKeyId, _: Timestamp) -> Result<bool, StoreError> {
-        not_here()
+    async fn day_use(&self, _: AccountId, _: Timestamp, _: Timestamp) -> Result<DayUse, StoreError> {
+        Ok(DayUse::default())
     }
 }
 
@@ -243,165 +196,6 @@ impl Ledger for TestStore {
         _: &str,
         _: Timestamp,
     ) -> Result<Balance, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl Usage for TestStore {
-    async fn day_use(&self, _: AccountId, _: Timestamp, _: Timestamp) -> Result<DayUse, StoreError> {
-        Ok(DayUse::default())
-    }
-    async fn usage_record(&self, _: AccountId, _: RequestId) -> Result<Option<UsageRecord>, StoreError> {
-        not_here()
-    }
-    async fn search_usage(
-        &self,
-        _: AccountId,
-        _: &UsageSearch,
-        _: u32,
-    ) -> Result<Vec<UsageRecord>, StoreError> {
-        not_here()
-    }
-    async fn archive_usage(&self, _: Timestamp, _: u32) -> Result<u64, StoreError> {
-        not_here()
-    }
-    async fn usage_summary(
-        &self,
-        _: AccountId,
-        _: Timestamp,
-        _: Timestamp,
-    ) -> Result<UsageSummary, StoreError> {
-        not_here()
-    }
-    async fn recent_usage(&self, _: AccountId, _: u32) -> Result<Vec<UsageRecord>, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl Statistics for TestStore {
-    async fn sums_by_number(
-        &self,
-        _: AccountId,
-        _: Option<ApiKeyId>,
-        _: &[Part],
-    ) -> Result<Vec<(i64, UsageSummary)>, StoreError> {
-        not_here()
-    }
-    async fn sums_by_key(
-        &self,
-        _: AccountId,
-        _: &[Part],
-    ) -> Result<Vec<(ApiKeyId, UsageSummary)>, StoreError> {
-        not_here()
-    }
-    async fn sums_by_name(
-        &self,
-        _: AccountId,
-        _: Option<ApiKeyId>,
-        _: Dimension,
-        _: &[Part],
-        _: u32,
-    ) -> Result<Vec<(String, UsageSummary)>, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl KeepsProxyDefaults for TestStore {
-    async fn proxy_defaults(&self, _: AccountId) -> Result<Option<ProxyDefaults>, StoreError> {
-        not_here()
-    }
-    async fn set_proxy_defaults(&self, _: AccountId, _: &ProxyDefaults) -> Result<(), StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl Accounts for TestStore {
-    async fn create_account(&self, _: NewAccount) -> Result<Account, StoreError> {
-        not_here()
-    }
-    async fn account(&self, _: AccountId) -> Result<Option<Account>, StoreError> {
-        not_here()
-    }
-    async fn account_by_email(&self, _: &str) -> Result<Option<(Account, String)>, StoreError> {
-        not_here()
-    }
-    async fn password_hash(&self, _: AccountId) -> Result<Option<String>, StoreError> {
-        not_here()
-    }
-    async fn set_password(&self, _: AccountId, _: &str, _: Timestamp) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn touch_login(&self, _: AccountId, _: Timestamp) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn create_mail_token(
-        &self,
-        _: AccountId,
-        _: MailTokenPurpose,
-        _: &str,
-        _: Timestamp,
-        _: Timestamp,
-    ) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn mail_token(
-        &self,
-        _: MailTokenPurpose,
-        _: &str,
-        _: Timestamp,
-    ) -> Result<Option<AccountId>, StoreError> {
-        not_here()
-    }
-    async fn verify_email(&self, _: &str, _: Timestamp) -> Result<Option<AccountId>, StoreError> {
-        not_here()
-    }
-    async fn reset_password(&self, _: &str, _: &str, _: Timestamp) -> Result<Option<AccountId>, StoreError> {
-        not_here()
-    }
-    async fn revoke_login(&self, _: &str, _: Timestamp) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn revoked_logins(&self, _: Timestamp) -> Result<Vec<(String, Timestamp)>, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl Plans for TestStore {
-    async fn plans(&self) -> Result<Vec<Plan>, StoreError> {
-        not_here()
-    }
-    async fn plan_of(&self, _: AccountId) -> Result<Option<Plan>, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl Nodes for TestStore {
-    async fn register_node(&self, _: NodeRegistration) -> Result<Registered, StoreError> {
-        not_here()
-    }
-    async fn withdraw_consent(&self, _: &str, _: ConsentId, _: Timestamp) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn note_activity(&self, _: &[NodeActivity]) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn node_count(&self) -> Result<u64, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl Partners for TestStore {
-    async fn create_partner(&self, _: NewPartner) -> Result<Partner, StoreError> {
-        not_here()
-    }
-    async fn partner_by_key(&self, _: ApiKeyHash, _: Timestamp) -> Result<Option<Partner>, StoreError> {
         not_here()
     }
 }
@@ -485,290 +279,5 @@ impl IpLogins for TestStore {
     }
     async fn forget_addresses(&self, _: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
-    }
-}
-
-#[async_trait]
-impl Health for TestStore {
-    async fn ping(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Tickets for TestStore {
-    async fn create_ticket(&self, _: NewTicket) -> Result<Option<Ticket>, StoreError> {
-        not_here()
-    }
-    async fn ticket(&self, _: Option<AccountId>, _: TicketId) -> Result<Option<Ticket>, StoreError> {
-        not_here()
-    }
-    async fn tickets(&self, _: &TicketQuery) -> Result<Vec<Ticket>, StoreError> {
-        not_here()
-    }
-    async fn change_ticket(
-        &self,
-        _: TicketId,
-        _: &TicketChange,
-        _: AuditEntry,
-    ) -> Result<Option<Ticket>, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl Safeguards for TestStore {
-    async fn stored_policy(&self) -> Result<StoredPolicy, StoreError> {
-        not_here()
-    }
-    async fn change_policy(&self, _: &PolicyChange, _: AuditEntry) -> Result<PolicyChanged, StoreError> {
-        not_here()
-    }
-    async fn grants(&self, _: AccountId, _: Timestamp) -> Result<Vec<AccountGrant>, StoreError> {
-        not_here()
-    }
-    async fn give_grant(&self, _: &AccountGrant, _: AuditEntry) -> Result<bool, StoreError> {
-        not_here()
-    }
-    async fn revoke_grant(
-        &self,
-        _: AccountId,
-        _: GrantId,
-        _: AuditEntry,
-    ) -> Result<Option<AccountGrant>, StoreError> {
-        not_here()
-    }
-    async fn set_account_status(
-        &self,
-        _: AccountId,
-        _: AccountStatus,
-        _: AccountStatus,
-        _: AuditEntry,
-    ) -> Result<bool, StoreError> {
-        not_here()
-    }
-    async fn set_standing(&self, _: AccountId, _: Standing, _: AuditEntry) -> Result<bool, StoreError> {
-        not_here()
-    }
-    async fn append_audit(&self, _: AuditEntry) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn audit_entries(&self, _: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
-        not_here()
-    }
-    async fn audit_since(
-        &self,
-        _: Timestamp,
-        _: Option<AuditId>,
-        _: u32,
-    ) -> Result<Vec<AuditEntry>, StoreError> {
-        not_here()
-    }
-    async fn add_refusals(&self, _: &[RefusalCount]) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn refusals(&self, _: &RefusalQuery) -> Result<Vec<RefusalCount>, StoreError> {
-        not_here()
-    }
-    async fn forget_refusals(&self, _: i64, _: u32) -> Result<u64, StoreError> {
-        not_here()
-    }
-    async fn exit_uses(&self, _: &ExitUseQuery) -> Result<Vec<ExitUse>, StoreError> {
-        not_here()
-    }
-    async fn admin_addresses(&self, _: u32) -> Result<Vec<(String, String)>, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl ledger::Books for TestStore {
-    async fn book(&self, _: &NewEntry) -> Result<Booking, StoreError> {
-        not_here()
-    }
-    async fn transactions(
-        &self,
-        _: AccountId,
-        _: Option<TransactionCursor>,
-        _: u32,
-    ) -> Result<Vec<Transaction>, StoreError> {
-        not_here()
-    }
-    async fn partner_totals(&self, _: PartnerId) -> Result<PartnerTotals, StoreError> {
-        not_here()
-    }
-    async fn partner_shares(
-        &self,
-        _: PartnerId,
-        _: Timestamp,
-        _: Timestamp,
-        _: Step,
-    ) -> Result<Vec<ShareRow>, StoreError> {
-        not_here()
-    }
-    async fn check_ledger(&self) -> Result<Checked, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl partners::PartnerRecords for TestStore {
-    async fn partners(
-        &self,
-        _: Option<PartnerId>,
-        _: Timestamp,
-        _: u32,
-    ) -> Result<Vec<PartnerSummary>, StoreError> {
-        not_here()
-    }
-    async fn partner(&self, _: PartnerId, _: Timestamp) -> Result<Option<PartnerSummary>, StoreError> {
-        not_here()
-    }
-    async fn partner_devices(
-        &self,
-        _: PartnerId,
-        _: Option<NodeId>,
-        _: u32,
-    ) -> Result<Vec<PartnerDevice>, StoreError> {
-        not_here()
-    }
-    async fn partner_countries(&self, _: PartnerId, _: Timestamp) -> Result<Vec<CountryDevices>, StoreError> {
-        not_here()
-    }
-    async fn change_partner(
-        &self,
-        _: PartnerId,
-        _: &PartnerChange,
-        _: AuditEntry,
-    ) -> Result<Option<Partner>, StoreError> {
-        not_here()
-    }
-    async fn replace_partner_key(
-        &self,
-        _: PartnerId,
-        _: &KeyReplacement,
-        _: AuditEntry,
-    ) -> Result<Option<Partner>, StoreError> {
-        not_here()
-    }
-    async fn delete_partner(
-        &self,
-        _: PartnerId,
-        _: Timestamp,
-        _: AuditEntry,
-    ) -> Result<PartnerDeleted, StoreError> {
-        not_here()
-    }
-    async fn partner_apps(&self, _: PartnerId) -> Result<Vec<App>, StoreError> {
-        not_here()
-    }
-    async fn create_app(&self, _: PartnerId, _: &AppFacts, _: Timestamp) -> Result<Option<App>, StoreError> {
-        not_here()
-    }
-    async fn change_app(
-        &self,
-        _: PartnerId,
-        _: AppId,
-        _: &AppFacts,
-        _: Timestamp,
-    ) -> Result<Option<App>, StoreError> {
-        not_here()
-    }
-    async fn delete_app(&self, _: PartnerId, _: AppId) -> Result<bool, StoreError> {
-        not_here()
-    }
-    async fn review_app(
-        &self,
-        _: PartnerId,
-        _: AppId,
-        _: AppState,
-        _: AuditEntry,
-    ) -> Result<Option<App>, StoreError> {
-        not_here()
-    }
-    async fn link_partner_user(
-        &self,
-        _: PartnerId,
-        _: AccountId,
-        _: AuditEntry,
-    ) -> Result<Linked, StoreError> {
-        not_here()
-    }
-    async fn unlink_partner_user(
-        &self,
-        _: PartnerId,
-        _: AccountId,
-        _: AuditEntry,
-    ) -> Result<bool, StoreError> {
-        not_here()
-    }
-    async fn partner_users(&self, _: PartnerId) -> Result<Vec<AccountId>, StoreError> {
-        not_here()
-    }
-    async fn partner_of(&self, _: AccountId) -> Result<Option<PartnerId>, StoreError> {
-        not_here()
-    }
-    async fn payouts(
-        &self,
-        _: PartnerId,
-        _: Timestamp,
-        _: Timestamp,
-        _: u32,
-    ) -> Result<Vec<Payout>, StoreError> {
-        not_here()
-    }
-}
-
-#[async_trait]
-impl owners::Owners for TestStore {
-    async fn set_pairing_code(&self, _: &str, _: &str, _: &str, _: Timestamp) -> Result<bool, StoreError> {
-        not_here()
-    }
-    async fn claim_device(&self, _: AccountId, _: &str, _: Timestamp) -> Result<Option<NodeId>, StoreError> {
-        not_here()
-    }
-    async fn unclaim_device(&self, _: AccountId, _: NodeId) -> Result<bool, StoreError> {
-        not_here()
-    }
-    async fn owned_devices(
-        &self,
-        _: AccountId,
-        _: Option<NodeId>,
-        _: u32,
-    ) -> Result<Vec<OwnedDevice>, StoreError> {
-        not_here()
-    }
-    async fn export_device(&self, _: AccountId, _: NodeId) -> Result<Option<serde_json::Value>, StoreError> {
-        not_here()
-    }
-    async fn erase_device(&self, _: AccountId, _: NodeId, _: AuditEntry) -> Result<bool, StoreError> {
-        not_here()
-    }
-    async fn note_device_hours(&self, _: Timestamp, _: Timestamp, _: Timestamp) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn credit_hour(&self, _: Timestamp) -> Result<Timestamp, StoreError> {
-        not_here()
-    }
-    async fn owners(&self, _: Option<AccountId>, _: u32) -> Result<Vec<AccountId>, StoreError> {
-        not_here()
-    }
-    async fn count_credits(
-        &self,
-        _: AccountId,
-        _: Timestamp,
-        _: &CreditRules,
-        _: Timestamp,
-    ) -> Result<HourCounted, StoreError> {
-        not_here()
-    }
-    async fn finish_credit_hour(&self, _: Timestamp) -> Result<(), StoreError> {
-        not_here()
-    }
-    async fn credits(&self, _: AccountId) -> Result<CreditBalance, StoreError> {
-        not_here()
-    }
-    async fn hold_credits(&self, _: AccountId, _: bool, _: AuditEntry) -> Result<bool, StoreError> {
-        not_here()
     }
 }

@@ -12,7 +12,6 @@ use iploop_platform::clock::SystemClock;
 use iploop_platform::ids::GatewayId;
 use iploop_platform::keys::WantedLimits;
 use iploop_platform::metering::{MeterTask, MeteringConfig, Meters};
-use iploop_platform::store::Store;
 use iploop_platform::usage::UsageRecord;
 use iploop_protocol::policy::{PlatformPolicy, Policy, TestAllow};
 use ipnet::IpNet;
@@ -113,13 +112,19 @@ impl World {
     ) -> Self {
         let journal = tempfile::tempdir().expect("a temporary folder");
         let (meters, task) = start_meters(store.clone(), journal.path()).await;
-        let shared: Arc<dyn Store> = Arc::new(store.clone());
+        let shared = Arc::new(store.clone());
         let clock = Arc::new(SystemClock);
         let config_of_admission = AdmissionConfig {
             ip_login_local: true,
             ..AdmissionConfig::default()
         };
-        let admission = Admission::new(shared, clock, meters, config_of_admission);
+        let admission = Admission::new(
+            Arc::clone(&shared) as _,
+            Some(shared),
+            clock,
+            meters,
+            config_of_admission,
+        );
         let admission = Arc::new(admission);
         let sessions = Sessions::restore(&config, &SystemClock, Arc::new(store.clone()))
             .await

@@ -9,10 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
+use super::AdmissionStore;
 use super::exchange::Elsewhere;
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
-use crate::store::{StoreError, Usage};
+use crate::store::StoreError;
 
 const SHARDS: usize = 64;
 
@@ -157,11 +158,11 @@ impl AccountUse {
     pub(super) async fn load(
         &self,
         account: AccountId,
-        usage: &dyn Usage,
+        store: &dyn AdmissionStore,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let load = async || {
-            let used = usage.day_use(account, now.day_start(), now.next_day()).await?;
+            let used = store.day_use(account, now.day_start(), now.next_day()).await?;
             let day = now.utc_day();
             let count = u32::try_from(used.requests).unwrap_or(u32::MAX);
             self.today

@@ -10,11 +10,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard};
 use tokio::time::{Instant, timeout};
 
+use super::AdmissionStore;
 use super::config::AdmissionConfig;
 use super::error::{AdmissionError, unavailable};
 use crate::api_key::{ApiKeyHash, KeyGrant};
 use crate::clock::Timestamp;
-use crate::store::{ApiKeys, StoreError};
+use crate::store::StoreError;
 
 /// Lookups that may ask the database at the same time.
 const TURNS: usize = 64;
@@ -60,7 +61,7 @@ pub(super) enum Memory {
 }
 
 pub(super) struct KeyCache {
-    keys: Arc<dyn ApiKeys>,
+    store: Arc<dyn AdmissionStore>,
     known: Cache<ApiKeyHash, Arc<KnownKey>>,
     unknown: Cache<ApiKeyHash, Instant>,
     /// Who may ask: by the key, so that one key is asked for once.
@@ -73,9 +74,9 @@ pub(super) struct KeyCache {
 }
 
 impl KeyCache {
-    pub(super) fn new(keys: Arc<dyn ApiKeys>, config: AdmissionConfig) -> Self {
+    pub(super) fn new(store: Arc<dyn AdmissionStore>, config: AdmissionConfig) -> Self {
         Self {
-            keys,
+            store,
             known: Cache::builder()
                 .max_capacity(config.max_keys)
                 .time_to_live(config.max_stale)
@@ -201,7 +202,7 @@ impl KeyCache {
     ) -> Result<Option<Arc<KnownKey>>, StoreError> {
         loop {
             let epoch = self.epoch.load(SeqCst);
-            let answer = timeout(longest, self.keys.key_grant(hash)).await;
+            let answer = timeout(longest, self.store.key_grant(hash)).await;
             let grant = match answer {
                 Ok(Ok(grant)) => grant,
                 Ok(Err(error)) => return self.failed(hash, error),

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
+use super::AdmissionStore;
 use crate::clock::Timestamp;
 use crate::ids::ApiKeyId;
-use crate::store::{ApiKeys, StoreError};
+use crate::store::StoreError;
 
 /// Notes that wait at most; more are dropped, as the same key's next use is noted a minute later.
 const MAX_NOTES: usize = 10_000;
@@ -27,10 +28,10 @@ impl LastUsed {
     }
 
     /// Writes what was noted; what the store does not take is dropped.
-    pub(super) async fn write(&self, keys: &dyn ApiKeys) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, store: &dyn AdmissionStore) -> Result<(), StoreError> {
         let notes: Vec<(ApiKeyId, Timestamp)> = self.notes.lock().drain().collect();
         for batch in notes.chunks(BATCH) {
-            keys.touch_api_keys(batch).await?;
+            store.touch_api_keys(batch).await?;
         }
         Ok(())
     }

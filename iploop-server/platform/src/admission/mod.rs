@@ -44,6 +44,7 @@ mod key_cache;
 mod key_use;
 mod last_used;
 mod limit_state;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +62,7 @@ pub use self::admitted::Admitted;
 pub use self::config::AdmissionConfig;
 pub use self::error::AdmissionError;
 pub use self::limit_state::{LimitField, LimitState, PolicyField, Unit};
+pub use self::store::AdmissionStore;
 
 use self::account_use::{AccountUse, AccountUses, Connection};
 use self::addresses::Addresses;
@@ -78,7 +80,7 @@ use crate::ledger::PurseChanges;
 use crate::login::throttle::{Allowance, Throttle, client_network};
 use crate::metering::{Meters, Period};
 use crate::plan::{Gates, Plan};
-use crate::store::{ApiKeys, Store, StoreError, Usage};
+use crate::store::StoreError;
 
 /// Client addresses whose failed logins are remembered.
 const MAX_FAILING_CLIENTS: usize = 65_536;
@@ -94,8 +96,7 @@ pub struct Admission {
 }
 
 struct Inner {
-    keys: Arc<dyn ApiKeys>,
-    usage: Arc<dyn Usage>,
+    store: Arc<dyn AdmissionStore>,
     clock: Arc<dyn Clock>,
     meters: Meters,
     cache: KeyCache,
@@ -122,27 +123,10 @@ struct Login<'a> {
 }
 
 impl Admission {
-    /// Starts with empty memory. `config` is taken as sound: see [`AdmissionConfig::mistakes`].
+    /// Starts with empty memory. Without `addresses` everybody needs a key. `config` is taken as sound: see
+    /// [`AdmissionConfig::mistakes`].
     pub fn new(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        meters: Meters,
-        config: AdmissionConfig,
-    ) -> Self {
-        Self::over(
-            Arc::clone(&store) as Arc<dyn ApiKeys>,
-            Arc::clone(&store) as Arc<dyn Usage>,
-            Some(store),
-            clock,
-            meters,
-            config,
-        )
-    }
-
-    /// As [`new`](Self::new), from the parts of a store that it asks. Without `addresses` everybody needs a key.
-    pub fn over(
-        keys: Arc<dyn ApiKeys>,
-        usage: Arc<dyn Usage>,
+        store: Arc<dyn AdmissionStore>,
         addresses: Option<Arc<dyn IpLogins>>,
         clock: Arc<dyn Clock>,
         meters: Meters,
@@ -153,7 +137,7 @@ impl Admission {
             refill: Duration::from_secs(1) / config.failed_logins_per_second.max(1),
         };
         let inner = Inner {
-            cache: KeyCache::new(Arc::clone(&keys), config.clone()),
+            cache: KeyCache::new(Arc::clone(&store), config.clone()),
             accounts: AccountUses::new(config.max_accounts),
             key_uses: KeyUses::new(usize::try_from(config.max_keys).unwrap_or(usize::MAX)),
             elsewhere: exchange::Register::default(),
@@ -165,8 +149,7 @@ impl Admission {
                 config.ip_login_local,
             ),
             last_used: LastUsed::default(),
-            keys,
-            usage,
+            store,
             clock,
             meters,
             config,
@@ -427,7 +410,7 @@ impl Inner {
                 let _one_at_a_time = used.loading.lock().await;
                 if quota.needs_usage() {
                     let settled = quota.settled();
-                    let known = self.keys.key_usage(&[grant.key.id], now).await?;
+                    let known = self.store.key_usage(&[grant.key.id], now).await?;
                     // A key that was deleted this moment has used nothing that matters.
                     if let Some(usage) = known.first() {
                         quota.know(usage, settled, now);
@@ -457,7 +440,7 @@ impl Inner {
             let now = self.clock.now();
             let settled: Vec<i64> = part.iter().map(|key| key.quota().settled()).collect();
             let ids: Vec<ApiKeyId> = part.iter().map(|key| key.quota().key()).collect();
-            let mut known = match timeout(self.config.lookup_timeout, self.keys.key_usage(&ids, now)).await {
+            let mut known = match timeout(self.config.lookup_timeout, self.store.key_usage(&ids, now)).await {
                 Ok(Ok(known)) => known,
                 Ok(Err(error)) => {
                     part.iter().for_each(|key| key.changed());
@@ -539,7 +522,7 @@ impl Inner {
     ) -> Result<(), AdmissionError> {
         match timeout(
             self.config.lookup_timeout,
-            account.load(id, self.usage.as_ref(), now),
+            account.load(id, self.store.as_ref(), now),
         )
         .await
         {
@@ -551,7 +534,7 @@ impl Inner {
     async fn write_last_used(&self) {
         match timeout(
             self.config.lookup_timeout,
-            self.last_used.write(self.keys.as_ref()),
+            self.last_used.write(self.store.as_ref()),
         )
         .await
         {

@@ -8,6 +8,7 @@ use super::{Db, Pool, Row, dialect};
 
 mod accounts;
 mod admin;
+mod admission;
 mod api_keys;
 mod archive;
 mod audit;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, RequestId};
 use iploop_platform::store::{StoreError, Usage};
-use iploop_platform::usage::{DayUse, Timings, UsageRecord, UsageSearch, UsageSummary};
+use iploop_platform::usage::{Timings, UsageRecord, UsageSearch, UsageSummary};
 use sqlx::{QueryBuilder, Row as _};
 
 use super::archive::archive;
@@ -96,33 +96,6 @@ impl Usage for SqlStore {
             .fetch_all(&self.read)
             .await?;
             Ok(rows.iter().map(record_from).collect::<Result<_, _>>()?)
-        })
-        .await
-    }
-
-    async fn day_use(
-        &self,
-        account: AccountId,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<DayUse, StoreError> {
-        act(async {
-            let row = sqlx::query(
-                "SELECT COUNT(*) AS requests,
-                     CAST(COALESCE(SUM(bytes_uploaded) FILTER (WHERE NOT billable), 0)
-                         + COALESCE(SUM(bytes_downloaded) FILTER (WHERE NOT billable), 0) AS BIGINT) AS forgiven_bytes
-                 FROM usage_records
-                 WHERE user_id = $1 AND started_at >= $2 AND started_at < $3",
-            )
-            .bind(account.uuid())
-            .bind(from.as_millis())
-            .bind(to.as_millis())
-            .fetch_one(&self.read)
-            .await?;
-            Ok(DayUse {
-                requests: number(&row, "requests")?,
-                forgiven_bytes: number(&row, "forgiven_bytes")?,
-            })
         })
         .await
     }

@@ -1,7 +1,10 @@
 //! Two gateways that count together.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 
+use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -90,8 +93,7 @@ impl Two {
         let second = World::with(|other| *other = grant).await;
         // The second world's ledger knows the first one's account by another name only.
         let second = World {
-            admission: Admission::over(
-                Arc::clone(&second.keys) as _,
+            admission: Admission::new(
                 Arc::clone(&second.keys) as _,
                 None,
                 Arc::clone(&first.clock) as _,
