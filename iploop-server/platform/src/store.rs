@@ -29,60 +29,40 @@ use crate::support::Tickets;
 use crate::usage::{Balance, UsageRecord, UsageSearch, UsageSummary};
 use crate::webhooks::Webhooks;
 
-/// Everything the platform keeps.
-pub trait Store:
-    Accounts
-    + ApiKeys
-    + AdmissionStore
-    + Plans
-    + Ledger
-    + Usage
-    + Statistics
-    + KeepsProxyDefaults
-    + Nodes
-    + Partners
-    + StickySessions
-    + Safeguards
-    + IpLogins
-    + Identity
-    + Books
-    + Events
-    + Webhooks
-    + Notices
-    + Tickets
-    + AdminStore
-    + Billing
-    + PartnerRecords
-    + Owners
-    + Health
-{
+/// Names the parts of [`Store`] once, for the trait and for whatever implements all of them.
+macro_rules! store_of {
+    ($($part:ident),+ $(,)?) => {
+        /// Everything the platform keeps.
+        pub trait Store: $($part +)+ {}
+        impl<T> Store for T where T: $($part +)+ {}
+    };
 }
-impl<T> Store for T where
-    T: Accounts
-        + ApiKeys
-        + AdmissionStore
-        + Plans
-        + Ledger
-        + Usage
-        + Statistics
-        + KeepsProxyDefaults
-        + Nodes
-        + Partners
-        + StickySessions
-        + Safeguards
-        + IpLogins
-        + Identity
-        + Books
-        + Events
-        + Webhooks
-        + Notices
-        + Tickets
-        + AdminStore
-        + Billing
-        + PartnerRecords
-        + Owners
-        + Health
-{
+
+store_of! {
+    Accounts,
+    ApiKeys,
+    AdmissionStore,
+    Plans,
+    Ledger,
+    Usage,
+    Statistics,
+    KeepsProxyDefaults,
+    Nodes,
+    Partners,
+    StickySessions,
+    Safeguards,
+    IpLogins,
+    Identity,
+    Books,
+    Events,
+    Webhooks,
+    Notices,
+    Tickets,
+    AdminStore,
+    Billing,
+    PartnerRecords,
+    Owners,
+    Health,
 }
 
 /// Why the data could not be read or written.
