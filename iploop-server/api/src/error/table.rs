@@ -1,182 +1,29 @@
-//! Every error that the API answers with: one table.
+//! What the API answers to each error: one table.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
-use iploop_platform::accounts::AccountError;
-use iploop_platform::field::FieldProblem;
-use iploop_platform::ip_login::MAX_ADDRESSES;
-use iploop_platform::keys::KeyError;
+use http::StatusCode as S;
 use iploop_platform::ledger::Refusal;
-use iploop_platform::login::{LoginError, SessionError};
-use iploop_platform::notices::NoticeError;
-use iploop_platform::partners::PartnerError;
-use iploop_platform::sticky::SessionError as StickyError;
-use iploop_platform::store::StoreError;
-use iploop_platform::webhooks::{MAX_WEBHOOKS, WebhookError};
-use iploop_protocol::targeting::TargetingError;
 
-/// Why a request gets no other answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ApiError {
-    /// The body is no JSON, or not of the form that is documented.
-    MalformedBody(String),
-    /// The query can't be read.
-    MalformedQuery(String),
-    /// Fields that can't be accepted.
-    InvalidFields(Vec<FieldProblem>),
-    /// Targeting parameters that say nothing we can do: as the gateway answers them.
-    Targeting(Box<TargetingError>),
-    /// The token of a mail is unknown, used or expired.
-    MailTokenInvalid,
-    KeyLimitReached,
-    LoginRequired,
-    InvalidCredentials,
-    AccountNotActive,
-    TokenInvalid,
-    TokenExpired,
-    TokenRevoked,
-    LoginIdle,
-    AddressNotAllowed,
-    ChallengeInvalid,
-    CodeInvalid,
-    CsrfTokenInvalid,
-    AdminOnly,
-    NotFound,
-    KeyNotFound,
-    AddressNotFound,
-    AddressTaken,
-    RequestNotFound,
-    WebhookNotFound,
-    DeliveryNotFound,
-    /// A link in a mail that is none of ours.
-    LinkInvalid,
-    /// A secret that can't be decrypted.
-    SecretUnreadable,
-    SessionNotFound,
-    SessionExists,
-    TicketNotFound,
-    TooManyTickets,
-    /// Wishes about the exit that can't be read, in the words of the gateway.
-    InvalidTargeting {
-        code: &'static str,
-        detail: String,
-    },
-    /// The plan does not have what is asked for.
-    PlanFeature(String),
-    /// An account's live sticky sessions are all used; the first ends after this time.
-    TooManySessions(Duration),
-    /// The account has as many live connections as it may.
-    TooManyLive,
-    AccountNotFound,
-    AlreadyListed,
-    AlreadySo,
-    TooMany(u32),
-    PartnersOnly,
-    OwnersOnly,
-    PairingCodeInvalid,
-    PartnerHasDevices(u64),
-    OtherRole,
-    AppTaken,
-    /// The ledger refuses, and says why.
-    NotBooked(Refusal),
-    PolicyTooLong,
-    PlanNotFound,
-    PlanNameTaken,
-    FirstPlan,
-    NodeNotFound,
-    NodeNotConnected,
-    OwnAccount,
-    AccountDeleted,
-    SettingsChanged,
-    /// Why nobody may look on as this account.
-    CannotImpersonate(&'static str),
-    ImpersonationReadOnly,
-    RegistrationsClosed,
-    MethodNotAllowed,
-    BodyTimeout,
-    EmailTaken,
-    AlreadyVerified,
-    TwoFactorOn,
-    TwoFactorOff,
-    LastAdmin,
-    /// No payment provider is configured.
-    BillingNotConfigured,
-    AlreadySubscribed,
-    NotSubscribed,
-    /// Cents that are left of the month's cap.
-    SpendCapReached(i64),
-    /// Why, in the words of the bank.
-    PaymentDeclined(String),
-    /// For the log: what the payment provider said.
-    PaymentProvider(String),
-    EventSignature,
-    EventTooOld,
-    EventTooEarly,
-    BodyTooLarge,
-    UnsupportedMediaType,
-    TooManyRequests(Duration),
-    /// For the log: what happened.
-    Internal(String),
-    Overloaded,
-    /// For the log: what the database said.
-    StoreUnavailable(String),
-    Timeout,
-}
+use super::{Answer, ApiError};
 
-/// What an error looks like from outside.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) code: &'static str,
-    pub(crate) detail: Cow<'static, str>,
-    pub(crate) hint: Option<Cow<'static, str>>,
-    /// The targeting parameter at fault, if it is one.
-    pub(crate) parameter: Option<String>,
-}
+const FORMS: Option<&str> = Some("The form of each request is in /api/openapi.json.");
 
 impl ApiError {
     /// The table.
     pub(crate) fn answer(&self) -> Answer {
-        use StatusCode as S;
-        let row = |status, code, detail: &'static str, hint: Option<&'static str>| Answer {
-            status,
-            code,
-            detail: detail.into(),
-            hint: hint.map(Cow::Borrowed),
-            parameter: None,
-        };
         match self {
-            Self::MalformedBody(reason) => Answer {
-                detail: reason.clone().into(),
-                ..row(
-                    S::BAD_REQUEST,
-                    "malformed_body",
-                    "",
-                    Some("The form of each request is in /api/openapi.json."),
-                )
-            },
-            Self::MalformedQuery(reason) => Answer {
-                detail: reason.clone().into(),
-                ..row(
-                    S::BAD_REQUEST,
-                    "malformed_query",
-                    "",
-                    Some("The form of each request is in /api/openapi.json."),
-                )
-            },
-            Self::InvalidFields(problems) => Answer {
-                detail: problems
-                    .first()
-                    .map_or(Cow::Borrowed("Invalid"), |first| first.message.clone().into()),
-                ..row(S::BAD_REQUEST, "invalid_fields", "", None)
-            },
+            Self::MalformedBody(reason) => row(S::BAD_REQUEST, "malformed_body", reason.clone(), FORMS),
+            Self::MalformedQuery(reason) => row(S::BAD_REQUEST, "malformed_query", reason.clone(), FORMS),
+            Self::InvalidFields(problems) => {
+                let first = problems.first().map(|first| first.message.clone());
+                let detail = first.unwrap_or_else(|| "Invalid".to_owned());
+                row(S::BAD_REQUEST, "invalid_fields", detail, None)
+            }
             Self::Targeting(error) => Answer {
-                detail: error.to_string().into(),
                 hint: Some(error.hint().into()),
                 parameter: error.parameter().map(str::to_owned),
-                ..row(S::BAD_REQUEST, error.code(), "", None)
+                ..row(S::BAD_REQUEST, error.code(), error.to_string(), None)
             },
             Self::MailTokenInvalid => row(
                 S::BAD_REQUEST,
@@ -322,24 +169,18 @@ impl ApiError {
                 "A live session has this name already",
                 Some("Use it, take another name, or end it by DELETE /api/proxy/sessions/{id}."),
             ),
-            Self::InvalidTargeting { code, detail } => Answer {
-                detail: detail.clone().into(),
-                ..row(
-                    S::BAD_REQUEST,
-                    code,
-                    "",
-                    Some("GET /api/proxy/endpoint lists the parameters."),
-                )
-            },
-            Self::PlanFeature(detail) => Answer {
-                detail: detail.clone().into(),
-                ..row(
-                    S::FORBIDDEN,
-                    "plan_feature",
-                    "",
-                    Some("Leave the parameter out, or change the plan."),
-                )
-            },
+            Self::InvalidTargeting { code, detail } => row(
+                S::BAD_REQUEST,
+                code,
+                detail.clone(),
+                Some("GET /api/proxy/endpoint lists the parameters."),
+            ),
+            Self::PlanFeature(detail) => row(
+                S::FORBIDDEN,
+                "plan_feature",
+                detail.clone(),
+                Some("Leave the parameter out, or change the plan."),
+            ),
             Self::TooManySessions(_) => row(
                 S::TOO_MANY_REQUESTS,
                 "too_many_sessions",
@@ -360,10 +201,12 @@ impl ApiError {
             ),
             Self::AlreadyListed => row(S::CONFLICT, "already_listed", "It is on the list already", None),
             Self::AlreadySo => row(S::CONFLICT, "already_so", "It is so already", None),
-            Self::TooMany(limit) => Answer {
-                detail: format!("There may be {limit} at most").into(),
-                ..row(S::CONFLICT, "too_many", "", Some("Remove one first."))
-            },
+            Self::TooMany(limit) => row(
+                S::CONFLICT,
+                "too_many",
+                format!("There may be {limit} at most"),
+                Some("Remove one first."),
+            ),
             Self::PartnersOnly => row(
                 S::FORBIDDEN,
                 "partners_only",
@@ -382,15 +225,12 @@ impl ApiError {
                 "The code is unknown, used or older than ten minutes",
                 Some("Let the device show a new one."),
             ),
-            Self::PartnerHasDevices(devices) => Answer {
-                detail: format!("{devices} devices of the partner are connected").into(),
-                ..row(
-                    S::CONFLICT,
-                    "partner_has_devices",
-                    "",
-                    Some("Switch the partner off and wait until its devices are gone."),
-                )
-            },
+            Self::PartnerHasDevices(devices) => row(
+                S::CONFLICT,
+                "partner_has_devices",
+                format!("{devices} devices of the partner are connected"),
+                Some("Switch the partner off and wait until its devices are gone."),
+            ),
             Self::OtherRole => row(
                 S::CONFLICT,
                 "other_role",
@@ -408,10 +248,7 @@ impl ApiError {
                     Refusal::KeyTaken => "idempotency_key_taken",
                     _ => "not_booked",
                 };
-                Answer {
-                    detail: refusal.to_string().into(),
-                    ..row(S::CONFLICT, code, "", None)
-                }
+                row(S::CONFLICT, code, refusal.to_string(), None)
             }
             Self::PolicyTooLong => row(
                 S::CONFLICT,
@@ -457,7 +294,7 @@ impl ApiError {
                 "The settings were changed since they were read",
                 Some("Read them again, then write."),
             ),
-            Self::CannotImpersonate(detail) => row(S::CONFLICT, "cannot_impersonate", detail, None),
+            Self::CannotImpersonate(detail) => row(S::CONFLICT, "cannot_impersonate", *detail, None),
             Self::ImpersonationReadOnly => row(
                 S::FORBIDDEN,
                 "impersonation_read_only",
@@ -530,24 +367,18 @@ impl ApiError {
                 "The account has no subscription",
                 Some("Begin one: POST /api/billing/checkout."),
             ),
-            Self::SpendCapReached(left) => Answer {
-                detail: format!("Beyond the month's cap, of which {left} cents are left").into(),
-                ..row(
-                    S::CONFLICT,
-                    "spend_cap_reached",
-                    "",
-                    Some("Raise the cap, or buy less: PUT /api/billing/spend-cap."),
-                )
-            },
-            Self::PaymentDeclined(why) => Answer {
-                detail: why.clone().into(),
-                ..row(
-                    S::PAYMENT_REQUIRED,
-                    "payment_declined",
-                    "",
-                    Some("Check how you pay: POST /api/billing/portal."),
-                )
-            },
+            Self::SpendCapReached(left) => row(
+                S::CONFLICT,
+                "spend_cap_reached",
+                format!("Beyond the month's cap, of which {left} cents are left"),
+                Some("Raise the cap, or buy less: PUT /api/billing/spend-cap."),
+            ),
+            Self::PaymentDeclined(why) => row(
+                S::PAYMENT_REQUIRED,
+                "payment_declined",
+                why.clone(),
+                Some("Check how you pay: POST /api/billing/portal."),
+            ),
             Self::PaymentProvider(_) => row(
                 S::SERVICE_UNAVAILABLE,
                 "payment_provider_unavailable",
@@ -616,300 +447,19 @@ impl ApiError {
             ),
         }
     }
-
-    /// Whole seconds after which trying again may help.
-    pub(crate) fn retry_after(&self) -> Option<u64> {
-        match self {
-            Self::TooManyRequests(wait) | Self::TooManySessions(wait) => {
-                Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
-            }
-            Self::TooManyLive => Some(15),
-            Self::Overloaded | Self::StoreUnavailable(_) | Self::Timeout => Some(1),
-            Self::PaymentProvider(_) | Self::EventTooEarly => Some(5),
-            _ => None,
-        }
-    }
-
-    /// What the operator needs to know and the customer does not.
-    pub(crate) fn log_text(&self) -> Option<&str> {
-        match self {
-            Self::Internal(reason) | Self::StoreUnavailable(reason) | Self::PaymentProvider(reason) => {
-                Some(reason)
-            }
-            _ => None,
-        }
-    }
 }
 
-/// Leaves the body to [`crate::finish`], which knows the request's id.
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let mut response = self.answer().status.into_response();
-        response.extensions_mut().insert(self);
-        response
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) => Self::StoreUnavailable(chain(&error)),
-            other => Self::Internal(chain(&other)),
-        }
-    }
-}
-
-impl From<AccountError> for ApiError {
-    fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::Invalid(problems) => Self::InvalidFields(problems),
-            AccountError::EmailTaken => Self::EmailTaken,
-            AccountError::RegistrationsClosed => Self::RegistrationsClosed,
-            AccountError::TokenInvalid => Self::MailTokenInvalid,
-            AccountError::AlreadyVerified => Self::AlreadyVerified,
-            AccountError::TwoFactorOn => Self::TwoFactorOn,
-            AccountError::TwoFactorOff => Self::TwoFactorOff,
-            AccountError::LastAdmin => Self::LastAdmin,
-            AccountError::Throttled { retry_after } => Self::TooManyRequests(retry_after),
-            AccountError::Overloaded => Self::Overloaded,
-            AccountError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
-        }
-    }
-}
-
-impl From<LoginError> for ApiError {
-    fn from(error: LoginError) -> Self {
-        match error {
-            LoginError::InvalidCredentials => Self::InvalidCredentials,
-            LoginError::NotActive => Self::AccountNotActive,
-            LoginError::AddressNotAllowed => Self::AddressNotAllowed,
-            LoginError::ChallengeInvalid => Self::ChallengeInvalid,
-            LoginError::CodeInvalid => Self::CodeInvalid,
-            LoginError::Throttled { retry_after } => Self::TooManyRequests(retry_after),
-            LoginError::Overloaded => Self::Overloaded,
-            LoginError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
-        }
-    }
-}
-
-impl From<SessionError> for ApiError {
-    fn from(error: SessionError) -> Self {
-        match error {
-            SessionError::Invalid => Self::TokenInvalid,
-            SessionError::Expired => Self::TokenExpired,
-            SessionError::Revoked => Self::TokenRevoked,
-            SessionError::Idle => Self::LoginIdle,
-            SessionError::AddressNotAllowed => Self::AddressNotAllowed,
-            SessionError::NotActive => Self::AccountNotActive,
-            SessionError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
-        }
-    }
-}
-
-impl From<KeyError> for ApiError {
-    fn from(error: KeyError) -> Self {
-        match error {
-            KeyError::Invalid(problems) => Self::InvalidFields(problems),
-            KeyError::LimitReached => Self::KeyLimitReached,
-            KeyError::NotFound => Self::KeyNotFound,
-            KeyError::AddressNotFound => Self::AddressNotFound,
-            KeyError::AddressTaken => Self::AddressTaken,
-            KeyError::TooManyAddresses => Self::TooMany(MAX_ADDRESSES),
-            KeyError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
-        }
-    }
-}
-
-impl From<StickyError> for ApiError {
-    fn from(error: StickyError) -> Self {
-        match error {
-            StickyError::NotFound => Self::SessionNotFound,
-            StickyError::Exists => Self::SessionExists,
-            StickyError::Targeting(error) => Self::InvalidTargeting {
-                code: error.code(),
-                detail: error.to_string(),
-            },
-            StickyError::Plan(error) => Self::PlanFeature(error.to_string()),
-            StickyError::TooMany { retry_after, .. } => Self::TooManySessions(retry_after),
-            StickyError::NoRoom => Self::Overloaded,
-            StickyError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
-        }
-    }
-}
-
-impl From<WebhookError> for ApiError {
-    fn from(error: WebhookError) -> Self {
-        match error {
-            WebhookError::Invalid(problems) => Self::InvalidFields(problems),
-            WebhookError::LimitReached => Self::TooMany(MAX_WEBHOOKS),
-            WebhookError::NotFound => Self::WebhookNotFound,
-            WebhookError::DeliveryNotFound => Self::DeliveryNotFound,
-            WebhookError::Throttled { retry_after } => Self::TooManyRequests(retry_after),
-            WebhookError::Unsealable(_) => Self::SecretUnreadable,
-            WebhookError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
-        }
-    }
-}
-
-impl From<NoticeError> for ApiError {
-    fn from(error: NoticeError) -> Self {
-        match error {
-            NoticeError::Invalid(problems) => Self::InvalidFields(problems),
-            NoticeError::LinkInvalid => Self::LinkInvalid,
-            NoticeError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
-        }
-    }
-}
-
-impl From<PartnerError> for ApiError {
-    fn from(error: PartnerError) -> Self {
-        match error {
-            PartnerError::Invalid(problem) => Self::InvalidFields(vec![problem]),
-            PartnerError::NotFound => Self::NotFound,
-            PartnerError::AccountNotFound => Self::AccountNotFound,
-            PartnerError::HasActiveDevices(devices) => Self::PartnerHasDevices(devices),
-            PartnerError::OtherRole => Self::OtherRole,
-            PartnerError::AppTaken => Self::AppTaken,
-            PartnerError::TooManyApps(limit) => Self::TooMany(limit),
-            PartnerError::Store(error) => error.into(),
-            other => Self::Internal(other.to_string()),
-        }
-    }
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table() {
-        let text = String::from("…");
-        let rows = [
-            ApiError::MalformedBody(text.clone()),
-            ApiError::MalformedQuery(text.clone()),
-            ApiError::InvalidFields(vec![FieldProblem::new("email", "Email is required")]),
-            ApiError::Targeting(Box::new(
-                iploop_protocol::targeting::Targeting::parse("contry-US").unwrap_err(),
-            )),
-            ApiError::MailTokenInvalid,
-            ApiError::KeyLimitReached,
-            ApiError::LoginRequired,
-            ApiError::InvalidCredentials,
-            ApiError::AccountNotActive,
-            ApiError::TokenInvalid,
-            ApiError::TokenExpired,
-            ApiError::TokenRevoked,
-            ApiError::LoginIdle,
-            ApiError::AddressNotAllowed,
-            ApiError::ChallengeInvalid,
-            ApiError::CodeInvalid,
-            ApiError::CsrfTokenInvalid,
-            ApiError::AdminOnly,
-            ApiError::NotFound,
-            ApiError::KeyNotFound,
-            ApiError::AddressNotFound,
-            ApiError::AddressTaken,
-            ApiError::WebhookNotFound,
-            ApiError::DeliveryNotFound,
-            ApiError::LinkInvalid,
-            ApiError::SecretUnreadable,
-            ApiError::SessionNotFound,
-            ApiError::SessionExists,
-            ApiError::TicketNotFound,
-            ApiError::TooManyTickets,
-            ApiError::InvalidTargeting {
-                code: "invalid_country",
-                detail: text.clone(),
-            },
-            ApiError::PlanFeature(text.clone()),
-            ApiError::TooManySessions(Duration::from_millis(1500)),
-            ApiError::TooManyLive,
-            ApiError::AccountNotFound,
-            ApiError::AlreadyListed,
-            ApiError::AlreadySo,
-            ApiError::TooMany(64),
-            ApiError::PartnersOnly,
-            ApiError::OwnersOnly,
-            ApiError::PairingCodeInvalid,
-            ApiError::PartnerHasDevices(3),
-            ApiError::OtherRole,
-            ApiError::AppTaken,
-            ApiError::NotBooked(Refusal::KeyTaken),
-            ApiError::PolicyTooLong,
-            ApiError::PlanNotFound,
-            ApiError::PlanNameTaken,
-            ApiError::FirstPlan,
-            ApiError::NodeNotFound,
-            ApiError::NodeNotConnected,
-            ApiError::OwnAccount,
-            ApiError::AccountDeleted,
-            ApiError::SettingsChanged,
-            ApiError::NotBooked(Refusal::Impossible),
-            ApiError::CannotImpersonate("…"),
-            ApiError::ImpersonationReadOnly,
-            ApiError::RegistrationsClosed,
-            ApiError::MethodNotAllowed,
-            ApiError::BodyTimeout,
-            ApiError::EmailTaken,
-            ApiError::AlreadyVerified,
-            ApiError::TwoFactorOn,
-            ApiError::TwoFactorOff,
-            ApiError::LastAdmin,
-            ApiError::BillingNotConfigured,
-            ApiError::AlreadySubscribed,
-            ApiError::NotSubscribed,
-            ApiError::SpendCapReached(250),
-            ApiError::PaymentDeclined("Your card has insufficient funds".to_owned()),
-            ApiError::PaymentProvider(text.clone()),
-            ApiError::EventSignature,
-            ApiError::EventTooOld,
-            ApiError::EventTooEarly,
-            ApiError::BodyTooLarge,
-            ApiError::UnsupportedMediaType,
-            ApiError::TooManyRequests(Duration::from_millis(1500)),
-            ApiError::Internal(text.clone()),
-            ApiError::Overloaded,
-            ApiError::StoreUnavailable(text),
-            ApiError::Timeout,
-        ];
-        let table: String = rows
-            .iter()
-            .map(|error| {
-                let answer = error.answer();
-                let retry = error
-                    .retry_after()
-                    .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds}s"));
-                format!(
-                    "{} {:<22} retry {:<3} {}\n",
-                    answer.status.as_u16(),
-                    answer.code,
-                    retry,
-                    answer.detail
-                )
-            })
-            .collect();
-        insta::assert_snapshot!(table);
+fn row(
+    status: S,
+    code: &'static str,
+    detail: impl Into<Cow<'static, str>>,
+    hint: Option<&'static str>,
+) -> Answer {
+    Answer {
+        status,
+        code,
+        detail: detail.into(),
+        hint: hint.map(Cow::Borrowed),
+        parameter: None,
     }
 }
