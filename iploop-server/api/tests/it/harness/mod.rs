@@ -1,55 +1,45 @@
 //! An API with everything real but the clock, the mail server and the live network.
 
-use std::net::{IpAddr, SocketAddr};
+mod call;
+mod doubles;
+mod people;
+
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use http::{HeaderMap, Method, Request, StatusCode};
 use iploop_api::{ApiParts, ApiState, ProxyAddresses, ReadyCheck};
-use iploop_platform::abuse::{AbuseConfig, AbuseParts, AbuseService, AbuseWatch, Force, ReadPolicy};
-use iploop_platform::account::{Account, NewAccount, Role, Standing};
-use iploop_platform::accounts::password::{NewPassword, PasswordConfig, Passwords};
-use iploop_platform::accounts::{
-    AccountParts, AccountService, AccountsConfig, CommandLineAccount, PersonalData, create_from_command_line,
-};
+use iploop_platform::abuse::{AbuseConfig, AbuseParts, AbuseService, AbuseWatch};
+use iploop_platform::accounts::password::{PasswordConfig, Passwords};
+use iploop_platform::accounts::{AccountParts, AccountService, AccountsConfig, PersonalData};
 use iploop_platform::admin::{AdminParts, AdminService};
 use iploop_platform::billing::{BillingConfig, BillingParts, BillingService, PaymentProvider};
-use iploop_platform::clock::{Clock, Timestamp};
-use iploop_platform::ids::{AccountId, ApiKeyId};
-use iploop_platform::keys::{KeyChanges, KeyService, NobodyToTell};
+use iploop_platform::clock::Clock as _;
+use iploop_platform::keys::{KeyService, NobodyToTell};
 use iploop_platform::ledger::{LedgerParts, LedgerService};
 use iploop_platform::live::Live;
 use iploop_platform::login::{LoginConfig, Logins, SigningSecret};
-use iploop_platform::mail::{self, Mail, MailError, Mailer};
-use iploop_platform::network::{
-    CityPresence, CountryPresence, Network, NetworkStats, NodePage, NodeRow, NodeWish, Pool,
-};
+use iploop_platform::mail::{self, Mail, Mailer};
+use iploop_platform::network::CountryPresence;
 use iploop_platform::notices::{NoticeParts, NoticeService};
 use iploop_platform::outbound::{OutboundClient, OutboundConfig};
 use iploop_platform::owners::OwnersConfig;
-use iploop_platform::secret::Secret;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
 use iploop_platform::support::{Assistant, AssistantConfig, AssistantParts, TicketDesk, TicketParts};
 use iploop_platform::webhooks::{WebhookParts, WebhookService, WebhooksConfig};
 use iploop_protocol::policy::{PlatformPolicy, TestAllow};
-use iploop_protocol::targeting::{CountryCode, Targeting};
 use iploop_store::{MemoryState, SqliteStore};
-use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 
+pub(crate) use self::call::Answer;
+pub(crate) use self::doubles::{Changes, Forced, ManualClock};
+use self::doubles::{FixedNetwork, Mailbox, locations};
 use crate::desk::Desk;
 use crate::devices::Devices;
-use crate::documented;
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 
@@ -335,389 +325,12 @@ impl Api {
             shared,
         }
     }
-
-    pub(crate) fn get(&self, path: &str) -> Call<'_> {
-        self.call(Method::GET, path)
-    }
-
-    pub(crate) fn post(&self, path: &str) -> Call<'_> {
-        self.call(Method::POST, path)
-    }
-
-    pub(crate) fn call(&self, method: Method, path: &str) -> Call<'_> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(Body::empty())
-            .unwrap();
-        Call {
-            api: self,
-            request,
-            client: "192.0.2.1".parse().unwrap(),
-        }
-    }
-
-    /// Registers and returns the login's answer.
-    pub(crate) async fn register(&self, email: &str) -> Value {
-        let body = json!({"email": email, "password": PASSWORD, "firstName": "Ada", "lastName": "Lovelace"});
-        let answer = self.post("/api/auth/register").json(&body).send().await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
-        answer.json()
-    }
-
-    /// Registers and returns a bearer token.
-    pub(crate) async fn token(&self, email: &str) -> String {
-        self.register(email).await["token"].as_str().unwrap().to_owned()
-    }
-
-    /// A bearer token of a new account on this plan.
-    pub(crate) async fn token_on(&self, plan: &str, email: &str) -> String {
-        let plans = self.store.plans().await.unwrap();
-        let password = NewPassword::parse("password", Secret::new(PASSWORD)).unwrap();
-        let account = NewAccount {
-            id: AccountId::new(),
-            email: email.to_owned(),
-            password_hash: passwords().hash(password).await.unwrap(),
-            first_name: "Ada".to_owned(),
-            last_name: "Lovelace".to_owned(),
-            company: None,
-            role: Role::Customer,
-            standing: Standing::New,
-            email_verified: true,
-            plan: plans.iter().find(|known| known.name == plan).unwrap().id,
-            bonus_bytes: 0,
-            now: self.clock.now(),
-        };
-        self.store.create_account(account).await.unwrap();
-        let body = json!({"email": email, "password": PASSWORD});
-        let answer = self.post("/api/auth/login").json(&body).send().await;
-        answer.json()["token"].as_str().unwrap().to_owned()
-    }
-
-    /// The next mail.
-    pub(crate) async fn mail(&self) -> Mail {
-        self.mails.lock().await.recv().await.unwrap()
-    }
-
-    /// The token in the link of the next mail.
-    pub(crate) async fn mail_token(&self) -> String {
-        let mail = self.mail().await;
-        let (_, rest) = mail.text.split_once("?token=").unwrap();
-        rest.split_whitespace().next().unwrap().to_owned()
-    }
-
-    pub(crate) async fn no_mail_is_queued(&self) -> bool {
-        self.mails.lock().await.try_recv().is_err()
-    }
-
-    pub(crate) async fn admin(&self) -> (Account, String) {
-        let wanted = CommandLineAccount {
-            email: "root@iploop.test".to_owned(),
-            password: Some(Secret::new(PASSWORD)),
-            is_admin: true,
-            is_verified: true,
-        };
-        let created = create_from_command_line(&*self.store, &*self.clock, &passwords(), wanted)
-            .await
-            .unwrap();
-        let body = json!({"email": "root@iploop.test", "password": PASSWORD});
-        let answer = self.post("/api/auth/login").json(&body).send().await;
-        (
-            created.account,
-            answer.json()["token"].as_str().unwrap().to_owned(),
-        )
-    }
 }
 
 impl Drop for Api {
     fn drop(&mut self) {
         self.tasks.cancel();
     }
-}
-
-/// A request in the making.
-pub(crate) struct Call<'a> {
-    api: &'a Api,
-    request: Request<Body>,
-    client: IpAddr,
-}
-
-impl Call<'_> {
-    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
-        self.request.headers_mut().append(name, value.parse().unwrap());
-        self
-    }
-
-    pub(crate) fn bearer(self, token: &str) -> Self {
-        self.header("authorization", &format!("Bearer {token}"))
-    }
-
-    pub(crate) fn client(mut self, address: &str) -> Self {
-        self.client = address.parse().unwrap();
-        self
-    }
-
-    pub(crate) fn json(self, body: &Value) -> Self {
-        self.header("content-type", "application/json")
-            .body(body.to_string())
-    }
-
-    pub(crate) fn form(self, body: &str) -> Self {
-        self.header("content-type", "application/x-www-form-urlencoded")
-            .body(body.to_owned())
-    }
-
-    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
-        *self.request.body_mut() = body.into();
-        self
-    }
-
-    pub(crate) async fn send(mut self) -> Answer {
-        self.request
-            .extensions_mut()
-            .insert(ConnectInfo(SocketAddr::new(self.client, 4242)));
-        let method = self.request.method().clone();
-        let path = self.request.uri().path().to_owned();
-        let response = self.api.router.clone().oneshot(self.request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
-        let answer = Answer {
-            status: parts.status,
-            headers: parts.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        };
-        documented::check(&method, &path, &answer);
-        answer
-    }
-}
-
-/// A whole answer.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) text: String,
-}
-
-impl Answer {
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    /// Status and code of a problem document.
-    pub(crate) fn problem(&self) -> (u16, String) {
-        assert_eq!(
-            self.header("content-type"),
-            "application/problem+json",
-            "{}",
-            self.text
-        );
-        let body = self.json();
-        assert_eq!(body["status"], self.status.as_u16());
-        assert_eq!(body["request_id"], self.header("x-iploop-request-id"));
-        (self.status.as_u16(), body["code"].as_str().unwrap().to_owned())
-    }
-
-    /// Status and body with everything random replaced, for snapshots.
-    pub(crate) fn stable(&self) -> String {
-        let mut body = self.json();
-        stabilise(&mut body);
-        format!(
-            "{}\n{}",
-            self.status,
-            serde_json::to_string_pretty(&body).unwrap()
-        )
-    }
-}
-
-fn stabilise(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                match name.as_str() {
-                    "token" | "csrfToken" | "keyPrefix" | "key" | "apiKeyPrefix" | "challenge" => {
-                        *field = json!(format!("[{name}]"))
-                    }
-                    "id" | "request_id" | "username" => *field = json!("[uuid]"),
-                    _ => stabilise(field),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(stabilise),
-        _ => {}
-    }
-}
-
-/// A clock that stands until a test moves it.
-pub(crate) struct ManualClock(AtomicI64);
-
-impl Default for ManualClock {
-    fn default() -> Self {
-        Self(AtomicI64::new(1_764_000_000_000))
-    }
-}
-
-impl ManualClock {
-    pub(crate) fn advance(&self, by: Duration) {
-        self.0
-            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::Relaxed);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// Notes who was told of which change.
-#[derive(Default)]
-pub(crate) struct Changes {
-    pub(crate) keys: Mutex<Vec<ApiKeyId>>,
-    pub(crate) accounts: Mutex<Vec<AccountId>>,
-    pub(crate) suspended: Mutex<Vec<AccountId>>,
-}
-
-impl KeyChanges for Changes {
-    fn key_changed(&self, key: ApiKeyId) {
-        self.keys.lock().push(key);
-    }
-
-    fn account_changed(&self, account: AccountId) {
-        self.accounts.lock().push(account);
-    }
-
-    fn account_suspended(&self, account: AccountId) {
-        self.suspended.lock().push(account);
-    }
-}
-
-/// Notes what was put in force where; holds the policy's file.
-pub(crate) struct Forced {
-    pub(crate) gateway: Mutex<Vec<PlatformPolicy>>,
-    pub(crate) devices: watch::Sender<Option<PlatformPolicy>>,
-    pub(crate) file: Mutex<String>,
-}
-
-impl Default for Forced {
-    fn default() -> Self {
-        Self {
-            gateway: Mutex::default(),
-            devices: watch::Sender::new(None),
-            file: Mutex::new(r#"{"format":1,"version":1}"#.to_owned()),
-        }
-    }
-}
-
-#[async_trait]
-impl Force for Forced {
-    fn at_gateway(&self, policy: &PlatformPolicy) {
-        self.gateway.lock().push(policy.clone());
-    }
-
-    async fn on_devices(&self, policy: &PlatformPolicy) {
-        self.devices.send_replace(Some(policy.clone()));
-    }
-}
-
-impl ReadPolicy for Forced {
-    fn read(&self) -> Result<PlatformPolicy, String> {
-        PlatformPolicy::parse(&self.file.lock()).map_err(|error| error.to_string())
-    }
-
-    fn stamp(&self) -> Option<String> {
-        Some(self.file.lock().clone())
-    }
-}
-
-/// Hands mails to the test.
-struct Mailbox(mpsc::Sender<Mail>);
-
-#[async_trait]
-impl Mailer for Mailbox {
-    async fn send(&self, mail: &Mail) -> Result<(), MailError> {
-        self.0
-            .send(mail.clone())
-            .await
-            .map_err(|error| MailError::Permanent(error.to_string()))
-    }
-}
-
-struct FixedNetwork(Vec<CountryPresence>);
-
-impl Network for FixedNetwork {
-    fn stats(&self) -> NetworkStats {
-        NetworkStats {
-            connected_nodes: self.0.iter().map(|place| place.nodes).sum(),
-            available_nodes: 2,
-            busy_nodes: 1,
-            country_breakdown: self
-                .0
-                .iter()
-                .map(|place| (place.country.clone(), place.nodes))
-                .collect(),
-            device_type_breakdown: [("linux".to_owned(), 3)].into(),
-            connection_type_breakdown: [("wifi".to_owned(), 3)].into(),
-            average_quality: Some(87.5),
-            bandwidth_bytes: 12_500_000,
-        }
-    }
-
-    fn locations(&self) -> Vec<CountryPresence> {
-        self.0.clone()
-    }
-
-    fn pool(&self, targeting: &Targeting) -> Pool {
-        let fits = |place: &&CountryPresence| targeting.allows_country(CountryCode::parse(&place.country));
-        let nodes = self.0.iter().filter(fits).map(|place| place.nodes).sum();
-        Pool {
-            nodes,
-            exact: true,
-            dial_success: (nodes > 0).then_some(0.75),
-        }
-    }
-
-    /// A row for each device, those in Berlin busy.
-    fn nodes(&self, wish: &NodeWish, from: u32, limit: usize) -> NodePage {
-        let rows = self.0.iter().flat_map(|place| {
-            (0..place.nodes).map(|_| NodeRow {
-                country: Some(place.country.clone()),
-                region: None,
-                city: place.cities.first().map(|city| city.city.clone()),
-                connection_type: Some("wifi".to_owned()),
-                device_type: Some("linux".to_owned()),
-                is_available: place.cities.is_empty(),
-                quality_score: 90,
-            })
-        });
-        let from = usize::try_from(from).unwrap();
-        let mut rows: Vec<_> = rows.filter(|row| wish.takes(row)).skip(from).collect();
-        let next = (rows.len() > limit).then(|| u32::try_from(from + limit).unwrap());
-        rows.truncate(limit);
-        NodePage { rows, next }
-    }
-}
-
-fn locations() -> Vec<CountryPresence> {
-    let berlin = CityPresence {
-        city: "Berlin".to_owned(),
-        nodes: 1,
-    };
-    vec![
-        CountryPresence {
-            country: "DE".to_owned(),
-            nodes: 1,
-            cities: vec![berlin],
-        },
-        CountryPresence {
-            country: "US".to_owned(),
-            nodes: 2,
-            cities: Vec::new(),
-        },
-    ]
 }
 
 fn passwords() -> Passwords {

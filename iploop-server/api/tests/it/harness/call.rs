@@ -1,0 +1,151 @@
+//! Requests to the API and their answers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::Api;
+use crate::documented;
+
+impl Api {
+    pub(crate) fn get(&self, path: &str) -> Call<'_> {
+        self.call(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Call<'_> {
+        self.call(Method::POST, path)
+    }
+
+    pub(crate) fn call(&self, method: Method, path: &str) -> Call<'_> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
+        Call {
+            api: self,
+            request,
+            client: "192.0.2.1".parse().unwrap(),
+        }
+    }
+}
+
+/// A request in the making.
+pub(crate) struct Call<'a> {
+    api: &'a Api,
+    request: Request<Body>,
+    client: IpAddr,
+}
+
+impl Call<'_> {
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.request.headers_mut().append(name, value.parse().unwrap());
+        self
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn client(mut self, address: &str) -> Self {
+        self.client = address.parse().unwrap();
+        self
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json")
+            .body(body.to_string())
+    }
+
+    pub(crate) fn form(self, body: &str) -> Self {
+        self.header("content-type", "application/x-www-form-urlencoded")
+            .body(body.to_owned())
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Body>) -> Self {
+        *self.request.body_mut() = body.into();
+        self
+    }
+
+    pub(crate) async fn send(mut self) -> Answer {
+        self.request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::new(self.client, 4242)));
+        let method = self.request.method().clone();
+        let path = self.request.uri().path().to_owned();
+        let response = self.api.router.clone().oneshot(self.request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        let answer = Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        };
+        documented::check(&method, &path, &answer);
+        answer
+    }
+}
+
+/// A whole answer.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Status and code of a problem document.
+    pub(crate) fn problem(&self) -> (u16, String) {
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{}",
+            self.text
+        );
+        let body = self.json();
+        assert_eq!(body["status"], self.status.as_u16());
+        assert_eq!(body["request_id"], self.header("x-iploop-request-id"));
+        (self.status.as_u16(), body["code"].as_str().unwrap().to_owned())
+    }
+
+    /// Status and body with everything random replaced, for snapshots.
+    pub(crate) fn stable(&self) -> String {
+        let mut body = self.json();
+        stabilise(&mut body);
+        format!(
+            "{}\n{}",
+            self.status,
+            serde_json::to_string_pretty(&body).unwrap()
+        )
+    }
+}
+
+fn stabilise(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match name.as_str() {
+                    "token" | "csrfToken" | "keyPrefix" | "key" | "apiKeyPrefix" | "challenge" => {
+                        *field = json!(format!("[{name}]"))
+                    }
+                    "id" | "request_id" | "username" => *field = json!("[uuid]"),
+                    _ => stabilise(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(stabilise),
+        _ => {}
+    }
+}
