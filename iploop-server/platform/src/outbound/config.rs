@@ -11,8 +11,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutboundConfig {
-    /// Certificates (PEM) trusted besides those that browsers trust: for a webhook, mail service or assistant's endpoint
-    /// of your own.
+    /// Certificates (PEM) trusted besides those that browsers trust: for a webhook, mail service or assistant of your own.
     #[schemars(example = &"/etc/iploop/ca.pem")]
     pub ca: Option<PathBuf>,
 }
