@@ -11,11 +11,7 @@ use iploop_platform::usage::{Timings, UsageRecord};
 use iploop_protocol::policy::{Context, PlatformPolicy, Policy, RuleClass};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, Settings};
-
-pub(crate) async fn send(api: &Api, admin: &str, method: Method, path: &str, body: Value) -> Answer {
-    api.call(method, path).bearer(admin).json(&body).send().await
-}
+use crate::harness::{Api, Settings, send};
 
 pub(crate) async fn get(api: &Api, token: &str, path: &str) -> Value {
     api.get(path).bearer(token).send().await.json()

@@ -10,9 +10,9 @@ use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
 use iploop_platform::partner::NewPartner;
 use serde_json::{Value, json};
 
-use crate::admin::{get, newest, send};
+use crate::admin::{get, newest};
 use crate::devices::live_node;
-use crate::harness::Api;
+use crate::harness::{Api, send};
 
 /// A device that registered, and how it did.
 pub(crate) async fn device(api: &Api, number: u8) -> (NodeId, NodeRegistration) {

@@ -6,8 +6,8 @@ use iploop_platform::clock::Clock as _;
 use iploop_platform::ledger::{Act, NewEntry};
 use serde_json::{Value, json};
 
-use crate::admin::{customer, get, newest, send};
-use crate::harness::{Api, PASSWORD};
+use crate::admin::{customer, get, newest};
+use crate::harness::{Api, PASSWORD, send};
 
 async fn plan(api: &Api, admin: &str, name: &str) -> Value {
     let plans = get(api, admin, "/api/admin/plans").await;

@@ -3,8 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::admin::{customer, get, newest, send};
-use crate::harness::{Api, PASSWORD};
+use crate::admin::{customer, get, newest};
+use crate::harness::{Api, PASSWORD, send};
 
 fn why(mut body: Value) -> Value {
     body["reason"] = json!("a ticket");

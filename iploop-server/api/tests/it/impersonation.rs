@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::admin::{customer, get, newest, send};
-use crate::harness::{Answer, Api, PASSWORD};
+use crate::admin::{customer, get, newest};
+use crate::harness::{Answer, Api, PASSWORD, send};
 
 async fn look_on(api: &Api, admin: &str, user: &str) -> Answer {
     let path = format!("/api/admin/users/{user}/impersonate");

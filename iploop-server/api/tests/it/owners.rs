@@ -10,15 +10,7 @@ use iploop_platform::ledger::{Act, NewEntry};
 use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, PASSWORD};
-
-async fn send(api: &Api, token: &str, method: Method, path: &str, body: Value) -> Answer {
-    api.call(method, path).bearer(token).json(&body).send().await
-}
-
-async fn get(api: &Api, token: &str, path: &str) -> Answer {
-    api.get(path).bearer(token).send().await
-}
+use crate::harness::{Answer, Api, PASSWORD, get, send};
 
 /// An owner's token and account.
 async fn owner(api: &Api, email: &str) -> (String, AccountId) {

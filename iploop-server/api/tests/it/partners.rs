@@ -12,15 +12,7 @@ use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
 use iploop_platform::usage::{Timings, UsageRecord};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api};
-
-async fn send(api: &Api, token: &str, method: Method, path: &str, body: Value) -> Answer {
-    api.call(method, path).bearer(token).json(&body).send().await
-}
-
-async fn get(api: &Api, token: &str, path: &str) -> Answer {
-    api.get(path).bearer(token).send().await
-}
+use crate::harness::{Answer, Api, get, send};
 
 async fn delete(api: &Api, token: &str, path: &str) -> Answer {
     api.call(Method::DELETE, path).bearer(token).send().await

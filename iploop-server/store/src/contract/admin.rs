@@ -15,8 +15,9 @@ use iploop_platform::usage::UsageRecord;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::audit::newest;
 use super::nodes::{activity, new_partner, registered, registration};
-use super::safeguards::{audit, newest};
+use super::safeguards::audit;
 use super::{Database, account_request, account_with, at, new_account, usage};
 
 const TRIES: usize = 50;

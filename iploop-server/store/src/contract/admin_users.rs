@@ -8,7 +8,8 @@ use iploop_platform::store::StoreError;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::safeguards::{audit, newest};
+use super::audit::newest;
+use super::safeguards::audit;
 use super::{BONUS, Database, account_request, at, new_account};
 
 const TRIES: usize = 50;

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use iploop_platform::abuse::{Actor, AuditAction, AuditEntry};
 use iploop_platform::billing::{
     AutoTopUp, Begun, Change, Effect, Failed, Interval, InvoiceReason, NewPayment, Note, PaidInvoice,
     Payment, PaymentEvent, Price, Receipt, RefundState, SubscriptionState, SubscriptionStatus, Taken,
 };
 use iploop_platform::clock::{DAY, Timestamp};
-use iploop_platform::ids::{AccountId, AuditId, GatewayId, PaymentId, PlanId};
+use iploop_platform::ids::{AccountId, GatewayId, PaymentId, PlanId};
 use iploop_platform::store::{Store, StoreError};
 use tokio::task::JoinSet;
 
+use super::audit::erasure;
+use super::books::books_are_in_order;
 use super::{BONUS, Database, account_with, at, new_account, usage};
 
 const GB: i64 = 1_000_000_000;
@@ -161,11 +162,6 @@ fn receipt(payment: &Payment) -> Receipt {
         cents: payment.cents,
         currency: "usd".to_owned(),
     }
-}
-
-async fn books_are_in_order(store: &dyn Store) {
-    let checked = store.check_ledger().await.unwrap();
-    assert!(checked.differences.is_empty(), "{checked:?}");
 }
 
 fn wish(account: AccountId, cents: i64, now: Timestamp) -> NewPayment {
@@ -764,17 +760,7 @@ pub(super) async fn a_deleted_account_is_not_charged(db: &Database) {
     me.auto(BONUS + 1, 100_000).await;
     let under_way = db.store.begin_auto_top_up(me.account, at(0)).await.unwrap();
     assert!(under_way.is_some());
-    let entry = AuditEntry {
-        id: AuditId::new(),
-        at: at(1),
-        actor: Actor::System,
-        action: AuditAction::AccountDeleted,
-        account: Some(me.account),
-        subject: me.account.to_string(),
-        before: serde_json::Value::Null,
-        after: serde_json::Value::Null,
-        reason: "by its owner".to_owned(),
-    };
+    let entry = erasure(me.account);
     db.store.erase_account(me.account, entry).await.unwrap();
     assert!(db.store.open_auto_top_ups(at(1), 10).await.unwrap().is_empty());
     assert!(db.store.accounts_to_top_up(None, 10).await.unwrap().is_empty());

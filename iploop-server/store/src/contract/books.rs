@@ -2,7 +2,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
-use iploop_platform::ids::{AccountId, AuditId, EntryId, GatewayId, NodeId, PartnerId, RequestId};
+use iploop_platform::ids::{AccountId, EntryId, GatewayId, NodeId, PartnerId, RequestId};
 use iploop_platform::ledger::{
     Act, Booked, Booking, EntryKind, NewEntry, Refusal, ShareRow, Step, Transaction, TransactionCursor,
     TransactionStatus, Unit,
@@ -10,9 +10,10 @@ use iploop_platform::ledger::{
 use iploop_platform::node::Registered;
 use iploop_platform::store::Store;
 use iploop_platform::usage::UsageRecord;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::audit::record;
 use super::database::fresh_postgres;
 use super::nodes::{new_partner, registration};
 use super::{Database, account_with, at, usage};
@@ -61,7 +62,8 @@ async fn booked(db: &Database, act: Act, key: &str) -> EntryId {
     }
 }
 
-async fn in_order(store: &dyn Store) {
+/// The whole ledger holds, and every unit sums to nothing.
+pub(super) async fn books_are_in_order(store: &dyn Store) {
     let checked = store.check_ledger().await.unwrap();
     assert!(checked.differences.is_empty(), "{checked}");
     for unit in ["bytes", "usd_micros", "credits"] {
@@ -139,7 +141,7 @@ pub(super) async fn parallel_top_ups_with_one_key_are_one(db: &Database) {
         book(db, nobody, "k").await,
         Booking::Refused(Refusal::NoSuchOwner)
     );
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn bytes_take_their_price_along_and_partners_get_their_share(db: &Database) {
@@ -181,7 +183,7 @@ pub(super) async fn bytes_take_their_price_along_and_partners_get_their_share(db
         ..row
     };
     assert_eq!(shares(Step::Day).await.unwrap(), [day]);
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn what_turns_out_unpaid_goes_back_to_the_purse_and_from_the_partner(db: &Database) {
@@ -201,7 +203,7 @@ pub(super) async fn what_turns_out_unpaid_goes_back_to_the_purse_and_from_the_pa
     settle(db, &moved).await;
     assert_eq!(db.store.partner_totals(one).await.unwrap().earned_micros, 0);
     assert_eq!(db.store.partner_totals(two).await.unwrap().earned_micros, 175);
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
     let broken = UsageRecord {
         billable: false,
         ended_at: Some(at(30)),
@@ -212,7 +214,7 @@ pub(super) async fn what_turns_out_unpaid_goes_back_to_the_purse_and_from_the_pa
     assert_eq!(db.store.partner_totals(two).await.unwrap().earned_micros, 0);
     assert_eq!(db.number("SELECT value_micros FROM user_plans").await, 1_000);
     assert_eq!(db.store.balance(account).await.unwrap().bytes, 1_000);
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
 }
 
 fn refund(account: AccountId, bytes: i64, money_micros: i64, purchase: EntryId, is_forced: bool) -> Act {
@@ -270,7 +272,7 @@ pub(super) async fn refunds_are_never_more_than_their_purchase(db: &Database) {
         -500,
         "the bank took it back"
     );
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
     // What is bought next pays the debt first, and its price leaves with what is left.
     booked(db, purchase(account, 600, 60), "evt_2").await;
     settle(
@@ -286,7 +288,7 @@ pub(super) async fn refunds_are_never_more_than_their_purchase(db: &Database) {
             .await,
         30
     );
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn an_adjustment_stops_at_zero_and_is_on_record(db: &Database) {
@@ -295,15 +297,11 @@ pub(super) async fn an_adjustment_stops_at_zero_and_is_on_record(db: &Database) 
     let adjust = |bytes, is_forced, key: &str| NewEntry {
         actor: admin,
         audit: Some(AuditEntry {
-            id: AuditId::new(),
-            at: at(5),
             actor: admin,
-            action: AuditAction::BalanceAdjusted,
             account: Some(account),
             subject: account.to_string(),
-            before: Value::Null,
-            after: Value::Null,
             reason: "counted wrong".into(),
+            ..record(AuditAction::BalanceAdjusted)
         }),
         ..entry(adjustment(account, bytes, is_forced), key)
     };
@@ -338,7 +336,7 @@ pub(super) async fn an_adjustment_stops_at_zero_and_is_on_record(db: &Database) 
         [(json!(0), json!(-10)), (json!(100), json!(0))],
         "the repeat is not"
     );
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn a_partner_is_paid_at_most_what_it_is_owed_also_in_parallel(db: &Database) {
@@ -365,7 +363,7 @@ pub(super) async fn a_partner_is_paid_at_most_what_it_is_owed_also_in_parallel(d
         (totals.earned_micros, totals.paid_micros, totals.payable_micros()),
         (700, 700, 0)
     );
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn credits_become_bytes_once(db: &Database) {
@@ -384,7 +382,7 @@ pub(super) async fn credits_become_bytes_once(db: &Database) {
     };
     assert_eq!(book(db, redeem(11), "r2").await, Booking::Refused(too_much));
     assert_eq!(db.store.balance(account).await.unwrap().bytes, 1_000);
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn a_statement_has_every_line_once_and_sums_to_the_balance(db: &Database) {
@@ -505,7 +503,7 @@ pub(super) async fn a_changed_number_is_found_and_named(db: &Database) {
         },
     )
     .await;
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
     for (tamper, undo, rules) in TAMPERED {
         db.execute(tamper).await;
         let checked = db.store.check_ledger().await.unwrap();
@@ -520,7 +518,7 @@ pub(super) async fn a_changed_number_is_found_and_named(db: &Database) {
         }
         assert!(!checked.to_string().contains("in order"));
         db.execute(undo).await;
-        in_order(&*db.store).await;
+        books_are_in_order(&*db.store).await;
     }
     db.execute("UPDATE user_plans SET balance_bytes = 0").await;
     let checked = db.store.check_ledger().await.unwrap();
@@ -562,7 +560,7 @@ pub(super) async fn an_act_given_up_anywhere_is_whole_or_not_at_all(db: &Databas
         db.store.balance(account).await.unwrap().bytes,
         purchases * 1_000 + 40
     );
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn parallel_acts_crashes_and_archives_keep_the_books_in_order(db: &Database) {
@@ -619,7 +617,7 @@ pub(super) async fn parallel_acts_crashes_and_archives_keep_the_books_in_order(d
         });
     }
     all.join_all().await;
-    in_order(&*db.store).await;
+    books_are_in_order(&*db.store).await;
     assert_eq!(
         db.number("SELECT COUNT(*) FROM ledger_entries WHERE kind = 'purchase'")
             .await,
@@ -655,7 +653,7 @@ const OLD_ROWS: &str = "
         0, 400, 400, 5, 1);";
 
 async fn is_upgraded(store: &dyn Store) {
-    in_order(store).await;
+    books_are_in_order(store).await;
     let account: AccountId = "01900000-0000-7000-8000-0000000000aa".parse().unwrap();
     let lines = store.transactions(account, None, 10).await.unwrap();
     assert_eq!(lines.iter().map(|line| line.bytes).sum::<i64>(), 5_000);
@@ -687,7 +685,7 @@ async fn is_upgraded(store: &dyn Store) {
         .map(|line| line.amount_micros)
         .sum();
     assert!((-8_333_334..=-8_333_333).contains(&sold), "{sold}");
-    in_order(store).await;
+    books_are_in_order(store).await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod accounts;
 mod admin;
 mod admin_users;
 mod api_keys;
+mod audit;
 mod billing;
 mod books;
 mod database;

@@ -1,12 +1,13 @@
-use iploop_platform::abuse::{Actor, AuditAction, AuditEntry};
+use iploop_platform::abuse::AuditAction;
 use iploop_platform::clock::Timestamp;
-use iploop_platform::ids::{AccountId, AuditId, GatewayId, NodeId};
+use iploop_platform::ids::{AccountId, GatewayId, NodeId};
 use iploop_platform::node::{NodeRegistration, Registered};
 use iploop_platform::owners::{CreditRules, HourCounted, NANOS_PER_CREDIT};
 use iploop_platform::usage::UsageRecord;
-use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::audit::record;
+use super::books::books_are_in_order;
 use super::nodes::{new_partner, registration};
 use super::{Database, account_with, at, usage};
 
@@ -16,20 +17,6 @@ fn rules() -> CreditRules {
         account_credits_per_day: 20_000,
         suspect_devices_per_network: 5,
         rare_percent: std::collections::BTreeMap::new(),
-    }
-}
-
-fn record(action: AuditAction) -> AuditEntry {
-    AuditEntry {
-        id: AuditId::new(),
-        at: at(50),
-        actor: Actor::System,
-        action,
-        account: None,
-        subject: "it".into(),
-        before: Value::Null,
-        after: Value::Null,
-        reason: "because".into(),
     }
 }
 
@@ -68,11 +55,6 @@ async fn count(db: &Database, account: AccountId) -> HourCounted {
         .count_credits(account, at(0), &rules(), at(100))
         .await
         .unwrap()
-}
-
-async fn in_order(db: &Database) {
-    let checked = db.store.check_ledger().await.unwrap();
-    assert!(checked.differences.is_empty(), "{checked}");
 }
 
 pub(super) async fn a_code_claims_a_device_once_of_fifty_parallel_tries(db: &Database) {
@@ -179,7 +161,7 @@ pub(super) async fn an_hour_earns_once_also_of_parallel_tries(db: &Database) {
     db.store.finish_credit_hour(at(3600)).await.unwrap();
     db.store.finish_credit_hour(at(0)).await.unwrap();
     assert_eq!(db.store.credit_hour(at(0)).await.unwrap(), at(3600));
-    in_order(db).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn own_traffic_banned_devices_and_later_claims_earn_nothing(db: &Database) {
@@ -209,7 +191,7 @@ pub(super) async fn own_traffic_banned_devices_and_later_claims_earn_nothing(db:
         "that hour is counted"
     );
     assert_eq!(db.store.credits(account).await.unwrap().credits, 0);
-    in_order(db).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn parts_of_a_credit_wait_until_they_are_whole(db: &Database) {
@@ -239,7 +221,7 @@ pub(super) async fn parts_of_a_credit_wait_until_they_are_whole(db: &Database) {
         .unwrap();
     assert_eq!(counted, HourCounted::Posted(1));
     assert_eq!(db.store.credits(account).await.unwrap().pending_nanos, 100);
-    in_order(db).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn a_farm_is_held_until_an_admin_lets_it_go(db: &Database) {
@@ -271,5 +253,5 @@ pub(super) async fn a_farm_is_held_until_an_admin_lets_it_go(db: &Database) {
         (credits.credits, credits.pending_nanos, credits.held),
         (100, 0, None)
     );
-    in_order(db).await;
+    books_are_in_order(&*db.store).await;
 }

@@ -1,8 +1,8 @@
-use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
+use iploop_platform::abuse::{Actor, AuditAction};
 use iploop_platform::account::Role;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Timestamp;
-use iploop_platform::ids::{AccountId, AppId, AuditId, GatewayId, PartnerId};
+use iploop_platform::ids::{AccountId, AppId, GatewayId, PartnerId};
 use iploop_platform::ledger::{Act, Booking, NewEntry};
 use iploop_platform::node::{NodeRegistration, Registered};
 use iploop_platform::partners::{
@@ -13,30 +13,10 @@ use iploop_platform::usage::UsageRecord;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::audit::{newest, record};
+use super::books::books_are_in_order;
 use super::nodes::{new_partner, registration};
 use super::{Database, account_with, at, usage};
-
-fn record(action: AuditAction) -> AuditEntry {
-    AuditEntry {
-        id: AuditId::new(),
-        at: at(5),
-        actor: Actor::System,
-        action,
-        account: None,
-        subject: "it".into(),
-        before: Value::Null,
-        after: Value::Null,
-        reason: "because".into(),
-    }
-}
-
-async fn newest(db: &Database) -> AuditEntry {
-    let query = AuditQuery {
-        limit: 1,
-        ..AuditQuery::default()
-    };
-    db.store.audit_entries(&query).await.unwrap().remove(0)
-}
 
 fn app(bundle_id: &str) -> AppFacts {
     AppFacts {
@@ -61,11 +41,6 @@ async fn replace(db: &Database, partner: PartnerId, key: &str, old_until: Timest
     let entry = record(AuditAction::PartnerKeyReplaced);
     let replaced = db.store.replace_partner_key(partner, &replacement, entry).await;
     assert_eq!(replaced.unwrap().unwrap().api_key_prefix, format!("iplp_{key}"));
-}
-
-async fn in_order(db: &Database) {
-    let checked = db.store.check_ledger().await.unwrap();
-    assert!(checked.differences.is_empty(), "{checked}");
 }
 
 pub(super) async fn a_replaced_key_works_for_its_overlap_and_the_one_before_it_no_longer(db: &Database) {
@@ -205,7 +180,7 @@ pub(super) async fn a_deleted_partner_is_gone_and_still_can_be_paid(db: &Databas
     assert_eq!((payouts.len(), payouts[0].amount_micros), (1, 700));
     assert_eq!(payouts[0].reference.as_deref(), Some("wire 1"));
     assert_eq!(db.store.payouts(partner, at(0), at(5), 10).await.unwrap(), vec![]);
-    in_order(db).await;
+    books_are_in_order(&*db.store).await;
 }
 
 pub(super) async fn apps_are_looked_at_again_once_they_change(db: &Database) {

@@ -1,29 +1,15 @@
-use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
+use iploop_platform::abuse::AuditQuery;
 use iploop_platform::account::{AccountStatus, NewAccount, Role};
 use iploop_platform::accounts::{Erased, ProfileChange};
 use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
-use iploop_platform::ids::{AccountId, ApiKeyId, AuditId, GatewayId, LoginId};
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, LoginId};
 use iploop_platform::ip_login::UsedAddress;
 use iploop_platform::login::{NewLogin, Origin, SignInSettings};
 use iploop_platform::usage::UsageRecord;
-use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::audit::erasure;
 use super::{BONUS, Database, account_request, at, new_account, usage};
-
-fn entry(account: AccountId) -> AuditEntry {
-    AuditEntry {
-        id: AuditId::new(),
-        at: at(5),
-        actor: Actor::System,
-        action: AuditAction::AccountDeleted,
-        account: Some(account),
-        subject: account.to_string(),
-        before: Value::Null,
-        after: Value::Null,
-        reason: "by its owner".into(),
-    }
-}
 
 async fn account_as(db: &Database, role: Role) -> AccountId {
     let request = NewAccount {
@@ -158,11 +144,11 @@ pub(super) async fn an_erased_account_leaves_money_and_usage_and_nothing_persona
     store.claim_address(proven, at(0)).await.unwrap();
 
     assert_eq!(
-        store.erase_account(account, entry(account)).await.unwrap(),
+        store.erase_account(account, erasure(account)).await.unwrap(),
         Erased::Gone
     );
     assert_eq!(
-        store.erase_account(account, entry(account)).await.unwrap(),
+        store.erase_account(account, erasure(account)).await.unwrap(),
         Erased::NotThere
     );
     let rest = store.account(account).await.unwrap().unwrap();
@@ -228,7 +214,7 @@ pub(super) async fn the_last_admin_stays_also_when_two_go_at_once(db: &Database)
     let mut leaving = JoinSet::new();
     for admin in admins {
         let store = db.store.clone();
-        leaving.spawn(async move { store.erase_account(admin, entry(admin)).await.unwrap() });
+        leaving.spawn(async move { store.erase_account(admin, erasure(admin)).await.unwrap() });
     }
     let mut outcomes = leaving.join_all().await;
     outcomes.sort_by_key(|outcome| *outcome != Erased::Gone);

@@ -12,6 +12,7 @@ use iploop_platform::usage::UsageRecord;
 use iploop_protocol::policy::{AbuseLimits, MAX_GRANTS, Opening};
 use serde_json::{Value, json};
 
+use super::audit::newest;
 use super::{Database, account_request, at, new_account, usage};
 
 pub(super) fn audit(action: AuditAction, account: Option<AccountId>, second: i64) -> AuditEntry {
@@ -49,14 +50,6 @@ fn grant(account: AccountId, ports: &str, until: i64) -> AccountGrant {
         given_at: at(0),
         revoked_at: None,
     }
-}
-
-pub(super) async fn newest(db: &Database) -> AuditEntry {
-    let query = AuditQuery {
-        limit: 1,
-        ..AuditQuery::default()
-    };
-    db.store.audit_entries(&query).await.unwrap().remove(0)
 }
 
 pub(super) async fn every_change_of_the_lists_counts_up_and_is_on_record(db: &Database) {

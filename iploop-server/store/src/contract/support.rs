@@ -1,11 +1,12 @@
 use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
-use iploop_platform::ids::{AccountId, AuditId, TicketId};
+use iploop_platform::ids::{AccountId, TicketId};
 use iploop_platform::store::StoreError;
 use iploop_platform::support::{MAX_OPEN_TICKETS, NewTicket, TicketChange, TicketQuery, TicketStatus};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
+use super::audit::record;
 use super::{Database, at, new_account};
 
 fn new(account: AccountId, subject: &str) -> NewTicket {
@@ -20,15 +21,8 @@ fn new(account: AccountId, subject: &str) -> NewTicket {
 
 fn entry(action: AuditAction) -> AuditEntry {
     AuditEntry {
-        id: AuditId::new(),
-        at: at(5),
         actor: Actor::Admin(AccountId::new()),
-        action,
-        account: None,
-        subject: "ticket".into(),
-        before: Value::Null,
-        after: Value::Null,
-        reason: "answered".into(),
+        ..record(action)
     }
 }
 

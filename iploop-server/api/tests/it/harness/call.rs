@@ -149,3 +149,13 @@ fn stabilise(value: &mut Value) {
         _ => {}
     }
 }
+
+/// Asks for something, signed in.
+pub(crate) async fn get(api: &Api, token: &str, path: &str) -> Answer {
+    api.get(path).bearer(token).send().await
+}
+
+/// Sends something, signed in.
+pub(crate) async fn send(api: &Api, token: &str, method: Method, path: &str, body: Value) -> Answer {
+    api.call(method, path).bearer(token).json(&body).send().await
+}

@@ -35,7 +35,7 @@ use iploop_store::{MemoryState, SqliteStore};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::call::Answer;
+pub(crate) use self::call::{Answer, get, send};
 pub(crate) use self::doubles::{Changes, Forced, ManualClock};
 use self::doubles::{FixedNetwork, Mailbox, locations};
 use crate::desk::Desk;
