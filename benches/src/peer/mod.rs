@@ -68,7 +68,7 @@ impl Peer {
         Peer::RatholeTls,
     ];
     /// What `run` compares unless told otherwise.
-    pub(crate) const USUAL: [Peer; 3] = [Peer::Direct, Peer::Iploop, Peer::Ssh];
+    pub(crate) const USUAL: [Peer; 4] = [Peer::Direct, Peer::Iploop, Peer::Ssh, Peer::RatholeTls];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -109,7 +109,8 @@ fn target_text(row: &Row, target: Target) -> String {
         Target::Ceiling(bound) => format!("≤ {}{unit}", number(bound)),
         Target::Floor(bound) => format!("≥ {}{unit}", number(bound)),
         Target::CeilingByLeg { clear, tls } => format!("≤ {clear} ws, {tls} wss"),
-        Target::NotAbove(peer) => format!("≤ {peer}"),
+        Target::NotAboveEncrypted => "≤ encrypted peers".to_owned(),
+        Target::NotBelowEncrypted => "≥ encrypted peers".to_owned(),
     }
 }
 
