@@ -26,7 +26,7 @@ pub(crate) struct Around {
 /// The service of payments; without a key of the provider nobody can pay, and everything else works.
 pub(crate) fn service(config: &Config, around: Around) -> Result<BillingService> {
     let outbound = OutboundClient::new(&config.outbound, TestAllow::default()).map_err(anyhow::Error::msg)?;
-    let stripe = Stripe::open(&config.billing, outbound, Arc::clone(&around.clock))?;
+    let stripe = Stripe::open(&config.billing, outbound)?;
     let parts = BillingParts {
         store: around.store,
         clock: around.clock,

@@ -84,13 +84,7 @@ pub(super) fn rows() -> Vec<Row> {
             at_most(3.5),
         ),
         row("  p99", "small", P99, Ratio, None),
-        row(
-            "new connection + 1 KiB, p50",
-            "connect-1",
-            P50,
-            Ratio,
-            not_above,
-        ),
+        row("new connection + 1 KiB, p50", "connect-1", P50, Ratio, not_above),
         row(
             "connections per second, 16 at once",
             "connect-16",
@@ -112,23 +106,11 @@ pub(super) fn rows() -> Vec<Row> {
             Plain,
             not_above,
         ),
-        row(
-            "one download",
-            "bulk-1-down",
-            BytesPerSecond,
-            Ratio,
-            not_below,
-        ),
+        row("one download", "bulk-1-down", BytesPerSecond, Ratio, not_below),
         row("  CPU s per GiB", "bulk-1-down", CpuPerGib, Plain, not_above),
         row("one upload", "bulk-1-up", BytesPerSecond, Ratio, not_below),
         row("  CPU s per GiB", "bulk-1-up", CpuPerGib, Plain, not_above),
-        row(
-            "32 downloads",
-            "bulk-32-down",
-            BytesPerSecond,
-            Ratio,
-            not_below,
-        ),
+        row("32 downloads", "bulk-32-down", BytesPerSecond, Ratio, not_below),
         row("  CPU s per GiB", "bulk-32-down", CpuPerGib, Plain, not_above),
         row("32 uploads", "bulk-32-up", BytesPerSecond, Ratio, not_below),
         row("  CPU s per GiB", "bulk-32-up", CpuPerGib, Plain, not_above),
@@ -360,7 +342,13 @@ mod tests {
             (0, "connect-16", Peer::Iploop, Quantity::CpuPer10kConnections, 2.0),
             (0, "connect-16", Peer::Ssh, Quantity::ConnectionsPerSecond, 40.0),
             (0, "connect-16", Peer::Ssh, Quantity::CpuPer10kConnections, 3.0),
-            (0, "connect-16", Peer::RatholeTls, Quantity::CpuPer10kConnections, 1.9),
+            (
+                0,
+                "connect-16",
+                Peer::RatholeTls,
+                Quantity::CpuPer10kConnections,
+                1.9,
+            ),
         ]);
         let rows = rows();
         let of = |quantity| {
@@ -373,7 +361,11 @@ mod tests {
             of(Quantity::CpuPer10kConnections),
         );
         assert_eq!(rate.reached(&book, Peer::Iploop), Some(true));
-        assert_eq!(cpu.reached(&book, Peer::Iploop), Some(false), "one of the two costs less");
+        assert_eq!(
+            cpu.reached(&book, Peer::Iploop),
+            Some(false),
+            "one of the two costs less"
+        );
         let outcome = Outcome {
             errors: 1,
             first_error: Some("reset".into()),

@@ -4,7 +4,7 @@ use axum::extract::State;
 use http::StatusCode;
 use iploop_platform::billing::{
     AutoTopUp, BillingError, BillingSettings, EventError, Interval, Invoice, MAX_FAILURES, Overview,
-    ProviderError, Subscription, SubscriptionStatus,
+    ProviderError,
 };
 use iploop_platform::clock::Timestamp;
 use iploop_platform::field::FieldProblem;
@@ -129,6 +129,18 @@ pub(crate) struct SubscriptionInfo {
     /// Bytes used in all.
     used_bytes: i64,
     spending: Spending,
+    /// Why nothing can be bought for now; none: it can.
+    hold: Option<HoldInfo>,
+}
+
+/// Why nothing can be bought for now.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HoldInfo {
+    /// Payments that the bank took back and has not decided about.
+    open_disputes: i64,
+    /// Bytes that were used and then not paid for. What is paid next pays them first.
+    owed_bytes: i64,
 }
 
 /// What the account decided about its spending.
@@ -178,13 +190,7 @@ impl From<BillingSettings> for Spending {
 impl From<Overview> for SubscriptionInfo {
     fn from(overview: Overview) -> Self {
         let known = overview.subscription.as_ref();
-        let is_live = |known: &&Subscription| {
-            matches!(
-                known.status,
-                SubscriptionStatus::Active | SubscriptionStatus::PastDue
-            )
-        };
-        let live = known.filter(is_live);
+        let live = known.filter(|known| known.status.is_live());
         let end = live.map(|live| live.to);
         let is_ending = live.is_some_and(|live| live.ends_at_period_end);
         Self {
@@ -199,6 +205,10 @@ impl From<Overview> for SubscriptionInfo {
             balance_gb: signed_gigabytes(overview.balance.bytes),
             used_bytes: overview.balance.used_bytes,
             spending: overview.settings.into(),
+            hold: overview.hold.map(|hold| HoldInfo {
+                open_disputes: hold.open_disputes,
+                owed_bytes: hold.owed_bytes,
+            }),
         }
     }
 }
@@ -422,12 +432,7 @@ pub(crate) async fn cancel_subscription(
     State(state): State<ApiState>,
     session: SignedIn,
 ) -> Result<StatusCode, ApiError> {
-    state
-        .parts()
-        .billing
-        .end_with_period(session.account().id, true)
-        .await?;
-    Ok(StatusCode::ACCEPTED)
+    ends_with_period(&state, &session, true).await
 }
 
 /// Lets a subscription that was cancelled go on after all.
@@ -443,11 +448,12 @@ pub(crate) async fn resume_subscription(
     State(state): State<ApiState>,
     session: SignedIn,
 ) -> Result<StatusCode, ApiError> {
-    state
-        .parts()
-        .billing
-        .end_with_period(session.account().id, false)
-        .await?;
+    ends_with_period(&state, &session, false).await
+}
+
+async fn ends_with_period(state: &ApiState, session: &SignedIn, ends: bool) -> Result<StatusCode, ApiError> {
+    let billing = &state.parts().billing;
+    billing.end_with_period(session.account().id, ends).await?;
     Ok(StatusCode::ACCEPTED)
 }
 
@@ -519,6 +525,9 @@ impl From<BillingError> for ApiError {
             BillingError::Subscribed => Self::AlreadySubscribed,
             BillingError::NotSubscribed => Self::NotSubscribed,
             BillingError::OverCap(left) => Self::SpendCapReached(left),
+            BillingError::Held => Self::PaymentsHeld,
+            BillingError::PageReplaced => Self::CheckoutReplaced,
+            BillingError::NothingOwed => Self::AlreadySo,
             BillingError::Event(EventError::TooOld) => Self::EventTooOld,
             BillingError::Event(EventError::Malformed) => {
                 Self::MalformedBody("The event has not the form of its kind".to_owned())

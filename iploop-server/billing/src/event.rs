@@ -1,8 +1,8 @@
 //! An event of Stripe in the platform's words.
 
 use iploop_platform::billing::{
-    Change, EventError, InvoiceReason, PaidInvoice, PaymentEvent, Receipt, RefundState, SubscriptionState,
-    SubscriptionStatus,
+    Change, DisputeState, DisputeStatus, EventError, InvoiceReason, PaidInvoice, PaymentEvent, Receipt,
+    RefundState, SubscriptionState, SubscriptionStatus,
 };
 use iploop_platform::clock::Timestamp;
 use serde::Deserialize;
@@ -46,6 +46,11 @@ pub(crate) fn read(body: &[u8], now: Timestamp) -> Result<PaymentEvent, EventErr
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => checkout(object),
         "payment_intent.succeeded" => intent(object),
         "charge.refunded" => refund(object).map(Change::Refunded),
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated"
+        | "charge.dispute.closed" => dispute(object, &kind).map(Change::Disputed),
         _ => Some(Change::Other),
     };
     let change = change.filter(|_| is_id(&id)).ok_or(EventError::Malformed)?;
@@ -164,6 +169,33 @@ fn refund(object: &Value) -> Option<RefundState> {
     })
 }
 
+fn dispute(object: &Value, kind: &str) -> Option<DisputeState> {
+    let told = match object["status"].as_str()? {
+        "warning_needs_response" | "warning_under_review" => DisputeStatus::Inquiry,
+        "needs_response" | "under_review" => DisputeStatus::Open,
+        // Settled by a refund, which its own event tells of, or before any money moved.
+        "won" | "warning_closed" | "charge_refunded" | "prevented" => DisputeStatus::Won,
+        "lost" => DisputeStatus::Lost,
+        _ => return None,
+    };
+    let status = match (kind, told) {
+        ("charge.dispute.funds_withdrawn", DisputeStatus::Inquiry) => DisputeStatus::Open,
+        ("charge.dispute.funds_reinstated", DisputeStatus::Inquiry | DisputeStatus::Open) => {
+            DisputeStatus::Won
+        }
+        (_, told) => told,
+    };
+    let references = [&object["payment_intent"], &object["charge"]];
+    Some(DisputeState {
+        id: text(&object["id"])?,
+        references: references.into_iter().filter_map(reference).collect(),
+        cents: object["amount"].as_i64()?,
+        currency: object["currency"].as_str()?.to_ascii_lowercase(),
+        status,
+        reason: text(&object["reason"]).unwrap_or_else(|| "general".to_owned()),
+    })
+}
+
 /// Since API version 2025-03-31 the subscription is in the invoice's parent.
 fn subscription_of(invoice: &Value) -> Option<String> {
     reference(&invoice["subscription"]).or_else(|| {
@@ -174,7 +206,7 @@ fn subscription_of(invoice: &Value) -> Option<String> {
 }
 
 /// The id of something that is named, or given whole.
-fn reference(value: &Value) -> Option<String> {
+pub(crate) fn reference(value: &Value) -> Option<String> {
     text(value).or_else(|| text(value.get("id")?))
 }
 
@@ -270,6 +302,42 @@ mod tests {
         assert_eq!(
             (invoice.currency.as_str(), invoice.from, invoice.to),
             ("usd", seconds(3), seconds(4))
+        );
+    }
+
+    #[test]
+    fn a_dispute_takes_the_money_once_the_bank_has_it() {
+        let status = |kind: &str, status: &str| {
+            let object = json!({
+                "id": "dp_1", "charge": "ch_1", "payment_intent": "pi_1", "amount": 500, "currency": "USD",
+                "status": status, "reason": "fraudulent",
+            });
+            match event(&format!("charge.dispute.{kind}"), object) {
+                Ok(Change::Disputed(dispute)) => {
+                    assert_eq!((dispute.cents, dispute.currency.as_str()), (500, "usd"));
+                    assert_eq!(dispute.references, ["pi_1", "ch_1"]);
+                    dispute.status
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(
+            status("created", "warning_needs_response"),
+            DisputeStatus::Inquiry
+        );
+        assert_eq!(status("created", "needs_response"), DisputeStatus::Open);
+        assert_eq!(
+            status("funds_withdrawn", "warning_needs_response"),
+            DisputeStatus::Open
+        );
+        assert_eq!(status("funds_reinstated", "under_review"), DisputeStatus::Won);
+        assert_eq!(status("closed", "won"), DisputeStatus::Won);
+        assert_eq!(status("closed", "lost"), DisputeStatus::Lost);
+        assert_eq!(status("closed", "warning_closed"), DisputeStatus::Won);
+        let strange = json!({ "id": "dp_1", "amount": 1, "currency": "usd", "status": "new_word" });
+        assert_eq!(
+            event("charge.dispute.updated", strange),
+            Err(EventError::Malformed)
         );
     }
 

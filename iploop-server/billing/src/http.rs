@@ -9,6 +9,7 @@ use iploop_platform::billing::ProviderError;
 use iploop_platform::outbound::{Outbound, OutboundClient, Reach, Target};
 use iploop_platform::secret::Secret;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::API_VERSION;
 use crate::provider::StripeError;
@@ -17,6 +18,11 @@ use crate::provider::StripeError;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of an answer: a page of invoices with their lines.
 const ANSWER_LIMIT: usize = 4 * 1024 * 1024;
+/// Stripe's word for a call under whose key another one is under way.
+const TWIN: &str = "idempotency_key_in_use";
+/// How long to wait for that one, and how often.
+const WAIT_FOR_TWIN: Duration = Duration::from_millis(400);
+const WAITS_FOR_TWIN: u32 = 8;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Fields of a form, in their order.
@@ -59,7 +65,17 @@ impl Client {
         if let Some(key) = key {
             headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(key).map_err(refused)?);
         }
-        self.send(Method::POST, path, headers, encode(form)?).await
+        let form = encode(form)?;
+        // The same call may be under way, of another process or of a double click: its answer is ours too.
+        for _ in 0..WAITS_FOR_TWIN {
+            match self.send(Method::POST, path, headers.clone(), form.clone()).await {
+                Err(ProviderError::Unavailable(reason)) if reason.contains(TWIN) => {
+                    sleep(WAIT_FOR_TWIN).await
+                }
+                other => return other,
+            }
+        }
+        self.send(Method::POST, path, headers, form).await
     }
 
     pub(crate) async fn get(&self, path: &str, query: &Form<'_>) -> Result<Value, ProviderError> {
@@ -113,9 +129,13 @@ fn refusal(status: u16, error: &Value) -> ProviderError {
     match error["type"].as_str() {
         Some("card_error") => ProviderError::Declined(message.trim_end_matches('.').to_owned()),
         _ if status >= 500 || matches!(status, 409 | 429) => {
-            ProviderError::Unavailable(format!("status {status}: {message}"))
+            let code = error["code"].as_str().unwrap_or("no_code");
+            ProviderError::Unavailable(format!("status {status} {code}: {message}"))
         }
-        _ => ProviderError::Refused(format!("status {status}: {message}")),
+        _ => {
+            let code = error["code"].as_str().unwrap_or("no_code");
+            ProviderError::Refused(format!("status {status} {code}: {message}"))
+        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! The calls that we make.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use iploop_platform::billing::{
-    BillingConfig, CURRENCY, Charge, EventError, Interval, Invoice, NewCustomer, Payment, PaymentEvent,
-    PaymentProvider, Proration, ProviderError, ReturnUrls,
+    BillingConfig, CURRENCY, Charge, Closed, EventError, Interval, Invoice, NewCustomer, OpenPage, Page,
+    Payment, PaymentEvent, PaymentProvider, Proration, ProviderError, ReturnUrls,
 };
-use iploop_platform::clock::{Clock, Timestamp};
+use iploop_platform::clock::Timestamp;
 use iploop_platform::outbound::OutboundClient;
 use iploop_platform::plan::Plan;
 use iploop_platform::secret::Secret;
@@ -17,14 +15,10 @@ use crate::event::{self, PAYMENT};
 use crate::http::{Client, Form};
 use crate::webhook;
 
-/// How long a page for a payment can be paid on, in seconds: the least that Stripe takes, with room for two clocks.
-const PAGE_SECONDS: i64 = 35 * 60;
-
 /// A Stripe account.
 pub struct Stripe {
     client: Client,
     webhook_secret: Secret,
-    clock: Arc<dyn Clock>,
 }
 
 /// Why the `[billing]` section can't be used. Never shows a secret.
@@ -44,11 +38,7 @@ impl Stripe {
     ///
     /// # Errors
     /// What of the section can't be used.
-    pub fn open(
-        config: &BillingConfig,
-        outbound: OutboundClient,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Option<Self>, StripeError> {
+    pub fn open(config: &BillingConfig, outbound: OutboundClient) -> Result<Option<Self>, StripeError> {
         let Some(key) = &config.stripe_secret_key else {
             return Ok(None);
         };
@@ -60,7 +50,6 @@ impl Stripe {
                 .clone()
                 .filter(|secret| !secret.expose().is_empty())
                 .unwrap_or_else(|| Secret::random::<32>("none_")),
-            clock,
         }))
     }
 
@@ -121,22 +110,29 @@ impl PaymentProvider for Stripe {
         &self,
         customer: &str,
         price: &str,
+        page: &Page,
         urls: &ReturnUrls,
-    ) -> Result<String, ProviderError> {
-        let mut form = page("subscription", customer, urls);
+    ) -> Result<OpenPage, ProviderError> {
+        let mut form = form_of("subscription", customer, page, urls);
         form.push(("line_items[0][price]", price.to_owned()));
         form.push(("line_items[0][quantity]", "1".to_owned()));
-        url_of(&self.client.post("/v1/checkout/sessions", &form, None).await?)
+        let key = format!("subscribe:{}", page.id);
+        page_of(
+            &self
+                .client
+                .post("/v1/checkout/sessions", &form, Some(&key))
+                .await?,
+        )
     }
 
     async fn pay(
         &self,
         customer: &str,
         payment: &Payment,
+        page: &Page,
         urls: &ReturnUrls,
-    ) -> Result<String, ProviderError> {
-        let now = self.clock.now().as_millis().div_euclid(1_000);
-        let mut form = page("payment", customer, urls);
+    ) -> Result<OpenPage, ProviderError> {
+        let mut form = form_of("payment", customer, page, urls);
         form.extend([
             ("line_items[0][quantity]", "1".to_owned()),
             ("line_items[0][price_data][currency]", CURRENCY.to_owned()),
@@ -150,18 +146,38 @@ impl PaymentProvider for Stripe {
                 "payment_intent_data[setup_future_usage]",
                 "off_session".to_owned(),
             ),
-            ("expires_at", now.saturating_add(PAGE_SECONDS).to_string()),
         ]);
         let metadata = format!("metadata[{PAYMENT}]");
         let of_intent = format!("payment_intent_data[metadata][{PAYMENT}]");
         form.push((&metadata, payment.id.to_string()));
         form.push((&of_intent, payment.id.to_string()));
-        url_of(
+        page_of(
             &self
                 .client
                 .post("/v1/checkout/sessions", &form, Some(&payment.key))
                 .await?,
         )
+    }
+
+    /// Only an open page can be closed: of another one Stripe says what became of it.
+    async fn close_page(&self, session: &str) -> Result<Closed, ProviderError> {
+        let path = format!("/v1/checkout/sessions/{}", id(session)?);
+        let closed = self
+            .client
+            .post(&format!("{path}/expire"), &Vec::new(), None)
+            .await;
+        let Err(ProviderError::Refused(_)) = &closed else {
+            return closed.map(|_| Closed::Unpaid);
+        };
+        let known = match self.client.get(&path, &Vec::new()).await {
+            Err(error) if is_gone(&error) => return Ok(Closed::Unpaid),
+            other => other?,
+        };
+        match known["status"].as_str() {
+            Some("complete") => Ok(Closed::Paid),
+            Some("expired") => Ok(Closed::Unpaid),
+            _ => closed.map(|_| Closed::Unpaid),
+        }
     }
 
     async fn portal(&self, customer: &str, return_url: &str) -> Result<String, ProviderError> {
@@ -215,10 +231,28 @@ impl PaymentProvider for Stripe {
 
     async fn end_now(&self, subscription: &str) -> Result<(), ProviderError> {
         let path = format!("/v1/subscriptions/{}", id(subscription)?);
-        match self.client.delete(&path).await {
-            Err(ProviderError::Refused(reason)) if reason.starts_with("status 404") => Ok(()),
+        gone(self.client.delete(&path).await)
+    }
+
+    async fn refund(&self, reference: &str) -> Result<(), ProviderError> {
+        let intent = if reference.starts_with("in_") {
+            let path = format!("/v1/invoices/{}", id(reference)?);
+            let invoice = self.client.get(&path, &Vec::new()).await?;
+            event::reference(&invoice["payment_intent"]).ok_or_else(unexpected)?
+        } else {
+            id(reference)?.to_owned()
+        };
+        let key = format!("refund:{intent}");
+        let form = vec![("payment_intent", intent)];
+        match self.client.post("/v1/refunds", &form, Some(&key)).await {
+            Err(ProviderError::Refused(reason)) if reason.contains("charge_already_refunded") => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    async fn delete_customer(&self, customer: &str) -> Result<(), ProviderError> {
+        let path = format!("/v1/customers/{}", id(customer)?);
+        gone(self.client.delete(&path).await)
     }
 
     async fn invoices(
@@ -271,9 +305,11 @@ impl PaymentProvider for Stripe {
     }
 }
 
-/// What every page for paying has.
-fn page<'a>(mode: &str, customer: &str, urls: &ReturnUrls) -> Form<'a> {
+/// What every page for paying has. The same page again has the same form: Stripe holds it against the key.
+fn form_of<'a>(mode: &str, customer: &str, page: &Page, urls: &ReturnUrls) -> Form<'a> {
+    let expires = page.expires_at.as_millis().div_euclid(1_000);
     vec![
+        ("expires_at", expires.to_string()),
         ("mode", mode.to_owned()),
         ("customer", customer.to_owned()),
         ("success_url", urls.success.clone()),
@@ -314,6 +350,25 @@ fn id(text: &str) -> Result<&str, ProviderError> {
 fn url_of(value: &Value) -> Result<String, ProviderError> {
     let url = value["url"].as_str().filter(|url| url.starts_with("https://"));
     url.map(str::to_owned).ok_or_else(unexpected)
+}
+
+fn page_of(value: &Value) -> Result<OpenPage, ProviderError> {
+    Ok(OpenPage {
+        session: id_of(value)?,
+        url: url_of(value)?,
+    })
+}
+
+/// What is not there any more need not be deleted.
+fn gone(deleted: Result<Value, ProviderError>) -> Result<(), ProviderError> {
+    match deleted {
+        Err(error) if is_gone(&error) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+fn is_gone(error: &ProviderError) -> bool {
+    matches!(error, ProviderError::Refused(reason) if reason.starts_with("status 404"))
 }
 
 fn unexpected() -> ProviderError {

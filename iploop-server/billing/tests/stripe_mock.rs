@@ -4,14 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::process::Stdio;
-use std::sync::Arc;
 
 use iploop_billing::Stripe;
 use iploop_platform::billing::{
-    BillingConfig, Charge, Interval, NewCustomer, Payment, PaymentKind, PaymentProvider, Proration,
+    BillingConfig, Charge, Interval, NewCustomer, Page, Payment, PaymentKind, PaymentProvider, Proration,
     ProviderError, ReturnUrls,
 };
-use iploop_platform::clock::SystemClock;
+use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, PaymentId, PlanId};
 use iploop_platform::outbound::{OutboundClient, OutboundConfig};
 use iploop_platform::plan::{Gates, Plan};
@@ -65,9 +64,7 @@ impl Mock {
         };
         assert!(config.mistakes().is_empty());
         let outbound = OutboundClient::new(&OutboundConfig::default(), TestAllow::default()).unwrap();
-        Stripe::open(&config, outbound, Arc::new(SystemClock))
-            .unwrap()
-            .unwrap()
+        Stripe::open(&config, outbound).unwrap().unwrap()
     }
 }
 
@@ -104,6 +101,13 @@ fn payment() -> Payment {
     }
 }
 
+fn page() -> Page {
+    Page {
+        id: PaymentId::new(),
+        expires_at: Timestamp::from_millis(1_764_000_000_000),
+    }
+}
+
 #[tokio::test]
 async fn every_call_is_one_that_stripe_knows() {
     let mock = Mock::start().await;
@@ -121,19 +125,18 @@ async fn every_call_is_one_that_stripe_knows() {
     assert!(customer.starts_with("cus_"), "{customer}");
     for (interval, cents) in [(Interval::Month, 14_900), (Interval::Year, 143_000)] {
         let price = stripe.price(&growth(), interval, cents).await.unwrap();
-        let page = stripe.subscribe(&customer, &price, &urls).await.unwrap();
-        assert!(page.starts_with("https://"), "{page}");
+        let open = stripe.subscribe(&customer, &price, &page(), &urls).await.unwrap();
+        assert!(
+            open.url.starts_with("https://") && open.session.starts_with("cs_"),
+            "{open:?}"
+        );
+        stripe.close_page(&open.session).await.unwrap();
         for proration in [Proration::Now, Proration::NextPeriod] {
             stripe.change("sub_123", &price, proration).await.unwrap();
         }
     }
-    assert!(
-        stripe
-            .pay(&customer, &payment(), &urls)
-            .await
-            .unwrap()
-            .starts_with("https://")
-    );
+    let open = stripe.pay(&customer, &payment(), &page(), &urls).await.unwrap();
+    assert!(open.url.starts_with("https://"), "{open:?}");
     assert!(
         stripe
             .portal(&customer, &urls.cancel)
@@ -144,6 +147,8 @@ async fn every_call_is_one_that_stripe_knows() {
     stripe.end_with_period("sub_123", true).await.unwrap();
     stripe.end_with_period("sub_123", false).await.unwrap();
     stripe.end_now("sub_123").await.unwrap();
+    stripe.refund("pi_123").await.unwrap();
+    stripe.delete_customer(&customer).await.unwrap();
     let invoices = stripe.invoices(&customer, Some("in_123"), 10).await.unwrap();
     assert!(invoices[0].id.starts_with("in_"), "{invoices:?}");
     // Its payment intents are never paid.

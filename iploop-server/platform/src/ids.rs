@@ -103,6 +103,10 @@ id! {
     PaymentId
 }
 id! {
+    /// A disputed payment: a row of `billing_disputes`.
+    DisputeId
+}
+id! {
     /// An entry of the ledger: a row of `ledger_entries`, or the usage of one customer and day.
     EntryId
 }

@@ -87,6 +87,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "credits",
         sql: include_str!("../migrations/0015_credits.sql"),
     },
+    Migration {
+        version: 17,
+        name: "disputes",
+        sql: include_str!("../migrations/0017_disputes.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

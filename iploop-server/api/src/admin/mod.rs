@@ -4,6 +4,7 @@
 mod accounts;
 mod audit_export;
 mod balance;
+mod disputes;
 mod impersonate;
 mod nodes;
 mod page;
@@ -64,6 +65,8 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(settings::get_settings, settings::set_settings))
         .routes(routes!(stats::get_stats))
         .routes(routes!(revenue::get_revenue))
+        .routes(routes!(disputes::list_disputes))
+        .routes(routes!(disputes::forgive_debt))
 }
 
 /// Who does it, for the record.

@@ -102,6 +102,8 @@ pub(crate) enum ApiError {
     NotSubscribed,
     /// Cents that are left of the month's cap.
     SpendCapReached(i64),
+    PaymentsHeld,
+    CheckoutReplaced,
     /// Why, in the words of the bank.
     PaymentDeclined(String),
     /// For the log: what the payment provider said.

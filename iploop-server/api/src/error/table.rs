@@ -373,6 +373,20 @@ impl ApiError {
                 format!("Beyond the month's cap, of which {left} cents are left"),
                 Some("Raise the cap, or buy less: PUT /api/billing/spend-cap."),
             ),
+            Self::PaymentsHeld => row(
+                S::CONFLICT,
+                "payments_held",
+                "A disputed payment must be settled before anything can be bought",
+                Some(
+                    "GET /api/billing/subscription says what is owed; POST /api/support/tickets reaches us.",
+                ),
+            ),
+            Self::CheckoutReplaced => row(
+                S::CONFLICT,
+                "checkout_replaced",
+                "Another page was opened at the same moment",
+                Some("An account has one page for paying: use the other one, or ask again."),
+            ),
             Self::PaymentDeclined(why) => row(
                 S::PAYMENT_REQUIRED,
                 "payment_declined",

@@ -82,6 +82,8 @@ fn the_table() {
         ApiError::AlreadySubscribed,
         ApiError::NotSubscribed,
         ApiError::SpendCapReached(250),
+        ApiError::PaymentsHeld,
+        ApiError::CheckoutReplaced,
         ApiError::PaymentDeclined("Your card has insufficient funds".to_owned()),
         ApiError::PaymentProvider(text.clone()),
         ApiError::EventSignature,

@@ -60,7 +60,7 @@ impl Bench {
     async fn new() -> Self {
         // Without a way to pay most of those routes would only say so.
         let api = Api::with(Settings {
-            provider: Some(crate::payments::till()),
+            provider: Some(crate::till::till()),
             ..Settings::default()
         })
         .await;

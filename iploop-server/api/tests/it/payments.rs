@@ -1,277 +1,17 @@
-//! Payments: pages, signed events, caps and automatic top-ups. The provider's side is a till; its events are signed and read
-//! as Stripe's are.
+//! Payments: pages, signed events, caps and automatic top-ups, at a till.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use http::{Method, StatusCode};
-use iploop_billing::{Stripe, sign};
-use iploop_platform::billing::{
-    BillingConfig, Charge, EventError, Interval, Invoice, NewCustomer, Payment, PaymentEvent,
-    PaymentProvider, Proration, ProviderError, Receipt, ReturnUrls,
-};
-use iploop_platform::clock::{Clock as _, DAY, SystemClock, Timestamp};
-use iploop_platform::ids::AccountId;
-use iploop_platform::mail::Mail;
-use iploop_platform::outbound::{OutboundClient, OutboundConfig};
-use iploop_platform::plan::Plan;
+use iploop_billing::sign;
+use iploop_platform::billing::Proration;
+use iploop_platform::clock::{Clock as _, DAY, Timestamp};
 use iploop_platform::secret::Secret;
-use iploop_protocol::policy::TestAllow;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, PASSWORD, Settings};
-
-const WEBHOOK: &str = "/api/billing/webhook";
-const SECRET: &str = "whsec_test";
-const GB: i64 = 1_000_000_000;
-
-/// Collects money at once, and remembers what for.
-struct Till {
-    stripe: Stripe,
-    began: Mutex<Vec<Payment>>,
-    charged: Mutex<Vec<String>>,
-    changed: Mutex<Option<Proration>>,
-    declines: AtomicBool,
-}
-
-impl Till {
-    fn new() -> Arc<Self> {
-        let config = BillingConfig {
-            stripe_secret_key: Some(Secret::new("sk_test")),
-            stripe_webhook_secret: Some(Secret::new(SECRET)),
-            ..BillingConfig::default()
-        };
-        let outbound = OutboundClient::new(&OutboundConfig::default(), TestAllow::default()).unwrap();
-        Arc::new(Self {
-            stripe: Stripe::open(&config, outbound, Arc::new(SystemClock))
-                .unwrap()
-                .unwrap(),
-            began: Mutex::default(),
-            charged: Mutex::default(),
-            changed: Mutex::default(),
-            declines: AtomicBool::new(false),
-        })
-    }
-
-    fn customer(account: AccountId) -> String {
-        format!("cus_{}", account.uuid().simple())
-    }
-}
-
-#[async_trait]
-impl PaymentProvider for Till {
-    async fn create_customer(&self, customer: NewCustomer<'_>) -> Result<String, ProviderError> {
-        Ok(Self::customer(customer.account))
-    }
-
-    async fn price(&self, plan: &Plan, interval: Interval, cents: i64) -> Result<String, ProviderError> {
-        Ok(format!("price_{}_{}_{cents}", plan.name, interval.as_str()))
-    }
-
-    async fn subscribe(&self, _: &str, price: &str, urls: &ReturnUrls) -> Result<String, ProviderError> {
-        Ok(format!("https://till.test/{price}?back={}", urls.success))
-    }
-
-    async fn pay(&self, _: &str, payment: &Payment, _: &ReturnUrls) -> Result<String, ProviderError> {
-        self.began.lock().push(payment.clone());
-        Ok("https://till.test/pay".to_owned())
-    }
-
-    async fn portal(&self, _: &str, _: &str) -> Result<String, ProviderError> {
-        Ok("https://till.test/portal".to_owned())
-    }
-
-    async fn change(&self, _: &str, _: &str, proration: Proration) -> Result<(), ProviderError> {
-        if self.declines.load(Ordering::Relaxed) {
-            return Err(ProviderError::Declined(
-                "Your card has insufficient funds".to_owned(),
-            ));
-        }
-        *self.changed.lock() = Some(proration);
-        Ok(())
-    }
-
-    async fn end_with_period(&self, _: &str, _: bool) -> Result<(), ProviderError> {
-        Ok(())
-    }
-
-    async fn end_now(&self, _: &str) -> Result<(), ProviderError> {
-        Ok(())
-    }
-
-    async fn invoices(&self, _: &str, _: Option<&str>, _: u32) -> Result<Vec<Invoice>, ProviderError> {
-        Ok(vec![Invoice {
-            id: "in_1".to_owned(),
-            number: Some("A-1".to_owned()),
-            at: Timestamp::from_millis(0),
-            total_cents: 14_900,
-            status: "open".to_owned(),
-            pdf: Some("https://till.test/in_1.pdf".to_owned()),
-        }])
-    }
-
-    async fn charge(&self, _: &str, payment: &Payment) -> Result<Charge, ProviderError> {
-        self.charged.lock().push(payment.key.clone());
-        if self.declines.load(Ordering::Relaxed) {
-            return Err(ProviderError::Declined(
-                "Your card has insufficient funds".to_owned(),
-            ));
-        }
-        Ok(Charge::Paid(Receipt {
-            payment: payment.id,
-            intent: format!("pi_{}", payment.id.uuid().simple()),
-            cents: payment.cents,
-            currency: "usd".to_owned(),
-        }))
-    }
-
-    fn event(&self, body: &[u8], signature: &str, now: Timestamp) -> Result<PaymentEvent, EventError> {
-        self.stripe.event(body, signature, now)
-    }
-}
-
-/// A provider that takes every payment.
-pub(crate) fn till() -> Arc<dyn PaymentProvider> {
-    Till::new()
-}
-
-/// A signed-in customer of a server with a till.
-struct Desk {
-    api: Api,
-    till: Arc<Till>,
-    token: String,
-    account: AccountId,
-}
-
-impl Desk {
-    async fn open() -> Self {
-        let till = Till::new();
-        let settings = Settings {
-            provider: Some(Arc::clone(&till) as _),
-            ..Settings::default()
-        };
-        let api = Api::with(settings).await;
-        let token = api.token_on("Starter", "ada@example.com").await;
-        let (account, _) = api
-            .store
-            .account_by_email("ada@example.com")
-            .await
-            .unwrap()
-            .unwrap();
-        Self {
-            api,
-            till,
-            token,
-            account: account.id,
-        }
-    }
-
-    async fn plan(&self, name: &str) -> Value {
-        let plans = self.api.get("/api/billing/plans").send().await.json();
-        let plans = plans["plans"].as_array().unwrap().clone();
-        plans.into_iter().find(|plan| plan["name"] == name).unwrap()
-    }
-
-    /// Time goes by, and the customer signs in again.
-    async fn wait(&mut self, time: Duration) {
-        self.api.clock.advance(time);
-        let body = json!({ "email": "ada@example.com", "password": PASSWORD });
-        let answer = self.api.post("/api/auth/login").json(&body).send().await;
-        self.token = answer.json()["token"].as_str().unwrap().to_owned();
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> Answer {
-        let path = format!("/api/billing/{path}");
-        self.api.post(&path).bearer(&self.token).json(body).send().await
-    }
-
-    async fn put(&self, path: &str, body: &Value) -> Answer {
-        let path = format!("/api/billing/{path}");
-        self.api
-            .call(Method::PUT, &path)
-            .bearer(&self.token)
-            .json(body)
-            .send()
-            .await
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let answer = self
-            .api
-            .get(&format!("/api/billing/{path}"))
-            .bearer(&self.token)
-            .send()
-            .await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
-        answer.json()
-    }
-
-    fn body(&self, id: &str, kind: &str, object: &Value) -> String {
-        let created = self.api.clock.now().as_millis() / 1_000;
-        json!({ "id": id, "type": kind, "created": created, "data": { "object": object } }).to_string()
-    }
-
-    async fn send(&self, body: &str, signature: &str) -> Answer {
-        let call = self.api.post(WEBHOOK).header("stripe-signature", signature);
-        call.header("content-type", "application/json")
-            .body(body.to_owned())
-            .send()
-            .await
-    }
-
-    /// Sends an event as the provider does.
-    async fn event(&self, id: &str, kind: &str, object: &Value) {
-        let body = self.body(id, kind, object);
-        let signature = sign(&Secret::new(SECRET), body.as_bytes(), self.api.clock.now());
-        let answer = self.send(&body, &signature).await;
-        assert_eq!((answer.status, answer.text.as_str()), (StatusCode::OK, ""));
-    }
-
-    fn subscription(&self, status: &str) -> Value {
-        let now = self.api.clock.now().as_millis() / 1_000;
-        json!({
-            "id": "sub_1", "customer": Till::customer(self.account), "status": status, "cancel_at_period_end": false,
-            "current_period_start": now, "current_period_end": now + 30 * 86_400,
-            "items": { "data": [{ "price": { "id": "price_Growth_month_14900" } }] },
-        })
-    }
-
-    fn invoice(&self, id: &str) -> Value {
-        let now = self.api.clock.now().as_millis() / 1_000;
-        json!({
-            "id": id, "customer": Till::customer(self.account), "subscription": "sub_1", "currency": "usd",
-            "billing_reason": "subscription_create", "subtotal": 14_900, "amount_paid": 14_900, "payment_intent": "pi_1",
-            "amount_due": 14_900, "lines": { "data": [{
-                "amount": 14_900, "price": { "id": "price_Growth_month_14900" },
-                "period": { "start": now, "end": now + 30 * 86_400 },
-            }] },
-        })
-    }
-
-    /// A page for Growth by the month: the prices and the customer are known after it.
-    async fn subscribe(&self) -> Answer {
-        let growth = self.plan("Growth").await;
-        self.post("checkout", &json!({ "planId": growth["id"] })).await
-    }
-
-    async fn balance(&self) -> i64 {
-        self.api.store.balance(self.account).await.unwrap().bytes
-    }
-
-    /// The one mail that follows from what happened.
-    async fn mail(&self) -> Mail {
-        assert_eq!(self.api.notices.send_due().await.unwrap(), 1);
-        self.api.mail().await
-    }
-
-    async fn books_are_in_order(&self) {
-        let checked = self.api.store.check_ledger().await.unwrap();
-        assert!(checked.differences.is_empty(), "{checked:?}");
-    }
-}
+use crate::harness::Api;
+use crate::till::{Desk, GB, SECRET, Till, WEBHOOK};
 
 /// Every route with its success.
 pub(crate) async fn visit_everything() {
@@ -297,6 +37,7 @@ pub(crate) async fn visit_everything() {
     desk.put("spend-cap", &json!({ "monthlyCapCents": 5_000 })).await;
     let auto = json!({ "autoTopUp": { "thresholdBytes": 1, "gb": 1, "monthlyBoundCents": 2_000 } });
     desk.put("auto-top-up", &auto).await;
+    crate::chargebacks::visit_everything().await;
 }
 
 #[tokio::test]
@@ -526,8 +267,12 @@ async fn bytes_are_bought_at_our_price_and_within_the_cap() {
     );
     let payment = desk.till.began.lock().first().cloned().unwrap();
     assert_eq!((payment.bytes, payment.cents), (2 * GB, 1_960));
-    let answer = desk.post("checkout", &json!({ "gb": 2 })).await;
-    assert_eq!(answer.problem(), (409, "spend_cap_reached".to_owned()));
+    let again = desk.post("checkout", &json!({ "gb": 2 })).await;
+    assert_eq!(
+        again.json()["url"],
+        "https://till.test/pay/1960",
+        "the page that is open"
+    );
     let mut session = json!({
         "mode": "payment", "payment_status": "unpaid", "amount_total": 1_960, "currency": "usd", "payment_intent": "pi_1",
         "metadata": { "iploop_payment": payment.id },
@@ -543,6 +288,8 @@ async fn bytes_are_bought_at_our_price_and_within_the_cap() {
     desk.event("evt_3", "payment_intent.succeeded", &intent).await;
     assert_eq!(desk.balance().await, 2 * GB, "told twice, booked once");
     assert_eq!(desk.get("subscription").await["spending"]["spentCents"], 1_960);
+    let answer = desk.post("checkout", &json!({ "gb": 2 })).await;
+    assert_eq!(answer.problem(), (409, "spend_cap_reached".to_owned()));
     desk.books_are_in_order().await;
 }
 

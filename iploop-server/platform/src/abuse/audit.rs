@@ -100,6 +100,12 @@ actions! {
     BalanceAdjusted "balance_adjusted",
     /// A customer got money back.
     Refunded "refunded",
+    /// A customer's bank took a payment back, asked about it, or gave it back.
+    PaymentDisputed "payment_disputed",
+    /// A customer was let off what it owes for a disputed payment.
+    DebtForgiven "debt_forgiven",
+    /// A subscription that an account does not get is ended and paid back.
+    SubscriptionRefused "subscription_refused",
     /// A partner was paid.
     PartnerPaid "partner_paid",
     /// A partner's name, address, share or standing changed.

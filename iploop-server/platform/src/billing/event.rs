@@ -1,5 +1,6 @@
 //! What the payment provider tells, in our words.
 
+use super::dispute::DisputeState;
 use crate::clock::Timestamp;
 use crate::ids::PaymentId;
 
@@ -40,6 +41,8 @@ pub enum Change {
     Paid(Receipt),
     /// Money of a payment went back.
     Refunded(RefundState),
+    /// A customer's bank disputes a payment, or decided.
+    Disputed(DisputeState),
     /// Nothing that concerns us.
     Other,
 }
@@ -87,6 +90,11 @@ impl SubscriptionStatus {
             Self::PastDue => "past_due",
             Self::Cancelled => "cancelled",
         }
+    }
+
+    /// Whether it gives the account its plan.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Active | Self::PastDue)
     }
 
     /// By its name.

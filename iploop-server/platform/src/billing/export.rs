@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::dispute::DisputeQuery;
 use crate::accounts::{Page, PersonalData};
 use crate::clock::Clock;
 use crate::ids::AccountId;
 use crate::store::{Store, StoreError};
 
-/// Customer, subscription and settings. What was paid stands among the transactions; cards are at the provider alone.
+/// Disputes in the export: more than anybody has.
+const MAX_DISPUTES: u32 = 1_000;
+
+/// Customer, subscription, disputes and settings. What was paid stands among the transactions; cards are at the provider alone.
 pub struct PaymentData {
     /// The data.
     pub store: Arc<dyn Store>,
@@ -36,9 +40,31 @@ impl PersonalData for PaymentData {
                 "periodEnd": known.to,
             })
         });
+        let query = DisputeQuery {
+            account: Some(account),
+            limit: MAX_DISPUTES,
+            ..DisputeQuery::default()
+        };
+        let disputes: Vec<Value> = self
+            .store
+            .disputes(&query)
+            .await?
+            .iter()
+            .map(|dispute| {
+                json!({
+                    "reference": dispute.reference,
+                    "amountCents": dispute.cents,
+                    "status": dispute.status.as_str(),
+                    "reason": dispute.reason,
+                    "openedAt": dispute.opened_at,
+                    "owedBytes": dispute.owed_bytes,
+                })
+            })
+            .collect();
         let item = json!({
             "customer": self.store.billing_customer(account).await?,
             "subscription": subscription,
+            "disputes": disputes,
             "monthlyCapCents": settings.cap_cents,
             "autoTopUp": settings.auto_top_up.map(|auto| json!({
                 "thresholdBytes": auto.threshold_bytes,

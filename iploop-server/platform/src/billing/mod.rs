@@ -3,14 +3,18 @@
 //! ```text
 //! API ─▶ BillingService ─▶ PaymentProvider (`iploop-billing`: Stripe)
 //! provider ─▶ webhook ─▶ PaymentEvent ─▶ Billing::take_payment_event ─▶ subscription, plan, ledger, event: one transaction
-//! BillingService::run: automatic top-ups, months of annual payments, grace
+//! BillingService::run: automatic top-ups, months of annual payments, grace, errands to the provider
 //! ```
 //!
 //! The provider says what was paid; what that buys follows from our own rows ([`rules`]). Nothing comes from the browser.
 
+mod checkout;
 mod config;
+mod dispute;
+mod errand;
 mod event;
 mod export;
+mod page;
 mod provider;
 pub mod rules;
 mod service;
@@ -18,11 +22,14 @@ mod store;
 mod task;
 
 pub use config::BillingConfig;
+pub use dispute::{Dispute, DisputeQuery, DisputeState, DisputeStatus, Disputes, Hold};
+pub use errand::{Errand, ErrandKind, Errands, MAX_TRIES, wait_after};
 pub use event::{
     Change, InvoiceReason, PaidInvoice, PaymentEvent, Receipt, RefundState, SubscriptionState,
     SubscriptionStatus,
 };
 pub use export::PaymentData;
+pub use page::{Closed, OpenPage, PAGE_BEGIN, PAGE_LEFT, PAGE_LIFE, Page, PageBegun, PageWish, Pages};
 pub use provider::{
     Charge, EventError, Invoice, NewCustomer, PaymentProvider, Proration, ProviderError, ReturnUrls,
 };

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::event::{PaymentEvent, Receipt};
+use super::page::{Closed, OpenPage, Page};
 use super::store::{Interval, Payment};
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
@@ -102,20 +103,24 @@ pub trait PaymentProvider: Send + Sync + 'static {
     async fn create_customer(&self, customer: NewCustomer<'_>) -> Result<String, ProviderError>;
     /// Makes the price of a plan, or finds it; its id.
     async fn price(&self, plan: &Plan, interval: Interval, cents: i64) -> Result<String, ProviderError>;
-    /// The page on which the customer subscribes; its address.
+    /// The page on which the customer subscribes.
     async fn subscribe(
         &self,
         customer: &str,
         price: &str,
+        page: &Page,
         urls: &ReturnUrls,
-    ) -> Result<String, ProviderError>;
-    /// The page on which the customer pays a payment; its address. The page ends within the hour.
+    ) -> Result<OpenPage, ProviderError>;
+    /// The page on which the customer pays a payment.
     async fn pay(
         &self,
         customer: &str,
         payment: &Payment,
+        page: &Page,
         urls: &ReturnUrls,
-    ) -> Result<String, ProviderError>;
+    ) -> Result<OpenPage, ProviderError>;
+    /// Closes a page. One that is over already is no error.
+    async fn close_page(&self, session: &str) -> Result<Closed, ProviderError>;
     /// The page for cards, addresses and receipts; its address.
     async fn portal(&self, customer: &str, return_url: &str) -> Result<String, ProviderError>;
     /// Moves a subscription to another price.
@@ -129,6 +134,10 @@ pub trait PaymentProvider: Send + Sync + 'static {
     async fn end_with_period(&self, subscription: &str, ends: bool) -> Result<(), ProviderError>;
     /// Ends a subscription at once. One that is over already is no error.
     async fn end_now(&self, subscription: &str) -> Result<(), ProviderError>;
+    /// Pays a payment, or an invoice, back whole. One that went back already is no error.
+    async fn refund(&self, reference: &str) -> Result<(), ProviderError>;
+    /// Forgets a customer for good, which ends its subscriptions. One that is gone already is no error.
+    async fn delete_customer(&self, customer: &str) -> Result<(), ProviderError>;
     /// Newest first, behind `after`.
     async fn invoices(
         &self,

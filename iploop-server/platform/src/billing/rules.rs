@@ -94,6 +94,18 @@ pub fn to_refund(booked: i64, refunded: i64, refunded_cents: i64, cents: i64) ->
         .max(0)
 }
 
+/// What of `bytes` that come back is the customer's again, and what is owed and let go of then: what was used never left the
+/// customer, so it is not given twice.
+pub fn give_back(bytes: i64, owed: i64, forgiven: i64) -> (i64, i64, i64) {
+    let of_owed = bytes.min(owed).max(0);
+    let of_forgiven = bytes.saturating_sub(of_owed).min(forgiven).max(0);
+    (
+        bytes.saturating_sub(of_owed).saturating_sub(of_forgiven),
+        owed - of_owed,
+        forgiven - of_forgiven,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -122,6 +134,15 @@ mod tests {
         fn parts_sum_to_the_whole(whole in 0_i64..=i64::MAX, parts in 1_i64..40) {
             let sum: i64 = (0..parts).map(|part| part_of(whole, part, parts)).sum();
             prop_assert_eq!(sum, whole);
+        }
+
+        #[test]
+        fn what_comes_back_is_given_once(bytes in 0_i64..=i64::MAX, owed in 0_i64..=i64::MAX, forgiven in 0_i64..=i64::MAX) {
+            let (given, still_owed, still_forgiven) = give_back(bytes, owed, forgiven);
+            prop_assert!(given >= 0 && still_owed >= 0 && still_forgiven >= 0);
+            let before = i128::from(owed) + i128::from(forgiven);
+            let after = i128::from(still_owed) + i128::from(still_forgiven);
+            prop_assert_eq!(i128::from(given) + before - after, i128::from(bytes));
         }
 
         #[test]

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use super::config::BillingConfig;
-use super::event::{PaymentEvent, SubscriptionStatus};
+use super::dispute::Hold;
+use super::event::PaymentEvent;
 use super::provider::{EventError, Invoice, NewCustomer, PaymentProvider, ProviderError, ReturnUrls};
 use super::rules;
-use super::store::{
-    AutoTopUp, Begun, BillingSettings, Effect, Interval, NewPayment, Price, Subscription, Taken,
-};
+use super::store::{AutoTopUp, BillingSettings, Effect, Interval, Price, Subscription, Taken};
 use crate::account::Account;
 use crate::accounts::PublicUrl;
 use crate::clock::{Clock, Timestamp};
 use crate::field::FieldProblem;
-use crate::ids::{AccountId, PaymentId, PlanId};
+use crate::ids::{AccountId, PlanId};
 use crate::keys::KeyChanges;
 use crate::ledger::PurseChanges;
 use crate::plan::Plan;
@@ -72,6 +71,15 @@ pub enum BillingError {
     /// The account's cap of the month; so much of it is left, in cents.
     #[error("at most {0} cents are left of the month's cap")]
     OverCap(i64),
+    /// A payment is disputed, or was and is owed.
+    #[error("a disputed payment must be settled first")]
+    Held,
+    /// The account opened a page for something else at the same moment.
+    #[error("another page was opened at the same moment")]
+    PageReplaced,
+    /// The account owes nothing.
+    #[error("the account owes nothing")]
+    NothingOwed,
     /// The event is not believed.
     #[error(transparent)]
     Event(#[from] EventError),
@@ -97,6 +105,8 @@ pub struct Overview {
     pub balance: Balance,
     /// What it decided.
     pub settings: BillingSettings,
+    /// Why it buys nothing for now.
+    pub hold: Option<Hold>,
 }
 
 impl BillingService {
@@ -131,49 +141,8 @@ impl BillingService {
             subscription: store.subscription(account).await?,
             balance: store.balance(account).await?,
             settings: store.billing_settings(account, self.now()).await?,
+            hold: store.payment_hold(account).await?,
         })
-    }
-
-    /// The page on which the account subscribes to a plan.
-    ///
-    /// # Errors
-    /// [`BillingError::Subscribed`], an unknown plan, or one that is not sold that way.
-    pub async fn subscribe(
-        &self,
-        account: &Account,
-        plan: PlanId,
-        interval: Interval,
-    ) -> Result<String, BillingError> {
-        let provider = self.provider()?;
-        let price = self.price(&**provider, plan, interval).await?;
-        if self.live(account.id).await?.is_some() {
-            return Err(BillingError::Subscribed);
-        }
-        let customer = self.customer(&**provider, account).await?;
-        Ok(provider.subscribe(&customer, &price, &self.urls()).await?)
-    }
-
-    /// The page on which the account pays for `gb` times 10^9 bytes at its plan's price.
-    ///
-    /// # Errors
-    /// Too little or too much, or beyond the account's cap of the month.
-    pub async fn top_up(&self, account: &Account, gb: u32) -> Result<String, BillingError> {
-        let provider = self.provider()?;
-        let bytes = self.top_up_bytes("gb", gb)?;
-        let plan = self.plan_of(account.id).await?;
-        let wish = NewPayment {
-            id: PaymentId::new(),
-            account: account.id,
-            bytes,
-            cents: rules::top_up_cents(plan.price_per_gb_micros, bytes),
-            now: self.now(),
-        };
-        let customer = self.customer(&**provider, account).await?;
-        match self.store().begin_top_up(wish).await? {
-            Begun::Payment(payment) => Ok(provider.pay(&customer, &payment, &self.urls()).await?),
-            Begun::OverCap(left) => Err(BillingError::OverCap(left)),
-            Begun::NoAccount => Err(BillingError::NotSubscribed),
-        }
     }
 
     /// The page for cards, addresses and receipts.
@@ -190,7 +159,7 @@ impl BillingService {
     /// provider says so.
     ///
     /// # Errors
-    /// [`BillingError::NotSubscribed`], an unknown plan, or what the provider says of the payment.
+    /// [`BillingError::NotSubscribed`], [`BillingError::Held`], an unknown plan, or what the provider says of the payment.
     pub async fn change(
         &self,
         account: AccountId,
@@ -200,6 +169,9 @@ impl BillingService {
         let provider = self.provider()?;
         let price = self.price(&**provider, plan, interval).await?;
         let live = self.live(account).await?.ok_or(BillingError::NotSubscribed)?;
+        if self.store().payment_hold(account).await?.is_some() {
+            return Err(BillingError::Held);
+        }
         if (live.plan, live.interval) == (plan, interval) {
             return Err(invalid("planId", "This is the plan already"));
         }
@@ -324,9 +296,11 @@ impl BillingService {
         };
         let parts = &self.0.parts;
         match effect {
-            Effect::Subscription => parts.changes.account_changed(account),
-            Effect::Refunded | Effect::Paid { .. } => parts.purses.credited(account),
-            Effect::RenewalFailed => {}
+            Effect::Subscription | Effect::Refunded | Effect::Disputed => {
+                parts.changes.account_changed(account)
+            }
+            Effect::Paid { .. } => parts.purses.credited(account),
+            Effect::RenewalFailed | Effect::Surplus => {}
         }
     }
 
@@ -347,22 +321,17 @@ impl BillingService {
         Ok(self.store().settings().await?.settings.first_plan)
     }
 
-    async fn plan_of(&self, account: AccountId) -> Result<Plan, BillingError> {
+    pub(super) async fn plan_of(&self, account: AccountId) -> Result<Plan, BillingError> {
         let plan = self.store().plan_of(account).await?;
         plan.ok_or_else(|| StoreError::Internal("the account has no plan".into()).into())
     }
 
     async fn live(&self, account: AccountId) -> Result<Option<Subscription>, BillingError> {
         let subscription = self.store().subscription(account).await?;
-        Ok(subscription.filter(|known| {
-            matches!(
-                known.status,
-                SubscriptionStatus::Active | SubscriptionStatus::PastDue
-            )
-        }))
+        Ok(subscription.filter(|known| known.status.is_live()))
     }
 
-    async fn customer(
+    pub(super) async fn customer(
         &self,
         provider: &dyn PaymentProvider,
         account: &Account,
@@ -385,7 +354,7 @@ impl BillingService {
 
     /// The provider's price of a plan, made where it does not exist yet. A changed price of ours is another price there;
     /// who subscribed before keeps the old one.
-    async fn price(
+    pub(super) async fn price(
         &self,
         provider: &dyn PaymentProvider,
         plan: PlanId,
@@ -417,7 +386,7 @@ impl BillingService {
         Ok(price.id)
     }
 
-    fn top_up_bytes(&self, field: &'static str, gb: u32) -> Result<i64, BillingError> {
+    pub(super) fn top_up_bytes(&self, field: &'static str, gb: u32) -> Result<i64, BillingError> {
         let (least, most) = (self.0.config.top_up_min_gb, self.0.config.top_up_max_gb);
         if (least..=most).contains(&gb) {
             Ok(i64::from(gb) * GB)
@@ -426,7 +395,7 @@ impl BillingService {
         }
     }
 
-    fn urls(&self) -> ReturnUrls {
+    pub(super) fn urls(&self) -> ReturnUrls {
         let url = &self.0.parts.public_url;
         ReturnUrls {
             success: url.join("/billing?paid=1"),

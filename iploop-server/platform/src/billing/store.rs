@@ -2,7 +2,10 @@
 
 use async_trait::async_trait;
 
+use super::dispute::Disputes;
+use super::errand::Errands;
 use super::event::{PaymentEvent, Receipt, SubscriptionStatus};
+use super::page::Pages;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, PaymentId, PlanId};
 use crate::store::StoreError;
@@ -133,6 +136,8 @@ pub enum Begun {
     Payment(Payment),
     /// It would go beyond the account's cap of the month; so much is left, in cents.
     OverCap(i64),
+    /// The account buys nothing for now.
+    Held,
     /// There is no such account.
     NoAccount,
 }
@@ -180,6 +185,10 @@ pub enum Note {
     OtherCurrency,
     /// Not our price.
     OtherAmount,
+    /// It tells what we know.
+    Known,
+    /// Paid for a subscription that the account does not get: it goes back.
+    Surplus,
 }
 
 impl Note {
@@ -194,6 +203,8 @@ impl Note {
             Self::PaidAlready => "paid_already",
             Self::OtherCurrency => "other_currency",
             Self::OtherAmount => "other_amount",
+            Self::Known => "known",
+            Self::Surplus => "surplus",
         }
     }
 }
@@ -214,6 +225,10 @@ pub enum Effect {
     RenewalFailed,
     /// Money went back.
     Refunded,
+    /// The bank took money, or gave it back.
+    Disputed,
+    /// A second subscription, or one of an account that is gone: it is ended and paid back.
+    Surplus,
 }
 
 /// What became of an event.
@@ -245,7 +260,7 @@ pub struct Failed {
 
 /// Subscriptions, payments, and what the provider told of them.
 #[async_trait]
-pub trait Billing: Send + Sync + 'static {
+pub trait Billing: Disputes + Errands + Pages {
     /// The provider's id of an account.
     async fn billing_customer(&self, account: AccountId) -> Result<Option<String>, StoreError>;
     /// Keeps the provider's id of an account, unless it has one; the one that stands.
@@ -276,7 +291,8 @@ pub trait Billing: Send + Sync + 'static {
     async fn set_spend_cap(&self, account: AccountId, cents: Option<i64>) -> Result<(), StoreError>;
     /// Switches automatic top-ups on, anew or off. Failures are forgotten.
     async fn set_auto_top_up(&self, account: AccountId, auto: Option<AutoTopUp>) -> Result<(), StoreError>;
-    /// Begins a top-up within the cap, also under parallel tries. One that is not paid within an hour no longer counts.
+    /// Begins a top-up within the cap, also under parallel tries. One that is not paid within an hour no longer counts. The same
+    /// id again is the payment that was begun.
     async fn begin_top_up(&self, wish: NewPayment) -> Result<Begun, StoreError>;
     /// Accounts whose balance is below their threshold and that have no automatic top-up under way, at most `limit`, behind `after`.
     async fn accounts_to_top_up(
@@ -317,6 +333,4 @@ pub trait Billing: Send + Sync + 'static {
         free: PlanId,
         limit: u32,
     ) -> Result<Vec<AccountId>, StoreError>;
-    /// Live subscriptions of accounts that were deleted, at most `limit`.
-    async fn subscriptions_of_the_deleted(&self, limit: u32) -> Result<Vec<String>, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! What goes on by itself: automatic top-ups, months of annual payments, grace, subscriptions of deleted accounts.
+//! What goes on by itself: automatic top-ups, months of annual payments, grace, errands to the provider.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::ids::AccountId;
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(15);
 /// Rows at one look, of each kind.
-const AT_ONCE: u32 = 100;
+pub(super) const AT_ONCE: u32 = 100;
 /// An automatic top-up of which nothing was heard is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// The provider knows a repeated charge for 24 hours. After this one is given up; an event may still settle it.
@@ -52,7 +52,7 @@ impl BillingService {
         if !self.is_configured() {
             return Ok(());
         }
-        self.end_subscriptions_of_the_deleted().await?;
+        self.run_errands().await?;
         let open = self
             .store()
             .open_auto_top_ups(now.minus(ASK_AGAIN), AT_ONCE)
@@ -106,15 +106,6 @@ impl BillingService {
             Ok(Charge::Pending) => {}
             Err(error) => {
                 tracing::warn!(payment.id = %payment.id, %error, "an automatic top-up waits for the payment provider");
-            }
-        }
-        Ok(())
-    }
-
-    async fn end_subscriptions_of_the_deleted(&self) -> Result<(), BillingError> {
-        for subscription in self.store().subscriptions_of_the_deleted(AT_ONCE).await? {
-            if let Err(error) = self.provider()?.end_now(&subscription).await {
-                tracing::warn!(subscription, %error, "the subscription of a deleted account goes on for now");
             }
         }
         Ok(())

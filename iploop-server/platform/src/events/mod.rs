@@ -77,6 +77,10 @@ kinds! {
     PaymentSuccess "payment.success" "Payment Success" "A payment was processed",
     /// A payment did not go through.
     PaymentFailed "payment.failed" "Payment Failed" "A payment failed",
+    /// A payment was paid back.
+    PaymentRefunded "payment.refunded" "Payment Refunded" "A payment, or a part of it, was paid back",
+    /// A customer's bank disputes a payment, or decided.
+    PaymentDisputed "payment.disputed" "Payment Disputed" "The bank took a payment back, or decided about it",
     /// Sent by the test button, to one webhook only.
     Test "test" "Test" "Sent by the test button",
 }
@@ -157,7 +161,7 @@ mod tests {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::named(kind.as_str()), Some(*kind));
         }
-        assert_eq!(EventKind::subscribable().count(), 11);
+        assert_eq!(EventKind::subscribable().count(), 13);
         assert_eq!(EventKind::named("payment"), None);
     }
 

@@ -40,6 +40,21 @@ pub enum Act {
         /// Also where the balance goes below zero by it: the bank has taken the money back.
         is_forced: bool,
     },
+    /// A refund that turned out not to be one: the money came back, and the bytes come back with it.
+    Reinstatement {
+        /// Whose money it was.
+        account: AccountId,
+        /// Bytes given back.
+        bytes: i64,
+        /// Money that came back.
+        money_micros: i64,
+        /// Of it, what had been our loss, since the bytes were used.
+        of_ours_micros: i64,
+        /// The purchase that was refunded.
+        purchase: Option<EntryId>,
+        /// The payment, as the payment provider names it.
+        reference: Option<String>,
+    },
     /// Bytes given. Less than nothing: taken back.
     Bonus {
         /// Who gets them.
@@ -278,6 +293,7 @@ impl Act {
         match self {
             Self::Purchase { account, .. }
             | Self::Refund { account, .. }
+            | Self::Reinstatement { account, .. }
             | Self::Bonus { account, .. }
             | Self::Adjustment { account, .. }
             | Self::CreditsEarned { account, .. }
@@ -290,7 +306,7 @@ impl Act {
     pub const fn kind(&self) -> EntryKind {
         match self {
             Self::Purchase { .. } => EntryKind::Purchase,
-            Self::Refund { .. } => EntryKind::Refund,
+            Self::Refund { .. } | Self::Reinstatement { .. } => EntryKind::Refund,
             Self::Bonus { .. } => EntryKind::Bonus,
             Self::Adjustment { .. } => EntryKind::Adjustment,
             Self::Payout { .. } => EntryKind::Payout,
@@ -303,6 +319,9 @@ impl Act {
     pub const fn amounts(&self) -> (i64, i64, i64) {
         match *self {
             Self::Purchase {
+                bytes, money_micros, ..
+            }
+            | Self::Reinstatement {
                 bytes, money_micros, ..
             }
             | Self::Adjustment {
@@ -323,6 +342,7 @@ impl Act {
         match self {
             Self::Purchase { reference, .. }
             | Self::Refund { reference, .. }
+            | Self::Reinstatement { reference, .. }
             | Self::Payout { reference, .. } => reference.as_deref(),
             _ => None,
         }
@@ -331,7 +351,7 @@ impl Act {
     /// The purchase that it refunds.
     pub const fn purchase(&self) -> Option<EntryId> {
         match self {
-            Self::Refund { purchase, .. } => *purchase,
+            Self::Refund { purchase, .. } | Self::Reinstatement { purchase, .. } => *purchase,
             _ => None,
         }
     }
@@ -366,6 +386,27 @@ impl Act {
                 let of_ours = money.saturating_neg() - of_purse;
                 moves.bring(Account::Revenue, Account::Outside, Unit::UsdMicros, of_ours);
                 moves.empty(account, holds, bytes, -of_purse);
+            }
+            Self::Reinstatement {
+                account,
+                of_ours_micros,
+                ..
+            } => {
+                let of_purse = money.saturating_sub(of_ours_micros);
+                at_least_nothing(&[bytes, money, of_ours_micros, of_purse])?;
+                moves.bring(Account::Outside, Account::Purse(account), Unit::Bytes, bytes);
+                moves.bring(
+                    Account::Outside,
+                    Account::Purse(account),
+                    Unit::UsdMicros,
+                    of_purse,
+                );
+                moves.bring(
+                    Account::Outside,
+                    Account::Revenue,
+                    Unit::UsdMicros,
+                    of_ours_micros,
+                );
             }
             Self::Bonus { account, .. } => {
                 moves.bring(Account::Outside, Account::Purse(account), Unit::Bytes, bytes);
@@ -506,6 +547,23 @@ mod tests {
         assert_eq!(postings[&(Account::Revenue, Unit::UsdMicros)], -300);
         assert_eq!(postings[&(Account::Outside, Unit::UsdMicros)], 900);
         assert_eq!(postings[&(Account::Purse(account), Unit::Bytes)], -40);
+    }
+
+    #[test]
+    fn a_reinstatement_undoes_its_refund() {
+        let account = AccountId::new();
+        let taken = refund(account, 40, 900).postings(&holds(100, 600)).unwrap();
+        let back = Act::Reinstatement {
+            account,
+            bytes: 40,
+            money_micros: 900,
+            of_ours_micros: 300,
+            purchase: None,
+            reference: None,
+        };
+        let given = back.postings(&holds(60, 0)).unwrap();
+        assert_eq!(taken.len(), given.len());
+        assert!(taken.iter().all(|(key, amount)| given[key] == -amount));
     }
 
     #[test]

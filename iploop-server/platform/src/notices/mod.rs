@@ -88,6 +88,10 @@ notices! {
     PaymentSuccess "payment_success",
     /// A payment did not go through.
     PaymentFailed "payment_failed",
+    /// A payment was paid back.
+    PaymentRefunded "payment_refunded",
+    /// A bank disputes a payment, or decided.
+    PaymentDisputed "payment_disputed",
     /// A webhook was switched off.
     WebhookDisabled "webhook_disabled",
     /// The last week in figures.
@@ -109,6 +113,8 @@ impl Notice {
             EventKind::QuotaExceeded => Some(Self::QuotaExceeded),
             EventKind::PaymentSuccess => Some(Self::PaymentSuccess),
             EventKind::PaymentFailed => Some(Self::PaymentFailed),
+            EventKind::PaymentRefunded => Some(Self::PaymentRefunded),
+            EventKind::PaymentDisputed => Some(Self::PaymentDisputed),
             _ => None,
         }
     }
@@ -117,11 +123,11 @@ impl Notice {
     pub fn is_wanted(self, preferences: &Preferences) -> bool {
         match self {
             Self::QuotaWarning | Self::QuotaExceeded => preferences.email_alerts && preferences.usage_alerts,
-            Self::PaymentSuccess => preferences.billing_alerts,
+            Self::PaymentSuccess | Self::PaymentRefunded => preferences.billing_alerts,
             Self::WeeklyReport => preferences.weekly_reports,
             Self::MonthlyReport => preferences.monthly_reports,
             // Something of the customer's does not work until the customer acts.
-            Self::PaymentFailed | Self::WebhookDisabled => true,
+            Self::PaymentFailed | Self::PaymentDisputed | Self::WebhookDisabled => true,
         }
     }
 }

@@ -67,6 +67,14 @@ pub(super) fn notice(notice: Notice, reader: &Reader<'_>, data: &Value) -> Mail 
             &payment(data),
             ("Payment method", &billing),
         ),
+        Notice::PaymentRefunded => letter(
+            reader,
+            "Your payment was paid back",
+            &["we paid a payment of yours back. Until your bank shows it, some days may pass."],
+            &payment(data),
+            ("Your statement", &billing),
+        ),
+        Notice::PaymentDisputed => disputed(reader, data, &billing),
         Notice::WebhookDisabled => {
             let why = match text(data, "disabledBy") {
                 "gone" => "because it answered 410: it does not want any more.",
@@ -92,6 +100,41 @@ pub(super) fn notice(notice: Notice, reader: &Reader<'_>, data: &Value) -> Mail 
             ("Your usage", &format!("{}/usage", reader.home)),
         ),
     }
+}
+
+/// A bank took a payment back, or decided about it.
+fn disputed(reader: &Reader<'_>, data: &Value, billing: &str) -> Mail {
+    let (subject, happened) = match text(data, "status") {
+        "won" => (
+            "A disputed payment counts again",
+            "your bank gave a payment back that had been disputed. What was bought with it is yours again.",
+        ),
+        "lost" => (
+            "A disputed payment is over",
+            "your bank decided about a payment that was disputed: it stays paid back.",
+        ),
+        _ => (
+            "A payment is disputed",
+            "your bank took a payment back. What was bought with it is taken back until your bank decides.",
+        ),
+    };
+    let owed = number(data, "owedBytes");
+    let mut facts = payment(data);
+    if owed > 0 {
+        facts.push(("Used, and not paid for now", gigabytes(owed)));
+    }
+    let meanwhile = if text(data, "status") == "open" || owed > 0 {
+        "Until this is settled, nothing can be bought. If it is a mistake, write to support."
+    } else {
+        "Nothing is left to be done."
+    };
+    letter(
+        reader,
+        subject,
+        &[happened, meanwhile],
+        &facts,
+        ("Your statement", billing),
+    )
 }
 
 /// A week or a month in figures.

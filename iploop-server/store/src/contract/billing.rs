@@ -1,41 +1,38 @@
 //! Subscriptions, payments and events of the payment provider. After every scenario the books are in order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use iploop_platform::billing::{
-    AutoTopUp, Begun, Change, Effect, Failed, Interval, InvoiceReason, NewPayment, Note, PaidInvoice,
-    Payment, PaymentEvent, Price, Receipt, RefundState, SubscriptionState, SubscriptionStatus, Taken,
+    AutoTopUp, Begun, Change, Effect, Interval, InvoiceReason, NewPayment, Note, PaidInvoice, Payment,
+    PaymentEvent, Price, Receipt, SubscriptionState, SubscriptionStatus, Taken,
 };
-use iploop_platform::clock::{DAY, Timestamp};
-use iploop_platform::ids::{AccountId, GatewayId, PaymentId, PlanId};
-use iploop_platform::store::{Store, StoreError};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, PaymentId, PlanId};
+use iploop_platform::store::Store;
 use tokio::task::JoinSet;
 
-use super::audit::erasure;
 use super::books::books_are_in_order;
-use super::{BONUS, Database, account_with, at, new_account, usage};
+use super::{BONUS, Database, at, new_account};
 
-const GB: i64 = 1_000_000_000;
+pub(super) const GB: i64 = 1_000_000_000;
 /// The Growth plan's included bytes and prices.
-const GROWTH_BYTES: i64 = 25 * GB;
-const GROWTH_MONTH: i64 = 14_900;
-const GROWTH_YEAR: i64 = 143_000;
-const YEAR: i64 = 365 * 86_400;
+pub(super) const GROWTH_BYTES: i64 = 25 * GB;
+pub(super) const GROWTH_MONTH: i64 = 14_900;
+pub(super) const GROWTH_YEAR: i64 = 143_000;
 
 /// A customer whom the provider knows, with the prices of Growth.
-struct Customer {
-    store: Arc<dyn Store>,
-    account: AccountId,
-    customer: String,
-    month: String,
-    year: String,
-    free: PlanId,
-    growth: PlanId,
+pub(super) struct Customer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) account: AccountId,
+    pub(super) customer: String,
+    pub(super) month: String,
+    pub(super) year: String,
+    pub(super) free: PlanId,
+    pub(super) growth: PlanId,
 }
 
 impl Customer {
-    async fn new(db: &Database) -> Self {
+    pub(super) async fn new(db: &Database) -> Self {
         let account = new_account(&*db.store).await;
         let plans = db.store.plans().await.unwrap();
         let plan = |name: &str| plans.iter().find(|plan| plan.name == name).unwrap().id;
@@ -65,7 +62,7 @@ impl Customer {
         }
     }
 
-    fn state(&self, status: SubscriptionStatus) -> SubscriptionState {
+    pub(super) fn state(&self, status: SubscriptionStatus) -> SubscriptionState {
         SubscriptionState {
             id: format!("sub_{}", self.account),
             customer: self.customer.clone(),
@@ -78,7 +75,7 @@ impl Customer {
         }
     }
 
-    fn invoice(&self, id: &str) -> PaidInvoice {
+    pub(super) fn invoice(&self, id: &str) -> PaidInvoice {
         PaidInvoice {
             id: format!("{id}_{}", self.account),
             customer: self.customer.clone(),
@@ -95,12 +92,12 @@ impl Customer {
     }
 
     /// Takes an event of this second, with an id of its own.
-    async fn take(&self, id: &str, seconds: i64, change: Change) -> Taken {
+    pub(super) async fn take(&self, id: &str, seconds: i64, change: Change) -> Taken {
         let event = self.event(id, seconds, change);
         self.store.take_payment_event(&event, self.free).await.unwrap()
     }
 
-    fn event(&self, id: &str, seconds: i64, change: Change) -> PaymentEvent {
+    pub(super) fn event(&self, id: &str, seconds: i64, change: Change) -> PaymentEvent {
         PaymentEvent {
             id: format!("evt_{id}_{}", self.account),
             kind: "test".to_owned(),
@@ -110,15 +107,15 @@ impl Customer {
         }
     }
 
-    async fn balance(&self) -> i64 {
+    pub(super) async fn balance(&self) -> i64 {
         self.store.balance(self.account).await.unwrap().bytes
     }
 
-    async fn plan(&self) -> PlanId {
+    pub(super) async fn plan(&self) -> PlanId {
         self.store.plan_of(self.account).await.unwrap().unwrap().id
     }
 
-    async fn status(&self) -> SubscriptionStatus {
+    pub(super) async fn status(&self) -> SubscriptionStatus {
         self.store
             .subscription(self.account)
             .await
@@ -127,22 +124,22 @@ impl Customer {
             .status
     }
 
-    fn done(&self, effect: Effect) -> Taken {
+    pub(super) fn done(&self, effect: Effect) -> Taken {
         Taken::Done {
             account: self.account,
             effect,
         }
     }
 
-    fn subscribed(&self) -> Taken {
+    pub(super) fn subscribed(&self) -> Taken {
         self.done(Effect::Subscription)
     }
 
-    fn paid(&self, cents: i64, bytes: i64) -> Taken {
+    pub(super) fn paid(&self, cents: i64, bytes: i64) -> Taken {
         self.done(Effect::Paid { cents, bytes })
     }
 
-    async fn auto(&self, threshold_bytes: i64, month_cents: i64) {
+    pub(super) async fn auto(&self, threshold_bytes: i64, month_cents: i64) {
         let auto = AutoTopUp {
             threshold_bytes,
             bytes: 10 * GB,
@@ -155,7 +152,7 @@ impl Customer {
     }
 }
 
-fn receipt(payment: &Payment) -> Receipt {
+pub(super) fn receipt(payment: &Payment) -> Receipt {
     Receipt {
         payment: payment.id,
         intent: format!("pi_{}", payment.id),
@@ -164,7 +161,7 @@ fn receipt(payment: &Payment) -> Receipt {
     }
 }
 
-fn wish(account: AccountId, cents: i64, now: Timestamp) -> NewPayment {
+pub(super) fn wish(account: AccountId, cents: i64, now: Timestamp) -> NewPayment {
     NewPayment {
         id: PaymentId::new(),
         account,
@@ -396,400 +393,4 @@ pub(super) async fn what_is_not_ours_is_noted_and_buys_nothing(db: &Database) {
     );
     assert_eq!(me.balance().await, BONUS + GB);
     books_are_in_order(&*db.store).await;
-}
-
-pub(super) async fn a_year_is_given_month_by_month_and_ends_with_its_subscription(db: &Database) {
-    let me = Customer::new(db).await;
-    let state = SubscriptionState {
-        price: me.year.clone(),
-        to: at(YEAR),
-        ..me.state(SubscriptionStatus::Active)
-    };
-    me.take("1", 1, Change::Subscription(state.clone())).await;
-    let invoice = PaidInvoice {
-        price: me.year.clone(),
-        subtotal_cents: GROWTH_YEAR,
-        paid_cents: GROWTH_YEAR,
-        to: at(YEAR),
-        ..me.invoice("in_1")
-    };
-    assert_eq!(
-        me.take("2", 1, Change::InvoicePaid(invoice)).await,
-        me.paid(GROWTH_YEAR, GROWTH_BYTES)
-    );
-    assert!(
-        db.store
-            .give_due_allowances(at(YEAR / 12 - 1), 10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let mut looks = JoinSet::new();
-    for _ in 0..8 {
-        let store = Arc::clone(&db.store);
-        looks.spawn(async move { store.give_due_allowances(at(YEAR / 12), 10).await.unwrap() });
-    }
-    looks.join_all().await;
-    assert_eq!(
-        me.balance().await,
-        BONUS + 2 * GROWTH_BYTES,
-        "once, whoever looks"
-    );
-    for _ in 0..20 {
-        db.store
-            .give_due_allowances(at(YEAR * 11 / 12), 10)
-            .await
-            .unwrap();
-    }
-    assert_eq!(me.balance().await, BONUS + 12 * GROWTH_BYTES);
-    let lines = db.store.transactions(me.account, None, 100).await.unwrap();
-    let paid: i64 = lines.iter().map(|line| line.amount_micros).sum();
-    assert_eq!(paid, GROWTH_YEAR * 10_000, "the months' prices sum to the year's");
-
-    let other = Customer::new(db).await;
-    let state = SubscriptionState {
-        id: "sub_other".to_owned(),
-        customer: other.customer.clone(),
-        ..state
-    };
-    other.take("1", 1, Change::Subscription(state.clone())).await;
-    let invoice = PaidInvoice {
-        subscription: "sub_other".to_owned(),
-        price: other.year.clone(),
-        subtotal_cents: GROWTH_YEAR,
-        paid_cents: GROWTH_YEAR,
-        to: at(YEAR),
-        ..other.invoice("in_1")
-    };
-    other.take("2", 1, Change::InvoicePaid(invoice)).await;
-    let late = SubscriptionState {
-        status: SubscriptionStatus::PastDue,
-        ..state.clone()
-    };
-    other.take("3", 2, Change::Subscription(late)).await;
-    db.store.give_due_allowances(at(YEAR / 12), 10).await.unwrap();
-    assert_eq!(
-        other.balance().await,
-        BONUS + GROWTH_BYTES,
-        "nothing while past due"
-    );
-    let ended = SubscriptionState {
-        status: SubscriptionStatus::Cancelled,
-        ..state
-    };
-    other.take("4", 3, Change::Subscription(ended)).await;
-    db.store.give_due_allowances(at(YEAR), 10).await.unwrap();
-    assert_eq!(
-        other.balance().await,
-        BONUS + GROWTH_BYTES,
-        "nothing after the end"
-    );
-    books_are_in_order(&*db.store).await;
-}
-
-pub(super) async fn a_changed_plan_brings_what_its_money_is_worth(db: &Database) {
-    let me = Customer::new(db).await;
-    let change = PaidInvoice {
-        reason: InvoiceReason::Change,
-        paid_cents: GROWTH_MONTH / 2,
-        ..me.invoice("in_1")
-    };
-    let taken = me.take("1", 1, Change::InvoicePaid(change.clone())).await;
-    assert_eq!(taken, me.paid(GROWTH_MONTH / 2, GROWTH_BYTES / 2));
-    let nothing = PaidInvoice {
-        id: "in_2".to_owned(),
-        paid_cents: 0,
-        ..change
-    };
-    assert_eq!(me.take("2", 2, Change::InvoicePaid(nothing)).await, me.paid(0, 0));
-    books_are_in_order(&*db.store).await;
-}
-
-pub(super) async fn refunds_take_the_money_and_what_is_left_of_the_bytes(db: &Database) {
-    let me = Customer::new(db).await;
-    let refund = |cents| {
-        Change::Refunded(RefundState {
-            references: vec![format!("pi_in_1_{}", me.account)],
-            customer: Some(me.customer.clone()),
-            cents,
-            currency: "usd".to_owned(),
-        })
-    };
-    let early = me.event("1", 2, refund(7_450));
-    assert_eq!(
-        db.store.take_payment_event(&early, me.free).await.unwrap(),
-        Taken::TooEarly
-    );
-    me.take("2", 1, Change::InvoicePaid(me.invoice("in_1"))).await;
-    // The same event comes again, and counts now: nothing was kept of it.
-    let taken = db.store.take_payment_event(&early, me.free).await.unwrap();
-    assert_eq!(taken, me.done(Effect::Refunded));
-    assert_eq!(me.balance().await, BONUS + GROWTH_BYTES / 2);
-    assert_eq!(me.take("3", 3, refund(7_450)).await, Taken::Noted(Note::Older));
-    let used = BONUS + GROWTH_BYTES / 2 - GB;
-    let mut record = usage(me.account, GatewayId::new());
-    record.bytes_down = u64::try_from(used).unwrap();
-    record.ended_at = Some(at(11));
-    db.store.settle(&[record], at(11)).await.unwrap();
-    assert_eq!(
-        me.take("4", 4, refund(GROWTH_MONTH)).await,
-        me.done(Effect::Refunded)
-    );
-    assert_eq!(me.balance().await, 0, "never below zero by it");
-    let unknown = Change::Refunded(RefundState {
-        references: vec!["pi_unknown".to_owned()],
-        customer: Some("cus_unknown".to_owned()),
-        cents: 1,
-        currency: "usd".to_owned(),
-    });
-    assert_eq!(me.take("5", 5, unknown).await, Taken::Noted(Note::UnknownPayment));
-    let lines = db.store.transactions(me.account, None, 100).await.unwrap();
-    let back: i64 = lines
-        .iter()
-        .filter(|line| line.kind.as_str() == "refund")
-        .map(|line| line.amount_micros)
-        .sum();
-    assert_eq!(back, -GROWTH_MONTH * 10_000);
-    books_are_in_order(&*db.store).await;
-}
-
-pub(super) async fn top_ups_stay_within_the_cap_also_in_parallel(db: &Database) {
-    let account = account_with(&*db.store, 0).await;
-    db.store.set_spend_cap(account, Some(1_000)).await.unwrap();
-    let mut tries = JoinSet::new();
-    for _ in 0..10 {
-        let store = Arc::clone(&db.store);
-        tries.spawn(async move { store.begin_top_up(wish(account, 400, at(0))).await.unwrap() });
-    }
-    let begun = tries.join_all().await;
-    assert_eq!(
-        begun
-            .iter()
-            .filter(|begun| matches!(begun, Begun::Payment(_)))
-            .count(),
-        2
-    );
-    assert_eq!(
-        begun
-            .iter()
-            .filter(|begun| **begun == Begun::OverCap(200))
-            .count(),
-        8
-    );
-    assert_eq!(
-        db.store
-            .billing_settings(account, at(0))
-            .await
-            .unwrap()
-            .spent_cents,
-        800
-    );
-    // What nobody paid within the hour no longer counts; what was paid does.
-    let Some(Begun::Payment(first)) = begun.iter().find(|begun| matches!(begun, Begun::Payment(_))) else {
-        panic!("none began")
-    };
-    db.store.settle_payment(&receipt(first), at(60)).await.unwrap();
-    assert_eq!(
-        db.store
-            .begin_top_up(wish(account, 601, at(3_601)))
-            .await
-            .unwrap(),
-        Begun::OverCap(600)
-    );
-    assert!(matches!(
-        db.store
-            .begin_top_up(wish(account, 600, at(3_601)))
-            .await
-            .unwrap(),
-        Begun::Payment(_)
-    ));
-    // Another month, and no cap.
-    assert!(matches!(
-        db.store
-            .begin_top_up(wish(account, 900, at(0).plus(DAY * 31)))
-            .await
-            .unwrap(),
-        Begun::Payment(_)
-    ));
-    db.store.set_spend_cap(account, None).await.unwrap();
-    assert!(matches!(
-        db.store
-            .begin_top_up(wish(account, 9_000, at(3_602)))
-            .await
-            .unwrap(),
-        Begun::Payment(_)
-    ));
-    assert_eq!(
-        db.store
-            .begin_top_up(wish(AccountId::new(), 1, at(0)))
-            .await
-            .unwrap(),
-        Begun::NoAccount
-    );
-    books_are_in_order(&*db.store).await;
-}
-
-pub(super) async fn pages_that_nobody_pays_on_are_bounded(db: &Database) {
-    let account = account_with(&*db.store, 0).await;
-    for _ in 0..20 {
-        db.store.begin_top_up(wish(account, 1, at(0))).await.unwrap();
-    }
-    let refused = db.store.begin_top_up(wish(account, 1, at(1))).await;
-    assert!(
-        matches!(refused, Err(StoreError::LimitReached { limit: 20, .. })),
-        "{refused:?}"
-    );
-    assert!(db.store.begin_top_up(wish(account, 1, at(3_700))).await.is_ok());
-}
-
-pub(super) async fn of_many_triggers_one_automatic_top_up_begins(db: &Database) {
-    let me = Customer::new(db).await;
-    let due = || async { db.store.accounts_to_top_up(None, 10).await.unwrap() };
-    assert_eq!(
-        db.store.begin_auto_top_up(me.account, at(0)).await.unwrap(),
-        None,
-        "off"
-    );
-    me.auto(BONUS, 100_000).await;
-    assert!(due().await.is_empty(), "not below the threshold");
-    me.auto(BONUS + 1, 100_000).await;
-    assert_eq!(due().await, [me.account]);
-    let mut triggers = JoinSet::new();
-    for _ in 0..20 {
-        let (store, account) = (Arc::clone(&db.store), me.account);
-        triggers.spawn(async move { store.begin_auto_top_up(account, at(1)).await.unwrap() });
-    }
-    let begun: Vec<Payment> = triggers.join_all().await.into_iter().flatten().collect();
-    let [payment] = begun.as_slice() else {
-        panic!("{begun:?}")
-    };
-    // Starter's price: $9.80 for a GB.
-    assert_eq!((payment.bytes, payment.cents), (10 * GB, 9_800));
-    assert!(due().await.is_empty(), "one is under way");
-    assert!(db.store.open_auto_top_ups(at(1), 10).await.unwrap().is_empty());
-    assert_eq!(
-        db.store.open_auto_top_ups(at(2), 10).await.unwrap(),
-        [(payment.clone(), at(1))]
-    );
-    let mut receipts = JoinSet::new();
-    for _ in 0..5 {
-        let (store, receipt) = (Arc::clone(&db.store), receipt(payment));
-        receipts.spawn(async move { store.settle_payment(&receipt, at(2)).await.unwrap() });
-    }
-    let taken = receipts.join_all().await;
-    assert_eq!(
-        taken
-            .iter()
-            .filter(|taken| **taken == me.paid(9_800, 10 * GB))
-            .count(),
-        1
-    );
-    assert_eq!(me.balance().await, BONUS + 10 * GB);
-    assert_eq!(db.store.begin_auto_top_up(me.account, at(3)).await.unwrap(), None);
-    // The month's bound, then the cap.
-    me.auto(BONUS * 10, 19_599).await;
-    assert_eq!(db.store.begin_auto_top_up(me.account, at(3)).await.unwrap(), None);
-    me.auto(BONUS * 10, 100_000).await;
-    db.store.set_spend_cap(me.account, Some(19_599)).await.unwrap();
-    assert_eq!(db.store.begin_auto_top_up(me.account, at(3)).await.unwrap(), None);
-    db.store.set_spend_cap(me.account, Some(19_600)).await.unwrap();
-    let second = db
-        .store
-        .begin_auto_top_up(me.account, at(3))
-        .await
-        .unwrap()
-        .unwrap();
-    assert_ne!(second.key, payment.key);
-    books_are_in_order(&*db.store).await;
-}
-
-pub(super) async fn three_failures_switch_automatic_top_ups_off(db: &Database) {
-    let me = Customer::new(db).await;
-    me.auto(BONUS + 1, 100_000).await;
-    let mut now = at(0);
-    let mut last = None;
-    for failures in 1..=3 {
-        let payment = db
-            .store
-            .begin_auto_top_up(me.account, now)
-            .await
-            .unwrap()
-            .unwrap();
-        let failed = db.store.fail_payment(payment.id, "no funds", now).await.unwrap();
-        assert_eq!(
-            failed,
-            Some(Failed {
-                failures,
-                is_switched_off: failures == 3
-            })
-        );
-        assert_eq!(
-            db.store.fail_payment(payment.id, "no funds", now).await.unwrap(),
-            None
-        );
-        assert_eq!(
-            db.store.begin_auto_top_up(me.account, now).await.unwrap(),
-            None,
-            "not at once again"
-        );
-        now = now.plus(Duration::from_secs(6 * 3600));
-        last = Some(payment);
-    }
-    let settings = db.store.billing_settings(me.account, now).await.unwrap();
-    assert_eq!(
-        (settings.auto_top_up, settings.failures, settings.spent_cents),
-        (None, 3, 0)
-    );
-    assert!(db.store.accounts_to_top_up(None, 10).await.unwrap().is_empty());
-    // It was paid after all.
-    let taken = db
-        .store
-        .settle_payment(&receipt(&last.unwrap()), now)
-        .await
-        .unwrap();
-    assert_eq!(taken, me.paid(9_800, 10 * GB));
-    assert_eq!(
-        db.store.billing_settings(me.account, now).await.unwrap().failures,
-        0
-    );
-    books_are_in_order(&*db.store).await;
-}
-
-pub(super) async fn a_deleted_account_is_not_charged(db: &Database) {
-    let me = Customer::new(db).await;
-    me.auto(BONUS + 1, 100_000).await;
-    let under_way = db.store.begin_auto_top_up(me.account, at(0)).await.unwrap();
-    assert!(under_way.is_some());
-    let entry = erasure(me.account);
-    db.store.erase_account(me.account, entry).await.unwrap();
-    assert!(db.store.open_auto_top_ups(at(1), 10).await.unwrap().is_empty());
-    assert!(db.store.accounts_to_top_up(None, 10).await.unwrap().is_empty());
-    assert_eq!(db.store.begin_auto_top_up(me.account, at(2)).await.unwrap(), None);
-}
-
-pub(super) async fn subscriptions_of_deleted_accounts_are_found(db: &Database) {
-    let me = Customer::new(db).await;
-    me.take("1", 1, Change::Subscription(me.state(SubscriptionStatus::Active)))
-        .await;
-    assert!(
-        db.store
-            .subscriptions_of_the_deleted(10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    db.execute("UPDATE users SET status = 'deleted'").await;
-    let state = me.state(SubscriptionStatus::Cancelled);
-    assert_eq!(
-        db.store.subscriptions_of_the_deleted(10).await.unwrap(),
-        std::slice::from_ref(&state.id)
-    );
-    me.take("2", 2, Change::Subscription(state)).await;
-    assert!(
-        db.store
-            .subscriptions_of_the_deleted(10)
-            .await
-            .unwrap()
-            .is_empty()
-    );
 }

@@ -9,18 +9,23 @@ mod api_keys;
 mod audit;
 mod billing;
 mod books;
+mod checkouts;
 mod database;
+mod disputes;
 mod events;
 mod ip_logins;
 mod ledger;
+mod ledger_check;
 mod ledger_model;
 mod logins;
+mod money;
 mod nodes;
 mod notices;
 mod opening;
 mod owners;
 mod partner_records;
 mod partners;
+mod payments;
 mod plans;
 mod profiles;
 mod proxy_defaults;
@@ -29,6 +34,7 @@ mod second_factors;
 mod statistics;
 mod sticky;
 mod support;
+mod top_ups;
 mod usage;
 mod volume;
 mod webhooks;
@@ -141,9 +147,11 @@ on_every_database! {
         a_partner_is_paid_at_most_what_it_is_owed_also_in_parallel
         credits_become_bytes_once
         a_statement_has_every_line_once_and_sums_to_the_balance
-        a_changed_number_is_found_and_named
         an_act_given_up_anywhere_is_whole_or_not_at_all
         parallel_acts_crashes_and_archives_keep_the_books_in_order
+    }
+    ledger_check {
+        a_changed_number_is_found_and_named
     }
     billing {
         a_customer_and_a_price_are_kept_once
@@ -151,15 +159,41 @@ on_every_database! {
         events_in_any_order_end_in_the_newest_state
         one_event_in_many_parallel_deliveries_counts_once
         what_is_not_ours_is_noted_and_buys_nothing
+    }
+    payments {
         a_year_is_given_month_by_month_and_ends_with_its_subscription
         a_changed_plan_brings_what_its_money_is_worth
         refunds_take_the_money_and_what_is_left_of_the_bytes
+    }
+    disputes {
+        a_dispute_takes_bytes_and_plan_and_gives_them_back_when_it_is_won
+        a_lost_dispute_ends_its_subscription_and_what_comes_next_pays_the_debt
+        a_debt_is_let_go_once_and_never_given_twice
+        of_a_year_no_month_comes_while_it_is_disputed
+        a_dispute_ahead_of_its_payment_comes_again
+        any_order_of_disputes_and_refunds_ends_in_the_same_purse
+        one_dispute_in_many_parallel_deliveries_takes_once
+        a_top_up_that_was_begun_is_booked_and_pays_the_debt
+    }
+    checkouts {
+        an_account_has_one_page_and_finds_it_again
+        a_closed_page_sets_nothing_aside_and_a_paid_one_is_forgotten
+        of_two_parallel_subscriptions_one_stays_and_one_is_paid_back
+        an_invoice_of_a_subscription_that_is_refused_buys_nothing
+        a_deleted_account_leaves_errands_until_they_are_done
+        a_customer_that_is_made_for_a_deleted_account_is_deleted_too
+        an_errand_that_never_works_is_left_to_people
+    }
+    money {
+        twenty_parallel_calls_of_every_act_move_money_once
+        twenty_parallel_events_of_every_kind_move_money_once
+    }
+    top_ups {
         top_ups_stay_within_the_cap_also_in_parallel
         pages_that_nobody_pays_on_are_bounded
         of_many_triggers_one_automatic_top_up_begins
         three_failures_switch_automatic_top_ups_off
         a_deleted_account_is_not_charged
-        subscriptions_of_deleted_accounts_are_found
     }
     usage {
         a_record_reads_back_as_it_was_settled

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::columns::{id, number, text, time, time_or_none};
 use super::ledger::lock_purse;
 use super::payments::{self, Owed};
-use super::{Row, SqlStore, Tx, events, payment_events};
+use super::{Row, SqlStore, Tx, disputes, errands, events, payment_events, surplus};
 use crate::error::{Failure, act, unreadable};
 
 /// A page on which nobody paid ends within the hour, and so does what it sets aside of the cap.
@@ -48,6 +48,7 @@ impl Billing for SqlStore {
         now: Timestamp,
     ) -> Result<String, StoreError> {
         act(async {
+            let mut tx = self.begin().await?;
             let row = sqlx::query(
                 "INSERT INTO billing_customers (user_id, customer, created_at) VALUES ($1, $2, $3)
                  ON CONFLICT (user_id) DO UPDATE SET customer = billing_customers.customer RETURNING customer",
@@ -55,8 +56,13 @@ impl Billing for SqlStore {
             .bind(account.uuid())
             .bind(text(customer))
             .bind(now.as_millis())
-            .fetch_one(&self.write)
+            .fetch_one(&mut *tx)
             .await?;
+            // The account may have been deleted while the provider made its customer.
+            if surplus::is_gone(&mut tx, account).await? {
+                errands::leave(&mut tx, account).await?;
+            }
+            tx.commit().await?;
             Ok(row.try_get("customer")?)
         })
         .await
@@ -104,7 +110,7 @@ impl Billing for SqlStore {
         act(async {
             let row = sqlx::query(
                 "SELECT subscription, plan_id, period, status, from_at, to_at, ends_at_period_end, past_due_since
-                 FROM billing_subscriptions WHERE user_id = $1
+                 FROM billing_subscriptions WHERE user_id = $1 AND NOT is_surplus
                  ORDER BY CASE WHEN status IN ('active', 'past_due') THEN 0 ELSE 1 END, state_at DESC, subscription
                  LIMIT 1",
             )
@@ -192,6 +198,12 @@ impl Billing for SqlStore {
             if lock_purse(&mut tx, wish.account).await?.is_none() {
                 return Ok(Begun::NoAccount);
             }
+            if let Some(begun) = payments::begun(&mut tx, &wish).await? {
+                return Ok(Begun::Payment(begun));
+            }
+            if disputes::hold(&mut tx, wish.account).await?.is_some() {
+                return Ok(Begun::Held);
+            }
             refuse_too_many(&mut tx, &wish).await?;
             let settings = settings(&mut tx, wish.account, wish.now).await?;
             if let Some(left) = over_cap(&settings, wish.cents) {
@@ -222,7 +234,9 @@ impl Billing for SqlStore {
                 "SELECT s.user_id FROM billing_settings s JOIN user_plans p ON p.user_id = s.user_id
                  WHERE s.auto_is_on AND s.user_id > $1 AND p.balance_bytes < s.auto_threshold_bytes
                      AND NOT EXISTS (SELECT 1 FROM billing_payments y
-                         WHERE y.user_id = s.user_id AND y.kind = 'auto_top_up' AND y.status = 'pending')
+                         WHERE y.user_id = s.user_id
+                             AND (y.owed_bytes > 0 OR (y.kind = 'auto_top_up' AND y.status = 'pending')))
+                     AND NOT EXISTS (SELECT 1 FROM billing_disputes d WHERE d.user_id = s.user_id AND d.status = 'open')
                  ORDER BY s.user_id LIMIT $2",
             )
             .bind(after.map_or(Uuid::nil(), AccountId::uuid))
@@ -247,6 +261,9 @@ impl Billing for SqlStore {
             let Some(purse) = lock_purse(&mut tx, account).await? else {
                 return Ok(None);
             };
+            if disputes::hold(&mut tx, account).await?.is_some() {
+                return Ok(None);
+            }
             let known = settings(&mut tx, account, now).await?;
             let Some(auto) = known
                 .auto_top_up
@@ -405,23 +422,6 @@ impl Billing for SqlStore {
             let ended = payment_events::end_grace(&mut tx, before, free, limit).await?;
             tx.commit().await?;
             Ok(ended)
-        })
-        .await
-    }
-
-    async fn subscriptions_of_the_deleted(&self, limit: u32) -> Result<Vec<String>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT s.subscription FROM billing_subscriptions s JOIN users u ON u.id = s.user_id
-                 WHERE u.status = 'deleted' AND s.status <> 'cancelled' ORDER BY s.subscription LIMIT $1",
-            )
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows
-                .iter()
-                .map(|row| row.try_get("subscription"))
-                .collect::<Result<_, _>>()?)
         })
         .await
     }

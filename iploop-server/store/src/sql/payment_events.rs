@@ -15,7 +15,7 @@ use super::billing::{interval_from, status_from};
 use super::columns::{id, text, time, time_or_none};
 use super::ledger::{lock_purse, lock_purses};
 use super::payments::{self, Owed, PaidFor};
-use super::{Row, Tx, events};
+use super::{Row, Tx, disputes, events, pages, surplus, taken_back};
 use crate::error::Failure;
 
 /// A refund of something unknown, by a customer whom we know, may be ahead of its payment for so long.
@@ -38,7 +38,7 @@ pub(super) async fn take(tx: &mut Tx, event: &PaymentEvent, free: PlanId) -> Res
         return Ok(Taken::Repeat);
     }
     let taken = match &event.change {
-        Change::Subscription(state) => subscription(tx, state, event.at, free).await?,
+        Change::Subscription(state) => subscription(tx, state, event, free).await?,
         Change::InvoicePaid(invoice) => invoice_paid(tx, invoice, event.now).await?,
         Change::InvoiceFailed {
             customer,
@@ -47,7 +47,8 @@ pub(super) async fn take(tx: &mut Tx, event: &PaymentEvent, free: PlanId) -> Res
             ..
         } => invoice_failed(tx, (customer, subscription), *cents, event).await?,
         Change::Paid(receipt) => payments::settle(tx, receipt, event.now).await?,
-        Change::Refunded(state) => refunded(tx, state, event).await?,
+        Change::Refunded(state) => refunded(tx, state, event, free).await?,
+        Change::Disputed(state) => disputes::take(tx, state, event, free).await?,
         Change::Other => Taken::Noted(Note::Unhandled),
     };
     if let Taken::Noted(note) = taken {
@@ -98,15 +99,16 @@ pub(super) async fn end_grace(
 async fn subscription(
     tx: &mut Tx,
     state: &SubscriptionState,
-    at: Timestamp,
+    event: &PaymentEvent,
     free: PlanId,
 ) -> Result<Taken, Failure> {
+    let at = event.at;
     let Some(account) = account_of(tx, &state.customer).await? else {
         return Ok(Taken::Noted(Note::UnknownCustomer));
     };
     lock_purse(tx, account).await?;
     let known = sqlx::query(
-        "SELECT plan_id, period, status, state_at, past_due_since, is_lapsed FROM billing_subscriptions
+        "SELECT plan_id, period, status, state_at, past_due_since, is_lapsed, is_surplus FROM billing_subscriptions
          WHERE subscription = $1 AND user_id = $2",
     )
     .bind(text(&state.id))
@@ -127,6 +129,11 @@ async fn subscription(
         }
         (None, _) => return Ok(Taken::Noted(Note::UnknownPrice)),
     };
+    let refusal = surplus::refusal(tx, account, state, known.as_ref()).await?;
+    let was_surplus = match &known {
+        Some(known) => known.try_get("is_surplus")?,
+        None => false,
+    };
     let is_past_due = state.status == SubscriptionStatus::PastDue;
     let (since, is_lapsed) = match &known {
         Some(known) if is_past_due => (
@@ -137,12 +144,12 @@ async fn subscription(
     };
     sqlx::query(
         "INSERT INTO billing_subscriptions (subscription, user_id, plan_id, period, status, from_at, to_at,
-             ends_at_period_end, past_due_since, is_lapsed, state_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+             ends_at_period_end, past_due_since, is_lapsed, state_at, is_surplus)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (subscription) DO UPDATE SET plan_id = excluded.plan_id, period = excluded.period,
              status = excluded.status, from_at = excluded.from_at, to_at = excluded.to_at,
              ends_at_period_end = excluded.ends_at_period_end, past_due_since = excluded.past_due_since,
-             is_lapsed = excluded.is_lapsed, state_at = excluded.state_at",
+             is_lapsed = excluded.is_lapsed, state_at = excluded.state_at, is_surplus = excluded.is_surplus",
     )
     .bind(text(&state.id))
     .bind(account.uuid())
@@ -155,8 +162,16 @@ async fn subscription(
     .bind(since.map(Timestamp::as_millis))
     .bind(is_lapsed)
     .bind(at.as_millis())
+    .bind(was_surplus || refusal.is_some())
     .execute(&mut **tx)
     .await?;
+    if let Some(why) = refusal {
+        surplus::refuse(tx, account, &state.id, why, event.now).await?;
+        return Ok(done(account, Effect::Surplus));
+    }
+    if state.status.is_live() && !was_surplus {
+        pages::subscribed(tx, account, event.now).await?;
+    }
     if state.status == SubscriptionStatus::Cancelled {
         sqlx::query(
             "UPDATE billing_payments SET next_part_at = NULL WHERE subscription = $1 AND user_id = $2",
@@ -170,12 +185,16 @@ async fn subscription(
     Ok(done(account, Effect::Subscription))
 }
 
-/// The plan is the one that the live subscription pays for, else the free one.
-async fn follow_plan(tx: &mut Tx, account: AccountId, free: PlanId) -> Result<(), sqlx::Error> {
+/// The plan is the one that the live subscription pays for, else the free one. A period whose payment went back whole is not paid.
+pub(super) async fn follow_plan(tx: &mut Tx, account: AccountId, free: PlanId) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE user_plans SET plan_id = COALESCE(
              (SELECT s.plan_id FROM billing_subscriptions s
-              WHERE s.user_id = $1 AND (s.status = 'active' OR (s.status = 'past_due' AND NOT s.is_lapsed))
+              WHERE s.user_id = $1 AND NOT s.is_surplus
+                  AND (s.status = 'active' OR (s.status = 'past_due' AND NOT s.is_lapsed))
+                  AND NOT EXISTS (SELECT 1 FROM billing_payments p
+                      WHERE p.subscription = s.subscription AND p.period_at IS NOT NULL AND p.to_at > s.from_at
+                          AND p.cents > 0 AND p.refunded_cents + p.disputed_cents >= p.cents)
               ORDER BY s.state_at DESC, s.subscription LIMIT 1), $2)
          WHERE user_id = $1",
     )
@@ -205,6 +224,10 @@ async fn invoice_paid(tx: &mut Tx, invoice: &PaidInvoice, now: Timestamp) -> Res
     .await?;
     if known.is_some() {
         return Ok(Taken::Noted(Note::PaidAlready));
+    }
+    if surplus::is(tx, account, &invoice.subscription).await? {
+        surplus::paid(tx, account, invoice, now).await?;
+        return Ok(Taken::Noted(Note::Surplus));
     }
     let included = price.try_get::<Option<i64>, _>("included_bytes")?.unwrap_or(0);
     let bought = match rules::allowance(invoice, included, interval_from(&price)?, price.try_get("cents")?) {
@@ -272,10 +295,15 @@ async fn invoice_failed(
     Ok(done(account, Effect::RenewalFailed))
 }
 
-async fn refunded(tx: &mut Tx, state: &RefundState, event: &PaymentEvent) -> Result<Taken, Failure> {
+async fn refunded(
+    tx: &mut Tx,
+    state: &RefundState,
+    event: &PaymentEvent,
+    free: PlanId,
+) -> Result<Taken, Failure> {
     for reference in &state.references {
         if let Some(payment) = payments::by_reference(tx, reference).await? {
-            return payments::refund(tx, state, payment, event.now).await;
+            return taken_back::refund(tx, state, payment, event.now, free).await;
         }
     }
     let is_ours = match &state.customer {

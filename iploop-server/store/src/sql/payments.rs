@@ -2,7 +2,7 @@
 
 use iploop_platform::abuse::Actor;
 use iploop_platform::billing::{
-    CURRENCY, Effect, MICROS_PER_CENT, Note, Payment, Receipt, RefundState, Taken, rules,
+    CURRENCY, Effect, MICROS_PER_CENT, NewPayment, Note, Payment, PaymentKind, Receipt, Taken, rules,
 };
 use iploop_platform::clock::Timestamp;
 use iploop_platform::events::{Event, EventKind};
@@ -13,9 +13,9 @@ use serde_json::json;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::columns::{id, id_or_none, text, text_or_none, time};
+use super::columns::{id, text, text_or_none, time};
 use super::ledger::{lock_purse, lock_purses};
-use super::{Row, Tx, books, events};
+use super::{Row, Tx, books, events, pages, taken_back};
 use crate::error::Failure;
 
 /// A payment as it comes into the table.
@@ -88,6 +88,29 @@ pub(super) async fn insert(tx: &mut Tx, owed: &Owed<'_>) -> Result<(), sqlx::Err
     Ok(())
 }
 
+/// The top-up that was begun under the wish's id.
+pub(super) async fn begun(tx: &mut Tx, wish: &NewPayment) -> Result<Option<Payment>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT bytes, cents, payment_key FROM billing_payments
+         WHERE id = $1 AND user_id = $2 AND kind = 'top_up' AND status = 'pending'",
+    )
+    .bind(wish.id.uuid())
+    .bind(wish.account.uuid())
+    .fetch_optional(&mut **tx)
+    .await?;
+    let payment = row.map(|row| {
+        Ok(Payment {
+            id: wish.id,
+            account: wish.account,
+            kind: PaymentKind::TopUp,
+            bytes: row.try_get("bytes")?,
+            cents: row.try_get("cents")?,
+            key: row.try_get("payment_key")?,
+        })
+    });
+    payment.transpose()
+}
+
 /// Whose a payment is.
 pub(super) async fn owner(tx: &mut Tx, payment: PaymentId) -> Result<Option<AccountId>, sqlx::Error> {
     let row = sqlx::query("SELECT user_id FROM billing_payments WHERE id = $1")
@@ -126,6 +149,7 @@ pub(super) async fn settle(tx: &mut Tx, receipt: &Receipt, now: Timestamp) -> Re
         .bind(account.uuid())
         .execute(&mut **tx)
         .await?;
+    pages::paid(tx, receipt.payment).await?;
     let bytes = book_part(tx, receipt.payment, now).await?;
     let description = what(row.try_get("kind")?);
     let event = succeeded(account, receipt.cents, description, None, now);
@@ -194,6 +218,12 @@ pub(super) async fn book_part(tx: &mut Tx, payment: PaymentId, now: Timestamp) -
     .bind(entry.map(EntryId::uuid))
     .execute(&mut **tx)
     .await?;
+    let account = id(&row, "user_id")?;
+    // What went back of the payment went back of this part too, and what is owed is paid first.
+    taken_back::follow(tx, account, payment, now).await?;
+    if bytes > 0 {
+        taken_back::pay_debt(tx, account, &format!("{payment}:{part}"), now).await?;
+    }
     Ok(bytes)
 }
 
@@ -205,7 +235,8 @@ pub(super) async fn give_due_parts(
 ) -> Result<Vec<AccountId>, Failure> {
     let rows = sqlx::query(
         "SELECT p.id, p.user_id FROM billing_payments p JOIN billing_subscriptions s ON s.subscription = p.subscription
-         WHERE p.next_part_at <= $1 AND p.status = 'paid' AND s.status = 'active'
+         WHERE p.next_part_at <= $1 AND p.status = 'paid' AND s.status = 'active' AND NOT s.is_surplus
+             AND p.refunded_cents + p.disputed_cents < p.cents
          ORDER BY p.user_id, p.id LIMIT $2",
     )
     .bind(now.as_millis())
@@ -231,80 +262,6 @@ pub(super) async fn give_due_parts(
     Ok(accounts.into_iter().map(AccountId::from).collect())
 }
 
-/// Takes back what a refund of the provider gave back: the money, and the bytes for it as far as they are left.
-pub(super) async fn refund(
-    tx: &mut Tx,
-    refund: &RefundState,
-    payment: PaymentId,
-    now: Timestamp,
-) -> Result<Taken, Failure> {
-    let Some(account) = owner(tx, payment).await? else {
-        return Ok(Taken::Noted(Note::UnknownPayment));
-    };
-    let balance = lock_purse(tx, account)
-        .await?
-        .map_or(0, |purse| purse.balance_bytes);
-    let Some(row) = read(tx, payment).await? else {
-        return Ok(Taken::Noted(Note::UnknownPayment));
-    };
-    let cents: i64 = row.try_get("cents")?;
-    if refund.currency != CURRENCY {
-        return Ok(Taken::Noted(Note::OtherCurrency));
-    }
-    if refund.cents <= row.try_get::<i64, _>("refunded_cents")? {
-        return Ok(Taken::Noted(Note::Older));
-    }
-    let share = |booked, refunded| -> Result<i64, sqlx::Error> {
-        Ok(rules::to_refund(
-            row.try_get(booked)?,
-            row.try_get(refunded)?,
-            refund.cents,
-            cents,
-        ))
-    };
-    let (bytes, money_micros) = (
-        share("booked_bytes", "refunded_bytes")?,
-        share("booked_micros", "refunded_micros")?,
-    );
-    let taken = bytes.min(balance.max(0));
-    if (taken, money_micros) != (0, 0) {
-        let is_one_entry = row.try_get::<i64, _>("parts")? == 1;
-        let new = NewEntry {
-            act: Act::Refund {
-                account,
-                bytes: taken,
-                money_micros,
-                purchase: id_or_none(&row, "entry_id")?.filter(|_| is_one_entry),
-                reference: refund.references.first().cloned(),
-                is_forced: false,
-            },
-            description: "Refund".to_owned(),
-            reason: None,
-            actor: Actor::System,
-            key: Some(format!("refund:{payment}:{}", refund.cents)),
-            metadata: json!({ "paymentId": payment }),
-            audit: None,
-            now,
-        };
-        booked(books::book(tx, &new).await?)?;
-    }
-    sqlx::query(
-        "UPDATE billing_payments SET refunded_cents = $2, refunded_bytes = refunded_bytes + $3,
-             refunded_micros = refunded_micros + $4, next_part_at = CASE WHEN $2 >= cents THEN NULL ELSE next_part_at END
-         WHERE id = $1",
-    )
-    .bind(payment.uuid())
-    .bind(refund.cents)
-    .bind(bytes)
-    .bind(money_micros)
-    .execute(&mut **tx)
-    .await?;
-    Ok(Taken::Done {
-        account,
-        effect: Effect::Refunded,
-    })
-}
-
 /// What a customer is told of money that came.
 pub(super) fn succeeded(
     account: AccountId,
@@ -313,13 +270,9 @@ pub(super) fn succeeded(
     invoice: Option<&str>,
     now: Timestamp,
 ) -> Event {
-    let data = json!({
-        "amount": dollars(cents),
-        "currency": "USD",
-        "description": description,
-        "invoice": invoice,
-    });
-    Event::new(account, EventKind::PaymentSuccess, now, data)
+    let mut event = told(account, EventKind::PaymentSuccess, cents, description, now);
+    event.data["invoice"] = json!(invoice);
+    event
 }
 
 /// What a customer is told of money that did not come; the reason is for people.
@@ -330,19 +283,28 @@ pub(super) fn failed(
     reason: &str,
     now: Timestamp,
 ) -> Event {
-    let data = json!({
-        "amount": dollars(cents),
-        "currency": "USD",
-        "description": description,
-        "reason": reason,
-    });
-    Event::new(account, EventKind::PaymentFailed, now, data)
+    let mut event = told(account, EventKind::PaymentFailed, cents, description, now);
+    event.data["reason"] = json!(reason);
+    event
 }
 
-/// What a top-up is called.
+/// What a customer is told of a payment.
+pub(super) fn told(
+    account: AccountId,
+    kind: EventKind,
+    cents: i64,
+    description: &str,
+    now: Timestamp,
+) -> Event {
+    let data = json!({ "amount": dollars(cents), "currency": "USD", "description": description });
+    Event::new(account, kind, now, data)
+}
+
+/// What a payment is called.
 pub(super) fn what(kind: &str) -> &'static str {
     match kind {
         "auto_top_up" => "Automatic top-up",
+        "invoice" => "Plan",
         _ => "Top-up",
     }
 }
@@ -362,10 +324,13 @@ pub(super) async fn by_reference(tx: &mut Tx, reference: &str) -> Result<Option<
     row.map(|row| id(&row, "id")).transpose()
 }
 
-async fn read(tx: &mut Tx, payment: PaymentId) -> Result<Option<Row>, sqlx::Error> {
+pub(super) async fn read(tx: &mut Tx, payment: PaymentId) -> Result<Option<Row>, sqlx::Error> {
     sqlx::query(
         "SELECT user_id, kind, status, bytes, cents, intent, invoice, from_at, to_at, parts, parts_booked, next_part_at,
-             booked_bytes, booked_micros, refunded_cents, refunded_bytes, refunded_micros, entry_id
+             booked_bytes, booked_micros, refunded_cents, refunded_bytes, refunded_micros, disputed_cents,
+             disputed_bytes, disputed_micros, lost_micros, owed_bytes, forgiven_bytes, dispute_turns, entry_id,
+             COALESCE((SELECT s.is_surplus FROM billing_subscriptions s
+                       WHERE s.subscription = billing_payments.subscription), FALSE) AS is_surplus
          FROM billing_payments WHERE id = $1",
     )
     .bind(payment.uuid())
@@ -382,7 +347,7 @@ fn due(row: &Row, part: i64, parts: i64) -> Result<i64, sqlx::Error> {
 }
 
 /// A refusal here is a fault of ours: the transaction goes back whole, and the provider tells again.
-fn booked(booking: Booking) -> Result<EntryId, Failure> {
+pub(super) fn booked(booking: Booking) -> Result<EntryId, Failure> {
     match booking {
         Booking::Done(booked) => Ok(booked.entry),
         Booking::Refused(refusal) => Err(StoreError::Internal(Box::new(refusal)).into()),

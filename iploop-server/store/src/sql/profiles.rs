@@ -13,7 +13,7 @@ use sqlx::types::Json;
 
 use super::accounts::{account_columns, account_from, fold_name};
 use super::columns::{json, number_or_none, text_or_none};
-use super::{Row, SqlStore, Tx, audit, logins, second_factors};
+use super::{Row, SqlStore, Tx, audit, errands, logins, second_factors};
 use crate::error::act;
 
 /// Of a row of `users`.
@@ -136,6 +136,7 @@ impl Profiles for SqlStore {
 async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
     logins::delete_all(tx, account).await?;
     second_factors::delete(tx, account).await?;
+    errands::leave(tx, account).await?;
     for statement in [
         "DELETE FROM login_networks WHERE user_id = $1",
         "DELETE FROM mail_tokens WHERE user_id = $1",

@@ -11,7 +11,7 @@ use sqlx::Row as _;
 
 use super::super::accounts::{account_columns, account_from, insert_account, role_text, status_text};
 use super::super::columns::{id, id_or_none, number, text};
-use super::super::{Pool, Row, Tx, audit};
+use super::super::{Pool, Row, Tx, audit, errands};
 use super::containing;
 use crate::error::Failure;
 
@@ -205,6 +205,7 @@ async fn set_status(
         .execute(&mut **tx)
         .await?;
     if to == AccountStatus::Deleted {
+        errands::leave(tx, user).await?;
         sqlx::query("UPDATE api_keys SET is_active = FALSE WHERE user_id = $1")
             .bind(user.uuid())
             .execute(&mut **tx)

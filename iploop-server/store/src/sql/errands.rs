@@ -1,0 +1,143 @@
+//! Errands to the payment provider: written in the transaction of their cause, so that no crash forgets them.
+
+use async_trait::async_trait;
+use iploop_platform::billing::{Errand, ErrandKind, Errands, MAX_TRIES};
+use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::{AccountId, PaymentId};
+use iploop_platform::store::StoreError;
+use sqlx::Row as _;
+
+use super::columns::{id, id_or_none, number, text};
+use super::ledger::lock_purse;
+use super::{Row, SqlStore, Tx};
+use crate::error::{act, unreadable};
+
+#[async_trait]
+impl Errands for SqlStore {
+    async fn due_errands(&self, now: Timestamp, limit: u32) -> Result<Vec<Errand>, StoreError> {
+        act(async {
+            let rows = sqlx::query(
+                "SELECT kind, subject, user_id, payment_id, tries FROM billing_errands
+                 WHERE state = 'waiting' AND due_at <= $1 ORDER BY due_at, kind DESC, subject LIMIT $2",
+            )
+            .bind(now.as_millis())
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+            Ok(rows.iter().map(errand_from).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn errand_done(&self, errand: &Errand, now: Timestamp) -> Result<(), StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            lock_purse(&mut tx, errand.account).await?;
+            sqlx::query("UPDATE billing_errands SET state = 'done', reason = NULL WHERE kind = $1 AND subject = $2")
+                .bind(errand.kind.as_str())
+                .bind(text(&errand.subject))
+                .execute(&mut *tx)
+                .await?;
+            if errand.kind == ErrandKind::ClosePage {
+                // Pages come and go: only what is open or failed stays on record.
+                sqlx::query("DELETE FROM billing_errands WHERE kind = 'close_page' AND subject = $1")
+                    .bind(text(&errand.subject))
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query("DELETE FROM billing_pages WHERE user_id = $1 AND session = $2")
+                    .bind(errand.account.uuid())
+                    .bind(text(&errand.subject))
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query(
+                    "UPDATE billing_payments SET status = 'failed', reason = 'its page was closed', settled_at = $2
+                     WHERE id = $1 AND kind = 'top_up' AND status = 'pending'",
+                )
+                .bind(errand.payment.map(PaymentId::uuid))
+                .bind(now.as_millis())
+                .execute(&mut *tx)
+                .await?;
+            }
+            Ok(tx.commit().await?)
+        })
+        .await
+    }
+
+    async fn errand_failed(&self, errand: &Errand, reason: &str, due: Timestamp) -> Result<(), StoreError> {
+        act(async {
+            let reason: String = reason.chars().take(300).collect();
+            // Of two servers that tried at once one counts.
+            sqlx::query(
+                "UPDATE billing_errands SET tries = tries + 1, due_at = $3, reason = $4,
+                     state = CASE WHEN tries + 1 >= $5 THEN 'left' ELSE 'waiting' END
+                 WHERE kind = $1 AND subject = $2 AND state = 'waiting' AND tries = $6",
+            )
+            .bind(errand.kind.as_str())
+            .bind(text(&errand.subject))
+            .bind(due.as_millis())
+            .bind(text(&reason))
+            .bind(i64::from(MAX_TRIES))
+            .bind(i64::from(errand.tries))
+            .execute(&self.write)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Writes an errand, due at `due`. One of the same kind and subject stands.
+pub(super) async fn insert(
+    tx: &mut Tx,
+    kind: ErrandKind,
+    subject: &str,
+    account: AccountId,
+    payment: Option<PaymentId>,
+    due: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO billing_errands (kind, subject, user_id, payment_id, state, tries, due_at)
+         VALUES ($1, $2, $3, $4, 'waiting', 0, $5) ON CONFLICT (kind, subject) DO NOTHING",
+    )
+    .bind(kind.as_str())
+    .bind(text(subject))
+    .bind(account.uuid())
+    .bind(payment.map(PaymentId::uuid))
+    .bind(due.as_millis())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What a deleted account leaves at the provider: its page, its subscriptions, its customer.
+pub(super) async fn leave(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
+    for statement in [
+        "INSERT INTO billing_errands (kind, subject, user_id, state, tries, due_at)
+         SELECT 'close_page', session, user_id, 'waiting', 0, 0 FROM billing_pages
+         WHERE user_id = $1 AND session IS NOT NULL ON CONFLICT (kind, subject) DO NOTHING",
+        "INSERT INTO billing_errands (kind, subject, user_id, state, tries, due_at)
+         SELECT 'end_subscription', subscription, user_id, 'waiting', 0, 0 FROM billing_subscriptions
+         WHERE user_id = $1 AND status <> 'cancelled' ON CONFLICT (kind, subject) DO NOTHING",
+        "INSERT INTO billing_errands (kind, subject, user_id, state, tries, due_at)
+         SELECT 'delete_customer', customer, user_id, 'waiting', 0, 0 FROM billing_customers
+         WHERE user_id = $1 ON CONFLICT (kind, subject) DO NOTHING",
+        "DELETE FROM billing_pages WHERE user_id = $1",
+    ] {
+        sqlx::query(statement)
+            .bind(account.uuid())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+fn errand_from(row: &Row) -> Result<Errand, sqlx::Error> {
+    let kind: String = row.try_get("kind")?;
+    Ok(Errand {
+        kind: ErrandKind::by_name(&kind).ok_or_else(|| unreadable("billing_errands.kind", &kind))?,
+        subject: row.try_get("subject")?,
+        account: id(row, "user_id")?,
+        payment: id_or_none(row, "payment_id")?,
+        tries: number(row, "tries")?,
+    })
+}
