@@ -221,6 +221,61 @@ fn connections_are_kept_and_old_clients_served() {
 }
 
 #[test]
+fn an_http_1_0_client_gets_a_new_connection_for_each_request() {
+    let curl = Curl::start();
+    let login = format!("iploop:{}-country-DE", curl.key);
+    let proxy = curl.proxy("http", &login);
+    // What keeps a connection of HTTP/1.0 where nobody is between.
+    let stay = [
+        "--http1.0",
+        "--header",
+        "Connection: keep-alive",
+        "--header",
+        "Proxy-Connection: keep-alive",
+        "--proxy",
+        &proxy,
+    ];
+    let with = |more: &[&str]| curl.get(&[&stay[..], more].concat());
+    for path in ["/bytes/70000", "/chunked/70000", "/close/70000"] {
+        let url = curl.http(path);
+        let got = with(&["--include", &url]);
+        let (head, content) = got.stdout.split_at(got.stdout.len() - 70_000);
+        assert_eq!(content, pattern(70_000), "{path}: no chunks and nothing missing");
+        let head = String::from_utf8_lossy(head);
+        assert!(
+            head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("\r\nConnection: close\r\n"),
+            "{head}"
+        );
+        let again = with(&["--output", "/dev/null", &url, "--output", "/dev/null", &url]);
+        assert_eq!(again.facts["num_connects"], 1, "{path}: {}", again.facts);
+    }
+    // Asked for its login by 407, which ends the connection too.
+    let got = with(&["--proxy-anyauth", &curl.http("/echo")]);
+    assert_eq!(got.json()["ip"], Place::BERLIN.address);
+    // A tunnel asked for in HTTP/1.0 carries whatever is said in it.
+    let got = curl.get(&[
+        "--proxy1.0",
+        &curl.world.ready.proxy.to_string(),
+        "--proxy-user",
+        &login,
+        "--proxy-header",
+        "Proxy-Connection: keep-alive",
+        &curl.https("/echo"),
+        "--output",
+        "/dev/null",
+        &curl.https("/echo"),
+    ]);
+    assert_eq!(got.json()["ip"], Place::BERLIN.address);
+    assert_eq!(got.facts["num_connects"], 0, "a tunnel is kept: {}", got.facts);
+    let (_, refused) = curl.try_get(&[
+        "--proxy1.0",
+        &curl.world.ready.proxy.to_string(),
+        &curl.https("/echo"),
+    ]);
+    assert_eq!(refused["http_connect"], 407, "{refused}");
+}
+
+#[test]
 fn refusals_are_readable_in_every_mode() {
     let curl = Curl::start();
     let wrong_key = format!("iploop_{}", "0f".repeat(24));

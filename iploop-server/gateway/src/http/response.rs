@@ -111,6 +111,8 @@ pub(super) fn parse(head: &[u8], asked: Asked) -> Result<ResponseHead, ResponseF
             _ if options.names(field.name) => {}
             // No content by its status: a length beside it would only mislead.
             Field::ContentLength if status < 200 || status == 204 => {}
+            // Announces what comes behind chunks (RFC 9112 section 7.1.3), of which there will be none.
+            Field::EndToEnd if to == Framing::UntilClose && field.name.eq_ignore_ascii_case("trailer") => {}
             Field::Connection
             | Field::ProxyConnection
             | Field::ProxyAuthorization

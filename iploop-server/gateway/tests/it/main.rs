@@ -17,6 +17,7 @@ mod echo;
 mod exits;
 mod failover;
 mod guard;
+mod http10;
 mod http2;
 mod ip_login;
 mod limits;
