@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Place, World, pattern, run, sha256};
+use crate::harness::{PATIENCE, Place, Settings, World, eventually, pattern, run, sha256};
 
 /// Content that takes many frames, windows and reads.
 const LARGE: usize = 12 * 1024 * 1024;
@@ -24,7 +24,11 @@ struct Got {
 
 impl Curl {
     fn start() -> Self {
-        let world = World::start();
+        Self::start_with(Settings::default())
+    }
+
+    fn start_with(settings: Settings) -> Self {
+        let world = World::start_with(settings);
         let key = world.account.key.clone();
         Self { world, key }
     }
@@ -70,14 +74,17 @@ impl Curl {
         (output, facts.unwrap_or_default())
     }
 
-    /// A proxy by this scheme, with the login in its URL.
+    /// A proxy by this scheme, with the login in its URL; none where that is empty.
     fn proxy(&self, scheme: &str, login: &str) -> String {
         let address = if scheme.starts_with("socks") {
             self.world.ready.socks
         } else {
             self.world.ready.proxy
         };
-        format!("{scheme}://{login}@{address}")
+        match login {
+            "" => format!("{scheme}://{address}"),
+            login => format!("{scheme}://{login}@{address}"),
+        }
     }
 
     fn http(&self, path: &str) -> String {
@@ -273,6 +280,62 @@ fn an_http_1_0_client_gets_a_new_connection_for_each_request() {
         &curl.https("/echo"),
     ]);
     assert_eq!(refused["http_connect"], 407, "{refused}");
+}
+
+#[test]
+fn a_proven_address_needs_no_login_by_any_protocol_and_its_neighbour_does() {
+    let curl = Curl::start_with(Settings::default().set("IPLOOP_ADMISSION__IP_LOGIN_LOCAL", "true"));
+    let (home, neighbour) = ("127.0.3.1", "127.0.3.2");
+    let key = format!("/api/proxy/keys/{}", curl.world.account.key_id);
+    let api = curl.world.signed_in();
+    // Both are listed, one of them proves that it is the customer's.
+    let listed = api.put(&format!("{key}/whitelist"), &json!({ "ips": [home, neighbour] }));
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    let switched = api.patch(&key, &json!({ "ipLogin": true }));
+    assert_eq!(switched.status, 200, "{}", switched.text());
+    let from = |address: &str, proxy: &str, url: &str| {
+        curl.try_get(&["--interface", address, "--proxy", proxy, url])
+    };
+    let bare = curl.proxy("http", "");
+    assert_eq!(from(home, &bare, &curl.http("/echo")).1["http_code"], 407);
+    let proof = from(
+        home,
+        &curl.proxy("http", &format!("iploop:{}", curl.key)),
+        &curl.http("/echo"),
+    );
+    assert_eq!(proof.1["http_code"], 200);
+    eventually("the address is known", || {
+        (from(home, &bare, &curl.http("/echo")).1["http_code"] == 200).then_some(())
+    });
+    for scheme in ["http", "https", "socks5", "socks5h"] {
+        for (login, ips) in [
+            (
+                "",
+                &[Place::NEW_YORK, Place::BERLIN, Place::TEL_AVIV].map(|place| place.address)[..],
+            ),
+            ("iploop-country-IL:", &[Place::TEL_AVIV.address]),
+        ] {
+            for url in [curl.http("/echo"), curl.https("/echo")] {
+                let proxy = curl.proxy(scheme, login);
+                let shown = format!("{scheme}, login {login:?}, {url}");
+                let (output, _) = from(home, &proxy, &url);
+                let complaint = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{shown}: {complaint}");
+                let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert!(ips.contains(&seen["ip"].as_str().unwrap()), "{shown}: {seen}");
+
+                let (output, facts) = from(neighbour, &proxy, &url);
+                let refused = [&facts["http_code"], &facts["http_connect"]].contains(&&json!(407));
+                let by_socks = scheme.starts_with("socks") && output.status.code() == Some(97);
+                assert!(refused || by_socks, "{shown} from a neighbour: {facts}");
+                let text = String::from_utf8_lossy(&output.stdout);
+                assert!(!text.contains("sha256"), "{shown} from a neighbour: {text}");
+            }
+        }
+    }
+    // A wrong login is not helped by a good address.
+    let wrong = curl.proxy("http", &format!("iploop:iploop_{}", "0f".repeat(24)));
+    assert_eq!(from(home, &wrong, &curl.http("/echo")).1["http_code"], 407);
 }
 
 #[test]

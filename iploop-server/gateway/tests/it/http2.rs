@@ -1,29 +1,30 @@
 //! HTTP/2 on the TLS port: tunnels and plain requests, many at a time on one connection.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls;
 
 use crate::store::KEY;
 use crate::world::{Customer, Origin, Setup, World, base64, echo_origin};
 
 /// A gateway with a certificate, and one who trusts it.
-struct Secure {
-    world: World,
+pub(crate) struct Secure {
+    pub(crate) world: World,
     connector: tokio_rustls::TlsConnector,
     tasks: JoinSet<()>,
     folder: tempfile::TempDir,
 }
 
 impl Secure {
-    async fn start(mut setup: Setup, origins: &[SocketAddr]) -> Self {
+    pub(crate) async fn start(mut setup: Setup, origins: &[SocketAddr]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let certified = rcgen::generate_simple_self_signed(["proxy.test".to_owned()]).unwrap();
         let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -49,13 +50,12 @@ impl Secure {
     }
 
     async fn connect(&mut self) -> SendRequest<Bytes> {
-        let plain = TcpStream::connect(self.world.address).await.unwrap();
-        let socket = self
-            .connector
-            .connect("proxy.test".try_into().unwrap(), plain)
-            .await
-            .unwrap();
-        assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        self.connect_from(1).await
+    }
+
+    /// From 127.0.0.`last`.
+    pub(crate) async fn connect_from(&mut self, last: u8) -> SendRequest<Bytes> {
+        let socket = self.dial_from(last).await;
         // The library's own window for the connection is that of one stream: who does not read one would read none.
         let handshake = h2::client::Builder::new()
             .initial_connection_window_size(16 * 1024 * 1024)
@@ -65,6 +65,17 @@ impl Secure {
             let _ = connection.await;
         });
         client.ready().await.unwrap()
+    }
+
+    /// A connection on which HTTP/2 was agreed and nothing said.
+    pub(crate) async fn dial_from(&self, last: u8) -> TlsStream<TcpStream> {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+        let plain = socket.connect(self.world.address).await.unwrap();
+        let name = "proxy.test".try_into().unwrap();
+        let socket = self.connector.connect(name, plain).await.unwrap();
+        assert_eq!(socket.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        socket
     }
 }
 

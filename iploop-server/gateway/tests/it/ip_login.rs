@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use http::Request;
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::http2::Secure;
 use crate::store::KEY;
 use crate::world::{Customer, Setup, World, base64, echo_origin, field, get, login, status};
 
@@ -186,4 +188,36 @@ async fn the_address_is_the_one_that_a_trusted_balancer_names() {
     // The balancer speaking for itself is no customer.
     let own = [b"PROXY UNKNOWN\r\n", &get_with(to, "")[..]].concat();
     assert_eq!(status(&world.ask(&own).await), 407);
+}
+
+#[tokio::test]
+async fn by_http2_a_proven_address_opens_tunnels_and_another_does_not() {
+    let (to, _origin) = echo_origin().await;
+    let mut secure = Secure::start(listing(&["127.0.0.1/32", "127.0.0.2/32"], true), &[to]).await;
+    prove(&secure.world, to).await;
+    let plain = format!("http://{to}/");
+    for (last, user, expected, session) in [
+        (1, None, 200, None),
+        (1, Some("iploop:"), 200, None),
+        (1, Some("iploop-session-a:"), 200, Some("a")),
+        (1, Some("iploop:iploop_wrong"), 407, None),
+        (2, None, 407, None),
+        (2, Some("iploop-session-a:"), 407, None),
+    ] {
+        let mut client = secure.connect_from(last).await;
+        for request in [Request::connect(to.to_string()), Request::get(&plain)] {
+            let request = match user {
+                Some(user) => request.header("proxy-authorization", format!("Basic {}", base64(user))),
+                None => request,
+            };
+            let request = request.body(()).unwrap();
+            let is_tunnel = request.method() == http::Method::CONNECT;
+            let (answer, _send) = client.send_request(request, !is_tunnel).unwrap();
+            let answer = answer.await.unwrap();
+            let shown = format!("{user:?} from 127.0.0.{last}, tunnel {is_tunnel}");
+            assert_eq!(answer.status(), expected, "{shown}");
+            let named = answer.headers().get("x-iploop-session");
+            assert_eq!(named.map(|name| name.to_str().unwrap()), session, "{shown}");
+        }
+    }
 }
