@@ -1,28 +1,10 @@
 //! UDP ASSOCIATE from a customer's socket through gateway, hub and device to an origin and back.
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use serde_json::json;
 
-use crate::harness::{Customer, PATIENCE, Place, Settings, World, eventually, manage, policy};
-
-/// An association, if it is open already: the connection that keeps it, and where datagrams go.
-fn associate(customer: &Customer) -> Option<(TcpStream, SocketAddr)> {
-    let mut stream = customer.dial();
-    let request = [5, 3, 0, 1, 0, 0, 0, 0, 0, 0];
-    let said = [&[5, 1, 2][..], &customer.socks5_login(), &request].concat();
-    stream.write_all(&said).unwrap();
-    let mut heard = [0; 14];
-    stream.read_exact(&mut heard).unwrap();
-    assert_eq!(heard[..4], [5, 2, 1, 0]);
-    if heard[5] != 0 {
-        return None;
-    }
-    let ip = Ipv4Addr::new(heard[8], heard[9], heard[10], heard[11]);
-    let port = u16::from_be_bytes([heard[12], heard[13]]);
-    Some((stream, SocketAddr::new(ip.into(), port)))
-}
+use crate::harness::{PATIENCE, Place, Settings, World, eventually, manage, policy};
 
 /// What stands before a datagram's content.
 fn header(to: SocketAddr) -> Vec<u8> {
@@ -39,7 +21,7 @@ fn datagrams_leave_by_the_country_asked_for_once_the_operator_opens_them() {
     // Where the origin listens for connections, an echo takes datagrams: the address is open for tests.
     let echo = UdpSocket::bind(world.origin.http).unwrap();
     echo.set_read_timeout(Some(PATIENCE)).unwrap();
-    assert!(associate(&customer).is_none(), "closed by default");
+    assert!(customer.associate().is_none(), "closed by default");
 
     let mut opened: serde_json::Value = serde_json::from_str(&policy()).unwrap();
     opened["version"] = 2.into();
@@ -48,7 +30,7 @@ fn datagrams_leave_by_the_country_asked_for_once_the_operator_opens_them() {
     std::fs::write(file.with_extension("new"), opened.to_string()).unwrap();
     std::fs::rename(file.with_extension("new"), &file).unwrap();
     // The server reads the file again by itself, and tells its devices.
-    let (_control, relay) = eventually("datagrams are open", || associate(&customer));
+    let (_control, relay) = eventually("datagrams are open", || customer.associate());
 
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -73,7 +55,7 @@ fn a_grant_opens_datagrams_for_one_customer_until_it_is_revoked() {
         world.customer(),
         world.customer_of(&world.create_account("other@example.com", true)),
     );
-    assert!(associate(&customer).is_none() && associate(&other).is_none());
+    assert!(customer.associate().is_none() && other.associate().is_none());
     let created = [
         "account",
         "create",
@@ -96,7 +78,7 @@ fn a_grant_opens_datagrams_for_one_customer_until_it_is_revoked() {
 
     let echo = UdpSocket::bind(world.origin.http).unwrap();
     echo.set_read_timeout(Some(PATIENCE)).unwrap();
-    let (_control, relay) = associate(&customer).expect("open for this customer");
+    let (_control, relay) = customer.associate().expect("open for this customer");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let datagram = [&header(world.origin.http)[..], b"hello"].concat();
@@ -110,9 +92,9 @@ fn a_grant_opens_datagrams_for_one_customer_until_it_is_revoked() {
     echo.send_to(b"hello", from).unwrap();
     let length = socket.recv(&mut buffer).unwrap();
     assert_eq!(buffer[..length], datagram);
-    assert!(associate(&other).is_none(), "closed for everybody else");
+    assert!(other.associate().is_none(), "closed for everybody else");
 
     let id = given.json()["id"].as_str().unwrap().to_owned();
     assert_eq!(api.delete(&format!("{grants}/{id}?reason=over")).status, 204);
-    assert!(associate(&customer).is_none());
+    assert!(customer.associate().is_none());
 }

@@ -1,7 +1,7 @@
 //! A customer that speaks each protocol by hand, so that a test sees every byte.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -138,6 +138,23 @@ impl Customer {
         let request = [&[5, 1, 0][..], address, &port.to_be_bytes()].concat();
         stream.write_all(&request)?;
         read_reply(stream)
+    }
+
+    /// SOCKS5 UDP ASSOCIATE, if datagrams are open: the connection that keeps the association, and where datagrams go.
+    pub(crate) fn associate(&self) -> Option<(TcpStream, SocketAddr)> {
+        let mut stream = self.dial();
+        let request = [5, 3, 0, 1, 0, 0, 0, 0, 0, 0];
+        let said = [&[5, 1, 2][..], &self.socks5_login(), &request].concat();
+        stream.write_all(&said).unwrap();
+        let mut heard = [0; 14];
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(heard[..4], [5, 2, 1, 0]);
+        if heard[5] != 0 {
+            return None;
+        }
+        let ip = Ipv4Addr::new(heard[8], heard[9], heard[10], heard[11]);
+        let port = u16::from_be_bytes([heard[12], heard[13]]);
+        Some((stream, SocketAddr::new(ip.into(), port)))
     }
 
     /// The message of RFC 1929.

@@ -58,14 +58,14 @@ pub(super) struct Laboratory {
     pub(super) at_home: Recorder,
     pub(super) at_lan: Recorder,
     pub(super) at_inet: Recorder,
-    _names: Names,
+    pub(super) names: Names,
     customer: Customer,
     account: String,
     admin: Api,
     partner_key: String,
     folder: TempDir,
     pub(super) home: Namespace,
-    _lan: Namespace,
+    pub(super) lan: Namespace,
     pub(super) inet: Namespace,
 }
 
@@ -135,7 +135,7 @@ impl Laboratory {
             at_home,
             at_lan,
             at_inet,
-            _names: names,
+            names,
             customer: Customer {
                 proxy: address("proxy"),
                 user: "iploop".to_owned(),
@@ -146,7 +146,7 @@ impl Laboratory {
             partner_key: partner["key"].as_str().unwrap().to_owned(),
             folder,
             home,
-            _lan: lan,
+            lan,
             inet,
         }
     }
@@ -179,6 +179,13 @@ impl Laboratory {
             &mut command,
             &self.folder.path().join(name).with_extension("log"),
         )
+    }
+
+    /// Another policy of the operator's, which the server reads by itself.
+    pub(super) fn set_policy(&self, policy: &Value) {
+        let file = self.folder.path().join("policy.json");
+        std::fs::write(file.with_extension("new"), policy.to_string()).unwrap();
+        std::fs::rename(file.with_extension("new"), &file).unwrap();
     }
 
     /// Does something as a customer on the internet.

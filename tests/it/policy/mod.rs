@@ -1,5 +1,6 @@
 //! The exit policy under attack, in network namespaces: from the customer's side, and from a hub that checks nothing.
 
+mod datagrams;
 mod hostile_hub;
 mod laboratory;
 mod live;

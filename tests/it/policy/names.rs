@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::namespace::Namespace;
@@ -23,8 +23,12 @@ pub(super) enum Answers {
     Alias(&'static str, IpAddr),
 }
 
+/// Who asked for which name.
+type Asked = Arc<Mutex<Vec<(IpAddr, String)>>>;
+
 /// The running server.
 pub(super) struct Names {
+    asked: Asked,
     stop: Arc<AtomicBool>,
 }
 
@@ -34,14 +38,21 @@ impl Names {
         address: &'static str,
         zone: HashMap<&'static str, Answers>,
     ) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&stop);
+        let (stop, asked) = (Arc::new(AtomicBool::new(false)), Asked::default());
+        let (ends, notes) = (Arc::clone(&stop), Arc::clone(&asked));
         namespace.run(move || {
             let socket = UdpSocket::bind((address, 53)).unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-            std::thread::spawn(move || serve(&socket, &zone, &ends));
+            std::thread::spawn(move || serve(&socket, &zone, &notes, &ends));
         });
-        Self { stop }
+        Self { asked, stop }
+    }
+
+    /// Who asked for this name, once for each question.
+    pub(super) fn asked_for(&self, name: &str) -> Vec<IpAddr> {
+        let asked = self.asked.lock().unwrap();
+        let of_name = asked.iter().filter(|(_, there)| there == name);
+        of_name.map(|(who, _)| *who).collect()
     }
 }
 
@@ -51,13 +62,21 @@ impl Drop for Names {
     }
 }
 
-fn serve(socket: &UdpSocket, zone: &HashMap<&'static str, Answers>, stop: &AtomicBool) {
+fn serve(
+    socket: &UdpSocket,
+    zone: &HashMap<&'static str, Answers>,
+    notes: &Mutex<Vec<(IpAddr, String)>>,
+    stop: &AtomicBool,
+) {
     let mut asked = HashMap::<(String, u16), usize>::new();
     let mut query = [0; 1500];
     while !stop.load(Relaxed) {
         let Ok((length, from)) = socket.recv_from(&mut query) else {
             continue;
         };
+        if let Some((name, _)) = read_name(&query[..length], 12) {
+            notes.lock().unwrap().push((from.ip(), name));
+        }
         if let Some(answer) = answer(&query[..length], zone, &mut asked) {
             let _ = socket.send_to(&answer, from);
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use iploop_platform::abuse::AbuseWatch;
+use iploop_platform::abuse::{AbuseConfig, AbuseWatch};
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::{Clock, Timestamp};
 use iploop_platform::exits::{CustomerTerms, OrElse, Place, Preference};
@@ -14,6 +14,7 @@ use iploop_platform::ids::{AccountId, ConsentId, NodeId};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::store::{Nodes, Partners, StoreError};
+use iploop_protocol::codes::ResetCode;
 use iploop_protocol::io::{Event, Events, Incoming, Transport, connect};
 use iploop_protocol::policy::AbuseLimits;
 use iploop_protocol::targeting::Targeting;
@@ -39,6 +40,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(12);
 const MAX_ATTEMPTS: usize = 5;
 
+/// Longer than a dial usually takes, so that another device is asked meanwhile.
+const FORBIDDEN_AFTER: Duration = Duration::from_secs(2);
+
 /// How a device behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Device {
@@ -49,6 +53,8 @@ enum Device {
     Vanished,
     /// It answers pings, and no request.
     Stuck,
+    /// It takes its time and then says that nobody may go there.
+    Forbidding,
 }
 
 /// Keeps nothing.
@@ -193,6 +199,10 @@ async fn one_request(shared: Arc<Shared>, hedge: bool, held: Duration) -> Option
 }
 
 fn fleet(random: &mut SmallRng) -> Arc<Shared> {
+    fleet_with(random, AbuseWatch::unattended(Arc::new(Nobody)))
+}
+
+fn fleet_with(random: &mut SmallRng, watch: AbuseWatch) -> Arc<Shared> {
     let config = HubConfig::default();
     let geo = Geo::open(&GeoConfig::default()).unwrap();
     let registrar = Registrar::new(&config, false, false, geo, Arc::new(Nobody), Arc::new(Nobody));
@@ -203,7 +213,7 @@ fn fleet(random: &mut SmallRng) -> Arc<Shared> {
         Arc::new(Nobody),
         registrar,
         1,
-        Guard::new(100, AbuseWatch::unattended(Arc::new(Nobody))),
+        Guard::new(100, watch),
     );
     // All requests go to one host, and what customers may do is not the question here.
     shared.guard.set_limits(AbuseLimits {
@@ -281,7 +291,14 @@ async fn dials(mut events: Events, device: Device, seed: u64) {
         let destination_ms = (20.0 / (1.0 - tail).powf(0.7)).min(2000.0);
         let slowness = if device == Device::Slow { 10.0 } else { 1.0 };
         let took = Duration::from_secs_f64((distance_ms + destination_ms) * slowness / 1000.0);
-        dials.spawn(answer(incoming, (device != Device::Stuck).then_some(took)));
+        if device == Device::Forbidding {
+            dials.spawn(async move {
+                sleep(FORBIDDEN_AFTER).await;
+                incoming.reject(ResetCode::Forbidden, "loopback");
+            });
+        } else {
+            dials.spawn(answer(incoming, (device != Device::Stuck).then_some(took)));
+        }
         while dials.try_join_next().is_some() {}
     }
 }
@@ -454,6 +471,41 @@ async fn a_sticky_sessions_exit_is_not_hedged() {
     let failure = attempt(shared, wants(true, Some(prefer))).await.unwrap_err();
     assert_eq!(failure.error, ExitError::NodeTimeout);
     assert!(failure.beside.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_counts_once_a_request_however_many_exits_were_asked() {
+    // Each device is believed once, and four refusals are too many.
+    let config = AbuseConfig {
+        suspend_after: 4,
+        ..AbuseConfig::default()
+    };
+    let (watch, mut suspicions) = AbuseWatch::new(&config, Arc::new(Nobody));
+    let shared = fleet_with(&mut SmallRng::seed_from_u64(1), watch);
+    let mut tasks = JoinSet::new();
+    for n in 1..=8 {
+        enter(&shared, n, Device::Forbidding, 1, &mut tasks);
+    }
+    let account = AccountId::new();
+    let mut avoid = Avoid::default();
+    for number in 1..=4 {
+        let request = ExitRequest {
+            account,
+            avoid: avoid.clone(),
+            hedges: 1,
+            ..wants(true, None)
+        };
+        let failure = attempt(Arc::clone(&shared), request).await.unwrap_err();
+        assert_eq!(failure.error, ExitError::Forbidden("loopback".into()));
+        // Two devices each time, and never the same: if both counted, the second request would be one too many.
+        assert_eq!(failure.beside.len(), 1, "request {number}");
+        assert_eq!(suspicions.try_recv().is_ok(), number == 4, "request {number}");
+        let asked = failure
+            .exit
+            .iter()
+            .chain(failure.beside.iter().map(|beside| &beside.exit));
+        avoid.nodes.extend(asked.map(|exit| exit.node));
+    }
 }
 
 #[tokio::test(start_paused = true)]
