@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Api, Booked, Customer, Database, Place, Response, Settings, Tunnel, World, eventually, hex, pattern,
+    Booked, Customer, Database, Place, Response, Settings, Tunnel, World, eventually, hex, pattern,
     read_response,
 };
 
@@ -342,14 +342,6 @@ fn a_failure_of_ours_costs_nothing() {
     assert_eq!((purse.used, purse.booked, purse.balance), (0, 0, purse.granted));
 }
 
-/// A signed-in customer's receipt of a request, once it says that it ended.
-fn receipt(api: &Api, id: &str) -> Value {
-    eventually("the receipt says how the request ended", || {
-        let answer = api.get(&format!("/api/usage/requests/{id}"));
-        (answer.status == 200 && !answer.json()["endedAt"].is_null()).then(|| answer.json())
-    })
-}
-
 #[test]
 fn a_keys_quota_ends_a_download_and_the_receipt_equals_both_ends() {
     let world = World::start_with(Settings::with_places(&[Place::BERLIN]));
@@ -363,7 +355,7 @@ fn a_keys_quota_ends_a_download_and_the_receipt_equals_both_ends() {
     let read = u64::try_from(answer.head.len()).unwrap() + 123_456;
     drop(whole);
     let visit = world.origin.visits().pop().unwrap();
-    let paid = receipt(&api, &id);
+    let paid = api.receipt(&id);
     assert_eq!(
         (paid["bytesDownloaded"].as_u64(), paid["bytesUploaded"].as_u64()),
         (Some(read), Some(visit.received())),
@@ -393,7 +385,7 @@ fn a_keys_quota_ends_a_download_and_the_receipt_equals_both_ends() {
     while let Ok(read @ 1..) = running.stream.read(&mut piece) {
         received += read as u64;
     }
-    let ended = receipt(&api, &id);
+    let ended = api.receipt(&id);
     assert_eq!(ended["errorMessage"], "key_quota_exceeded", "{ended}");
     assert_eq!(ended["bytesDownloaded"].as_u64(), Some(received), "{ended}");
     let used = paid["billedBytes"].as_u64().unwrap() + ended["billedBytes"].as_u64().unwrap();
@@ -426,7 +418,7 @@ fn a_download_that_a_dying_device_breaks_costs_nothing() {
     while let Ok(read @ 1..) = tunnel.stream.read(&mut piece) {
         received += read as u64;
     }
-    let broken = receipt(&api, &id);
+    let broken = api.receipt(&id);
     assert_eq!(broken["errorMessage"], "exit_lost", "{broken}");
     assert_eq!(
         (&broken["billable"], &broken["billedBytes"]),

@@ -1,6 +1,7 @@
 //! What the platform promises about requests: which exit, what when something fails, and what hostile input gets.
 
 mod choice;
+mod complaints;
 mod datagrams;
 mod faults;
 mod hostile;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-use super::{PATIENCE, Response, read_response};
+use super::{PATIENCE, Response, eventually, read_response};
 
 /// One listener that speaks HTTP, and who asks.
 #[derive(Clone, Debug)]
@@ -45,6 +45,14 @@ impl Api {
 
     pub(crate) fn delete(&self, path: &str) -> Response {
         self.ask("DELETE", path, None)
+    }
+
+    /// A signed-in customer's receipt of a request, once it says how the request ended.
+    pub(crate) fn receipt(&self, id: &str) -> Value {
+        eventually("the receipt says how the request ended", || {
+            let answer = self.get(&format!("/api/usage/requests/{id}"));
+            (answer.status == 200 && !answer.json()["endedAt"].is_null()).then(|| answer.json())
+        })
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
