@@ -414,6 +414,10 @@ mod tests {
                 RequestFault::MaxForwards,
             ),
             (
+                "OPTIONS http://a.example/ HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: +1\r\n\r\n",
+                RequestFault::MaxForwards,
+            ),
+            (
                 &format!("GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n{many}\r\n"),
                 RequestFault::TooManyFields,
             ),

@@ -53,8 +53,9 @@ fn write<B>(request: &Request<B>, is_extended: bool, is_whole: bool) -> Option<H
     out.put_slice(authority.as_bytes());
     if !is_tunnel {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        // OPTIONS for the server as a whole has no path in an absolute target (RFC 9112 section 3.2.4).
-        out.put_slice(if path == "*" { "" } else { path }.as_bytes());
+        // OPTIONS for the server as a whole has no path in an absolute target (RFC 9112 section 3.2.4). No other method asks so.
+        let is_whole_server = path == "*" && *method == Method::OPTIONS;
+        out.put_slice(if is_whole_server { "" } else { path }.as_bytes());
     }
     // One request to a stream.
     out.put_slice(b" HTTP/1.1\r\nConnection: close\r\n");

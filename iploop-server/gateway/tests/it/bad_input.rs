@@ -89,6 +89,10 @@ fn hostile() -> Vec<Vec<u8>> {
         "X: a\rInjected: b",
         "Expect: 200-ok",
         "Expect: 100-continue\r\nExpect: 100-continue",
+        "Expect: 100-continue, 200-ok",
+        "Expect:",
+        "Max-Forwards: +1",
+        "Max-Forwards: 1, 1",
         "Proxy-Authorization: Basic eDp5",
     ] {
         add(format!("{get}{fields}\r\n\r\n"));
@@ -105,6 +109,8 @@ fn hostile() -> Vec<Vec<u8>> {
         "a b",
         "x\u{e9}",
         "X;y",
+        "Expect",
+        "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q",
     ] {
         add(format!("{get}Connection: {option}\r\n\r\n"));
     }
@@ -150,6 +156,14 @@ fn hostile() -> Vec<Vec<u8>> {
         "GET http://[::1/ HTTP/1.1",
         "GET http://::1/ HTTP/1.1",
         "GET http://[fe80::1%25eth0]/ HTTP/1.1",
+        "GET http://[fe80::1%eth0]/ HTTP/1.1",
+        "GET http://[v1.x]/ HTTP/1.1",
+        "GET http://a.example%3a80/ HTTP/1.1",
+        "GET http://a.example%2eb.example/ HTTP/1.1",
+        "GET http://@a.example/ HTTP/1.1",
+        "GET http://a.example:00080/ HTTP/1.1",
+        "GET http://127\u{ff}0.0.1/ HTTP/1.1",
+        "GET http://*.example/ HTTP/1.1",
         "GET http://0177.0.0.1/ HTTP/1.1",
         "GET http://127.1/ HTTP/1.1",
         "GET http://2130706433/ HTTP/1.1",
@@ -167,12 +181,15 @@ fn hostile() -> Vec<Vec<u8>> {
         "GET http://a.example/ http/1.1",
         "GET http://a.example/ HTTP/1,1",
         "GET http://a.example/ HTTP/11",
+        "GET http://a.example/ HTTP/1.01",
         "GET http://a.example/ HTTP/1.1\r",
         "TRACE http://a.example/ HTTP/1.1",
         "CONNECT a.example HTTP/1.1",
         "CONNECT http://a.example:443 HTTP/1.1",
         "CONNECT a.example:443/ HTTP/1.1",
         "CONNECT u@a.example:443 HTTP/1.1",
+        "CONNECT [fe80::1%25eth0]:443 HTTP/1.1",
+        "CONNECT 127.0.0.1.:443 HTTP/1.1",
         "CONNECT a.example:0443 HTTP/1.1",
         "CONNECT :443 HTTP/1.1",
         "connect a.example:443 HTTP/1.1",
@@ -188,7 +205,9 @@ fn hostile() -> Vec<Vec<u8>> {
     }
     // Too much.
     add(format!("{get}{}\r\n", "X: y\r\n".repeat(101)));
+    add(format!("{get}{}\r\n", "X: y\r\n".repeat(1_000)));
     add(format!("{get}X: {}\r\n\r\n", "y".repeat(40_000)));
+    add(format!("{get}X: {}\r\n\r\n", "y".repeat(64 * 1024)));
     add(format!(
         "GET http://a.example/{} HTTP/1.1\r\n{HOST}{login}\r\n",
         "y".repeat(40_000)
@@ -199,6 +218,10 @@ fn hostile() -> Vec<Vec<u8>> {
     ));
     // No HTTP at all.
     add("\r\n\r\n\r\n".to_owned());
+    add(format!("\n{get}\r\n"));
+    add(format!("\u{feff}{get}\r\n"));
+    add(format!("{get}\r\n").replace("\r\n", "\n"));
+    add(format!("{get}\r\n").replace("\r\n", "\r"));
     add("\0\0\0\0".to_owned());
     add("EHLO a.example\r\n\r\n".to_owned());
     add("\u{1}\u{2}\u{3}".to_owned());
@@ -256,6 +279,12 @@ async fn malformed_chunks_never_make_a_whole_request() {
         "0\r\n x\r\n\r\n",
         "fffffffffffffffff\r\n",
         "5;\0\r\nhello\r\n0\r\n\r\n",
+        "5;a\nhello\r\n0\r\n\r\n",
+        "5;a=\"\r\n\"\r\nhello\r\n0\r\n\r\n",
+        "5;a=\u{e9}\r\nhello\r\n0\r\n\r\n",
+        "00000000000000005\r\nhello\r\n0\r\n\r\n",
+        "0\r\nX: y\r\n\tz\r\n\r\n",
+        "0\r\nX: y\rContent-Length: 5\r\n\r\n",
     ] {
         let mut origin = Origin::start().await;
         let to = origin.address;

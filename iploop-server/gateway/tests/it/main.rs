@@ -19,6 +19,7 @@ mod failover;
 mod guard;
 mod http10;
 mod http2;
+mod http2_hostile;
 mod ip_login;
 mod limits;
 mod plain_http;

@@ -72,7 +72,9 @@ impl<'a> Seen<'a> {
                 }
                 Field::Expect => seen.expects_continue = true,
                 Field::MaxForwards => {
-                    let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= 9);
+                    // Digits and nothing else: a sign would parse too.
+                    let is_number = value.len() <= 9 && value.iter().all(u8::is_ascii_digit);
+                    let text = std::str::from_utf8(value).ok().filter(|_| is_number);
                     let parsed = text
                         .and_then(|text| text.parse().ok())
                         .ok_or(RequestFault::MaxForwards)?;
