@@ -19,8 +19,12 @@ public class Client {
     private static final Duration TIMEOUT = Duration.ofSeconds(30);
     private static final Pattern IP = Pattern.compile("\"ip\":\"([^\"]*)\"");
 
-    /** A way to write a login, with the exit that it must lead to. */
-    record Login(String where, String user, String password, String ip) {}
+    /** A way to write a login, with the exit that it must lead to; none where the login is wrong. */
+    record Login(String where, String user, String password, String ip) {
+        boolean isWrong() {
+            return ip.isEmpty();
+        }
+    }
 
     /** Arguments: proxy, HTTP and HTTPS targets, CA file, key, then {@code country=address} three times. */
     public static void main(String[] arguments) throws Exception {
@@ -32,9 +36,10 @@ public class Client {
         String[] de = arguments[6].split("=");
         String[] il = arguments[7].split("=");
         Login[] logins = {
-            new Login("password", "iploop", key + "-country-" + us[0], us[1]),
-            new Login("user name", key + "-country-" + de[0], "x", de[1]),
-            new Login("both", "iploop-country-" + il[0], key, il[1]),
+            new Login("targeting in the password", "iploop", key + "-country-" + us[0], us[1]),
+            new Login("targeting in the user name", key + "-country-" + de[0], "x", de[1]),
+            new Login("targeting in the user name, key in the password", "iploop-country-" + il[0], key, il[1]),
+            new Login("a wrong password", "iploop", "iploop_" + "0f".repeat(24), ""),
         };
         for (Login login : logins) {
             for (String url : new String[] {arguments[1], arguments[2]}) {
@@ -44,7 +49,7 @@ public class Client {
     }
 
     private static void ask(InetSocketAddress proxy, SSLContext trust, Login login, String url) {
-        String name = url.split(":")[0].toUpperCase() + " by http, targeting in " + login.where();
+        String name = url.split(":")[0].toUpperCase() + " by http, " + login.where();
         try {
             HttpClient client = HttpClient.newBuilder()
                 .proxy(ProxySelector.of(proxy))
@@ -61,9 +66,12 @@ public class Client {
             HttpResponse<String> answer = client.send(request, HttpResponse.BodyHandlers.ofString());
             var found = IP.matcher(answer.body());
             String ip = found.find() ? found.group(1) : "";
-            report(name, answer.statusCode() == 200 && ip.equals(login.ip()), answer.statusCode(), ip, "");
+            boolean served = answer.statusCode() == 200 && ip.equals(login.ip());
+            report(name, login.isWrong() ? answer.statusCode() == 407 : served, answer.statusCode(), ip, "");
         } catch (Exception error) {
-            report(name, false, 0, "", error.toString());
+            // It asks its Authenticator three times, and what that has to say is always the same.
+            boolean refused = error.toString().contains("too many authentication attempts");
+            report(name, login.isWrong() && refused, 0, "", error.toString());
         }
     }
 

@@ -14,12 +14,13 @@ const order = JSON.parse(process.argv[2]);
 const ca = fs.readFileSync(order.ca);
 const timeout = 30_000;
 
-/** Ways to write a login, each with the exit that it must lead to. */
+/** Ways to write a login, each with the exit that it must lead to; none where the login is wrong. */
 const [us, de, il] = order.exits;
 const logins = [
-  { where: "password", user: "iploop", password: `${order.key}-country-${us.country}`, ip: us.ip },
-  { where: "user name", user: `${order.key}-country-${de.country}`, password: "x", ip: de.ip },
-  { where: "both", user: `iploop-country-${il.country}`, password: order.key, ip: il.ip },
+  { where: "targeting in the password", user: "iploop", password: `${order.key}-country-${us.country}`, ip: us.ip },
+  { where: "targeting in the user name", user: `${order.key}-country-${de.country}`, password: "x", ip: de.ip },
+  { where: "targeting in the user name, key in the password", user: `iploop-country-${il.country}`, password: order.key, ip: il.ip },
+  { where: "a wrong password", user: "iploop", password: `iploop_${"0f".repeat(24)}`, ip: null },
 ];
 const targets = [
   { name: "HTTP", url: order.http },
@@ -33,11 +34,16 @@ function* proxies(schemes) {
     for (const login of logins) {
       for (const target of targets) {
         const proxy = `${scheme}://${login.user}:${login.password}@${address}`;
-        const name = `${target.name} by ${scheme}, targeting in ${login.where}`;
+        const name = `${target.name} by ${scheme}, ${login.where}`;
         yield { name, scheme, address, proxy, ...login, url: target.url, secure: target.name === "HTTPS" };
       }
     }
   }
+}
+
+/** Whether the client says that the login is to blame: by the status, by quoting it, or in its own words. */
+function isRefusal(name, status, detail) {
+  return status === 407 || (name.includes(" by socks") ? /authentication failed/i : /\b407\b/).test(detail);
 }
 
 /** `ask` returns a status and the origin's answer. A case that fails in any way is reported, and the next one runs. */
@@ -47,11 +53,12 @@ async function run(client, { name, ip }, ask) {
     const { status, answer } = await ask();
     line.status = status;
     line.exit_ip = answer.ip ?? null;
-    line.ok = status === 200 && answer.ip === ip;
+    line.ok = status === 200 && ip !== null && answer.ip === ip;
     if (!line.ok) line.detail = JSON.stringify(answer);
   } catch (error) {
     line.detail = `${error?.stack ?? error} ${error?.cause ?? ""}`;
   }
+  if (ip === null) line.ok = isRefusal(name, line.status, line.detail);
   console.log(JSON.stringify(line));
 }
 
@@ -66,7 +73,8 @@ async function withUndici() {
         const uri = `${one.scheme}://${one.address}`;
         const dispatcher = new ProxyAgent({ uri, token, proxyTunnel, proxyTls: { ca }, requestTls: { ca } });
         try {
-          if (proxyTunnel) {
+          // A fetch says nothing but "failed" of a 407, as its specification wants; a request says what it was.
+          if (proxyTunnel && one.ip !== null) {
             const response = await fetch(one.url, { dispatcher, signal: AbortSignal.timeout(timeout) });
             return { status: response.status, answer: await response.json() };
           }
@@ -168,18 +176,32 @@ async function withWs() {
   }
 }
 
+/** Who is known by address needs no login, and gets no choice of the exit: the only one. */
+function* byAddress() {
+  for (const scheme of ["socks5", "http"]) {
+    for (const target of targets) {
+      const address = scheme === "socks5" ? order.socks : order.proxy;
+      yield { name: `${target.name} by ${scheme}, no login`, scheme, address, ip: us.ip, url: target.url };
+    }
+  }
+}
+
 /** Playwright with Chromium, which speaks HTTP/2 to a proxy by TLS. It has no login for SOCKS5. */
 async function withPlaywright() {
   const launch = { executablePath: order.chromium, args: ["--no-sandbox", "--ignore-certificate-errors"] };
   const browser = await chromium.launch(launch);
   try {
-    for (const one of proxies(["http", "https"])) {
+    for (const one of order.known ? byAddress() : proxies(["http", "https"])) {
       await run("Playwright", one, async () => {
         const proxy = { server: `${one.scheme}://${one.address}`, username: one.user, password: one.password };
         const context = await browser.newContext({ proxy, ignoreHTTPSErrors: true });
         try {
           const page = await context.newPage();
-          const response = await page.goto(one.url, { timeout });
+          const response = await page.goto(one.url, { timeout }).catch(async (error) => {
+            // What the user reads in place of the page.
+            const shown = await page.textContent("body");
+            throw new Error(`${error} ${shown}`);
+          });
           return { status: response.status(), answer: await response.json() };
         } finally {
           await context.close();

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 import sys
 from http.client import HTTPResponse
@@ -22,12 +23,13 @@ TIMEOUT = 30
 
 
 def logins():
-    """Ways to write a login, each with the exit that it must lead to."""
+    """Ways to write a login, each with the exit that it must lead to; none where the login is wrong."""
     key = ORDER["key"]
     us, de, il = ORDER["exits"]
-    yield "password", "iploop", f"{key}-country-{us['country']}", us["ip"]
-    yield "user name", f"{key}-country-{de['country']}", "x", de["ip"]
-    yield "both", f"iploop-country-{il['country']}", key, il["ip"]
+    yield "targeting in the password", "iploop", f"{key}-country-{us['country']}", us["ip"]
+    yield "targeting in the user name", f"{key}-country-{de['country']}", "x", de["ip"]
+    yield "targeting in the user name, key in the password", f"iploop-country-{il['country']}", key, il["ip"]
+    yield "a wrong password", "iploop", "iploop_" + "0f" * 24, None
 
 
 def targets():
@@ -41,12 +43,18 @@ def proxies(schemes):
         address = ORDER["socks" if scheme.startswith("socks") else "proxy"]
         for where, user, password, ip in logins():
             for target, url in targets():
-                case = f"{target} by {scheme}, targeting in {where}"
+                case = f"{target} by {scheme}, {where}"
                 yield case, scheme, address, user, password, url, ip
 
 
+def is_refusal(case, status, detail):
+    """Whether the client says that the login is to blame: by the status, by quoting it, or in its own words for SOCKS5."""
+    sign = r"authentication failed|username/password" if " by socks" in case else r"\b407\b"
+    return status == 407 or re.search(sign, detail, re.IGNORECASE) is not None
+
+
 def report(client, case, expected, status, ip, detail=""):
-    ok = status == 200 and ip == expected
+    ok = status == 200 and ip == expected if expected else is_refusal(case, status, detail)
     line = {"client": client, "case": case, "ok": ok, "status": status, "exit_ip": ip, "detail": detail}
     print(json.dumps(line), flush=True)
 
@@ -57,7 +65,7 @@ def run(client, case, expected, request):
         status, answer = request()
         report(client, case, expected, status, answer.get("ip"))
     except Exception as error:  # A case that fails in any way is reported, and the next one runs.
-        report(client, case, expected, None, None, repr(error))
+        report(client, case, expected, None, None, f"{error!r} {error}")
 
 
 class TrustingProxy(requests.adapters.HTTPAdapter):
@@ -104,7 +112,7 @@ def with_aiohttp():
         connector = aiohttp.TCPConnector(ssl=TRUST)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             async with session.get(url, proxy=proxy, proxy_auth=auth) as answer:
-                return answer.status, await answer.json()
+                return answer.status, await answer.json(content_type=None)
 
     for case, scheme, address, user, password, url, ip in proxies(["http", "https"]):
         run("aiohttp", case, ip, lambda: asyncio.run(ask(url, f"{scheme}://{address}", user, password)))
@@ -160,7 +168,8 @@ def with_scrapy():
 
         async def start(self):
             for case, scheme, address, user, password, url, ip in proxies(["http"]):
-                meta = {"proxy": f"{scheme}://{user}:{password}@{address}", "download_timeout": TIMEOUT}
+                proxy = f"{scheme}://{user}:{password}@{address}"
+                meta = {"proxy": proxy, "download_timeout": TIMEOUT, "handle_httpstatus_list": [407]}
                 yield scrapy.Request(
                     url,
                     self.parse,

@@ -4,7 +4,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Place, World, chromium, node_folder, python, repository, run};
+use crate::harness::{
+    Customer, PATIENCE, Place, Settings, World, chromium, eventually, node_folder, python, repository, run,
+};
 
 /// What the scripts of Python and Node.js are told, as JSON in their only argument.
 fn order(world: &World) -> Value {
@@ -40,7 +42,7 @@ fn check(output: &Output, clients: &[(&str, usize)]) {
 }
 
 #[test]
-fn python_clients_leave_by_the_country_asked_for() {
+fn python_clients_leave_by_the_country_asked_for_and_see_a_wrong_password() {
     let world = World::start();
     let mut command = Command::new(python());
     command
@@ -50,12 +52,12 @@ fn python_clients_leave_by_the_country_asked_for() {
         .env_remove("https_proxy");
     let output = run(&mut command, 2 * PATIENCE);
     let least = [
-        ("requests", 12),
-        ("httpx", 12),
-        ("aiohttp", 9),
-        ("urllib3", 12),
-        ("PySocks", 6),
-        ("Scrapy", 6),
+        ("requests", 32),
+        ("httpx", 24),
+        ("aiohttp", 16),
+        ("urllib3", 32),
+        ("PySocks", 8),
+        ("Scrapy", 8),
     ];
     check(&output, &least);
 }
@@ -76,15 +78,15 @@ fn nodejs(world: &World, order: &Value) -> Output {
 }
 
 #[test]
-fn nodejs_clients_leave_by_the_country_asked_for() {
+fn nodejs_clients_leave_by_the_country_asked_for_and_see_a_wrong_password() {
     let world = World::start();
     let output = nodejs(&world, &order(&world));
     let least = [
-        ("undici", 9),
-        ("axios", 9),
-        ("got", 9),
-        ("ws", 21),
-        ("Playwright", 12),
+        ("undici", 24),
+        ("axios", 32),
+        ("got", 24),
+        ("ws", 28),
+        ("Playwright", 16),
     ];
     check(&output, &least);
 }
@@ -100,14 +102,39 @@ fn chromium_speaks_http2_to_the_proxy_by_tls() {
     let world = World::start();
     let mut order = order(&world);
     order["only"] = json!("Playwright");
-    check(&nodejs(&world, &order), &[("Playwright", 12)]);
+    check(&nodejs(&world, &order), &[("Playwright", 16)]);
     let metrics = world.metrics().get("/metrics").text();
     let counter = "iploop_gateway_connections_total{protocol=\"http2\"}";
     assert!(counted(&metrics, counter) > 0.0, "{metrics}");
 }
 
 #[test]
-fn java_http_client_leaves_by_the_country_asked_for() {
+fn chromium_has_no_login_for_socks5_and_is_known_by_its_address() {
+    let settings = Settings::with_places(&[Place::NEW_YORK]);
+    let world = World::start_with(settings.set("IPLOOP_ADMISSION__IP_LOGIN_LOCAL", "true"));
+    let key = format!("/api/proxy/keys/{}", world.account.key_id);
+    let api = world.signed_in();
+    let listed = api.put(&format!("{key}/whitelist"), &json!({ "ips": ["127.0.0.1"] }));
+    assert_eq!(listed.status, 200, "{}", listed.text());
+    assert_eq!(api.patch(&key, &json!({ "ipLogin": true })).status, 200);
+    let url = world.origin.url("/echo");
+    assert_eq!(world.customer().get(&url).status, 200, "which proves the address");
+    let stranger = Customer {
+        user: String::new(),
+        password: String::new(),
+        ..world.customer()
+    };
+    eventually("the address is known", || {
+        (stranger.get(&url).status == 200).then_some(())
+    });
+    let mut order = order(&world);
+    order["only"] = json!("Playwright");
+    order["known"] = json!(true);
+    check(&nodejs(&world, &order), &[("Playwright", 4)]);
+}
+
+#[test]
+fn java_http_client_leaves_by_the_country_asked_for_and_sees_a_wrong_password() {
     let world = World::start();
     let mut command = Command::new("java");
     command
@@ -125,5 +152,5 @@ fn java_http_client_leaves_by_the_country_asked_for() {
         command.arg(format!("{}={}", place.country, place.address));
     }
     let output = run(&mut command, 2 * PATIENCE);
-    check(&output, &[("HttpClient", 6)]);
+    check(&output, &[("HttpClient", 8)]);
 }
