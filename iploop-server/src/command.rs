@@ -93,6 +93,32 @@ pub enum AccountAct {
     Suspend(AccountReason),
     /// Let a suspended account go on.
     Reinstate(AccountReason),
+    /// Say what an account is, and what decides about signing in to it.
+    Show {
+        /// Login address.
+        email: String,
+    },
+    /// Let in somebody who lost the second factor, or whose own list of networks keeps them out.
+    ///
+    /// Both are taken away unless one of them is named. All logins of the account end, its password stays, and a mail tells the
+    /// owner. Find out first who asks.
+    Unlock(AccountUnlock),
+}
+
+/// Whom to let in, and what to take away.
+#[derive(Debug, Args)]
+pub struct AccountUnlock {
+    /// Login address.
+    pub email: String,
+    /// Take away the second factor only, with its recovery codes.
+    #[arg(long)]
+    pub second_factor: bool,
+    /// Take away the list of networks from which to sign in only.
+    #[arg(long)]
+    pub ip_allow_list: bool,
+    /// Why; it goes on record.
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// Which account, and why.

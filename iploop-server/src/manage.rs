@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 use iploop_platform::abuse::status_from_command_line;
 use iploop_platform::account::AccountStatus;
 use iploop_platform::accounts::password::Passwords;
-use iploop_platform::accounts::{CommandLineAccount, create_from_command_line};
+use iploop_platform::accounts::{
+    CommandLineAccount, Unlock, create_from_command_line, overview, unlock_from_command_line,
+};
 use iploop_platform::clock::{Clock, SystemClock};
 use iploop_platform::ids::AccountId;
 use iploop_platform::keys::{KeyService, NobodyToTell, WantedLimits};
@@ -16,7 +18,7 @@ use iploop_platform::partners;
 use iploop_platform::secret::Secret;
 use serde_json::{Value, json};
 
-use crate::command::{AccountAct, AccountReason, MailAct, PartnerAct};
+use crate::command::{AccountAct, AccountReason, AccountUnlock, MailAct, PartnerAct};
 use crate::config::Config;
 use crate::server::open_store;
 
@@ -37,6 +39,8 @@ pub async fn account(config: &Config, act: AccountAct) -> Result<Value> {
         } => (email, admin, verified, key),
         AccountAct::Suspend(whom) => return set_status(config, whom, AccountStatus::Suspended).await,
         AccountAct::Reinstate(whom) => return set_status(config, whom, AccountStatus::Active).await,
+        AccountAct::Show { email } => return show(config, &email).await,
+        AccountAct::Unlock(whom) => return unlock(config, whom).await,
     };
     let store = open_store(config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -76,6 +80,37 @@ async fn set_status(config: &Config, whom: AccountReason, status: AccountStatus)
     let store = open_store(config).await?;
     status_from_command_line(store.as_ref(), &SystemClock, account, status, &reason).await?;
     Ok(json!({ "accountId": account, "status": status }))
+}
+
+async fn show(config: &Config, email: &str) -> Result<Value> {
+    let store = open_store(config).await?;
+    let account = overview(store.as_ref(), &SystemClock, email).await?;
+    Ok(serde_json::to_value(account)?)
+}
+
+/// A running server sees the next request of an ended login refused, and sends the mail.
+async fn unlock(config: &Config, whom: AccountUnlock) -> Result<Value> {
+    let AccountUnlock {
+        email,
+        second_factor,
+        ip_allow_list,
+        reason,
+    } = whom;
+    let is_any_named = second_factor || ip_allow_list;
+    let unlock = Unlock {
+        second_factor: second_factor || !is_any_named,
+        allowed_from: ip_allow_list || !is_any_named,
+    };
+    let store = open_store(config).await?;
+    let (account, unlocked) =
+        unlock_from_command_line(store.as_ref(), &SystemClock, &email, unlock, &reason).await?;
+    Ok(json!({
+        "accountId": account.id,
+        "email": account.email,
+        "secondFactorEnded": unlocked.had_second_factor,
+        "ipAllowListCleared": unlocked.allowed_from,
+        "loginsEnded": unlocked.ended_logins,
+    }))
 }
 
 /// Carries out an act on partners; what it made, as JSON.

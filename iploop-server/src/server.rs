@@ -459,13 +459,13 @@ impl ApiPieces<'_> {
             clock: Arc::clone(&clock),
             passwords,
             logins: logins.clone(),
+            notices: notices.clone(),
             mail,
             changes: Arc::clone(&changes),
             public_url: public_url.clone(),
             personal_data: vec![crate::billing::personal_data(&store, &clock)],
         };
-        let (accounts, recovery_task) = AccountService::new(account_parts, &config.accounts);
-        tasks.spawn(recovery_task.run(stop.clone()));
+        let accounts = AccountService::new(account_parts, &config.accounts);
         let proxies = gateway.local_addrs();
         let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
         let state = ApiState::new(ApiParts {

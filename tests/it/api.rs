@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{Account, Customer, Place, Settings, World, eventually, hex, read_response};
 
-/// The token in the only mail to this address.
-fn token_in_mail(world: &World, to: &str) -> String {
+/// The token in the only mail to this address that brings one.
+pub(crate) fn token_in_mail(world: &World, to: &str) -> String {
     let outbox = world.data().join("outbox");
     let mail = eventually("the mail is in the outbox", || {
         let mails = std::fs::read_dir(&outbox).ok()?.flatten();
         mails
             .filter(|file| file.path().extension().is_some_and(|ending| ending == "eml"))
             .filter_map(|file| std::fs::read_to_string(file.path()).ok())
-            .find(|mail| mail.contains(to))
+            .find(|mail| mail.contains(to) && mail.contains("token"))
     });
     // Soft line breaks of quoted-printable, where there are any.
     let mail = mail.replace("=\r\n", "").replace("=3D", "=");

@@ -9,6 +9,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod accounts;
 mod api;
 mod behaviour;
 mod clients;

@@ -25,7 +25,8 @@ pub(crate) fn mail_router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(unsubscribe_page, unsubscribe))
 }
 
-/// What a customer wants to be told. Mails that the account's safety or a payment depends on are sent in any case.
+/// What a customer wants to be told. Mails that were asked for, or that a payment or a broken webhook depends on, are sent in
+/// any case.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct NotificationsAnswer {
@@ -35,10 +36,13 @@ pub(crate) struct NotificationsAnswer {
     usage_alerts: bool,
     /// Receipts. A failed payment is mailed in any case.
     billing_alerts: bool,
-    /// Sign-ins from new places. Changes of password or second factor are mailed in any case.
+    /// Sign-ins from new networks; changes of the password, the second factor and the networks that may sign in; new keys. That
+    /// they are switched off is itself mailed.
     security_alerts: bool,
     /// Planned work on the platform.
     maintenance_alerts: bool,
+    /// Keys that reach their rate, once an hour.
+    rate_limit_alerts: bool,
     /// The last week in figures, each Monday.
     weekly_reports: bool,
     /// The last month in figures, on the first.
@@ -60,6 +64,7 @@ pub(crate) struct NotificationsBody {
     billing_alerts: Option<bool>,
     security_alerts: Option<bool>,
     maintenance_alerts: Option<bool>,
+    rate_limit_alerts: Option<bool>,
     weekly_reports: Option<bool>,
     monthly_reports: Option<bool>,
     #[schema(minimum = 1, maximum = 100)]
@@ -87,6 +92,7 @@ impl From<Preferences> for NotificationsAnswer {
             billing_alerts,
             security_alerts,
             maintenance_alerts,
+            rate_limit_alerts,
             weekly_reports,
             monthly_reports,
             usage_threshold_percent,
@@ -98,6 +104,7 @@ impl From<Preferences> for NotificationsAnswer {
             billing_alerts,
             security_alerts,
             maintenance_alerts,
+            rate_limit_alerts,
             weekly_reports,
             monthly_reports,
             usage_threshold_percent,
@@ -114,6 +121,7 @@ impl NotificationsBody {
             billing_alerts: self.billing_alerts.unwrap_or(now.billing_alerts),
             security_alerts: self.security_alerts.unwrap_or(now.security_alerts),
             maintenance_alerts: self.maintenance_alerts.unwrap_or(now.maintenance_alerts),
+            rate_limit_alerts: self.rate_limit_alerts.unwrap_or(now.rate_limit_alerts),
             weekly_reports: self.weekly_reports.unwrap_or(now.weekly_reports),
             monthly_reports: self.monthly_reports.unwrap_or(now.monthly_reports),
             usage_threshold_percent: self

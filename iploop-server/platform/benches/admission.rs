@@ -17,6 +17,7 @@ use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, LeaseId, PlanId, RequestId};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
 use iploop_platform::metering::{MeteringConfig, Meters};
+use iploop_platform::notices::RateAlert;
 use iploop_platform::plan::{Gates, Plan};
 use iploop_platform::store::{Lease, Ledger, StoreError};
 use iploop_platform::usage::{Balance, DayUse, UsageRecord};
@@ -123,6 +124,9 @@ impl AdmissionStore for AllKeys {
     }
     async fn day_use(&self, _: AccountId, _: Timestamp, _: Timestamp) -> Result<DayUse, StoreError> {
         Ok(DayUse::default())
+    }
+    async fn tell_rate_limits(&self, _: &[RateAlert]) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

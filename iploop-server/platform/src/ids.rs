@@ -143,6 +143,10 @@ id! {
     MailId
 }
 id! {
+    /// Planned work that was announced: a row of `announcements`.
+    AnnouncementId
+}
+id! {
     /// A partner's app: a row of `partner_apps`.
     AppId
 }

@@ -73,6 +73,7 @@ impl From<sqlx::Error> for Failure {
 /// Runs one act within [`ACT_TIMEOUT`]. An act that is given up is rolled back by the database, unless its commit was
 /// under way: callers repeat only what is idempotent.
 pub(crate) async fn act<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
+    metrics::counter!("iploop_database_acts_total").increment(1);
     match tokio::time::timeout(ACT_TIMEOUT, work).await {
         Ok(done) => done.map_err(|Failure(error)| error),
         Err(elapsed) => Err(StoreError::Unavailable(Box::new(elapsed))),

@@ -88,6 +88,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0015_credits.sql"),
     },
     Migration {
+        version: 16,
+        name: "outbox",
+        sql: include_str!("../migrations/0016_outbox.sql"),
+    },
+    Migration {
         version: 17,
         name: "disputes",
         sql: include_str!("../migrations/0017_disputes.sql"),

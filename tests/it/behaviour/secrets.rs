@@ -1,6 +1,12 @@
-//! Credentials and targeting reach neither an origin nor a log.
+//! Credentials and targeting reach neither an origin nor a log, and no secret lies readable in the database.
 
-use crate::harness::{Customer, Place, Settings, World};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::accounts::{authenticator, second_factor};
+use crate::api::token_in_mail;
+use crate::harness::{Customer, Place, Settings, World, eventually};
 
 #[test]
 fn credentials_and_targeting_reach_neither_origin_nor_logs() {
@@ -75,6 +81,142 @@ fn credentials_and_targeting_reach_neither_origin_nor_logs() {
         for secret in secrets {
             let found = text.lines().find(|line| line.contains(secret));
             assert_eq!(found, None, "{secret} in {place}");
+        }
+    }
+}
+
+/// What was a secret at its time, by what it is.
+type Secrets = Vec<(&'static str, Vec<u8>)>;
+
+/// Uses everything that hands out secrets.
+fn use_everything(world: &World) -> Secrets {
+    let mut secrets = Secrets::new();
+    let mut keep = |what: &'static str, secret: &str| {
+        assert!(secret.len() >= 6, "{what}: {secret:?}");
+        secrets.push((what, secret.as_bytes().to_vec()));
+    };
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (email, first, second) = (
+        "ada@example.com",
+        "correct horse battery",
+        "another horse battery",
+    );
+    keep("a password", first);
+    keep("a password", second);
+    let form = json!({ "email": email, "password": first, "firstName": "Ada", "lastName": "Lovelace" });
+    let registered = world.api().post("/api/auth/register", &form).json();
+    keep("a login's token", &text(&registered["token"]));
+    let api = world.api().with_token(&text(&registered["token"]));
+    let verify = token_in_mail(world, email);
+    keep("a verification mail's token", &verify);
+    let verified = world
+        .api()
+        .post("/api/auth/verify-email", &json!({ "token": verify }));
+    assert_eq!(verified.status, 200);
+    let resent = world
+        .api()
+        .post("/api/auth/login", &json!({ "email": email, "password": first }));
+    keep("a csrf token", &text(&resent.json()["csrfToken"]));
+
+    let key = api.post("/api/proxy/keys", &json!({ "name": "first" })).json();
+    keep("a key", text(&key["key"]).strip_prefix("iploop_").unwrap());
+    let hook = json!({ "url": "https://127.0.0.1:9/hook", "events": ["api_key.created"] });
+    let hook = api.post("/api/webhooks", &hook);
+    assert_eq!(hook.status, 201, "{}", hook.text());
+    let hook = hook.json();
+    keep(
+        "a webhook's secret",
+        text(&hook["secret"]).strip_prefix("whsec_").unwrap(),
+    );
+    let another = format!("/api/webhooks/{}/regenerate-secret", text(&hook["id"]));
+    let another = api.post(&another, &json!({})).json();
+    keep(
+        "a webhook's secret",
+        text(&another["secret"]).strip_prefix("whsec_").unwrap(),
+    );
+    let key = api.post("/api/proxy/keys", &json!({ "name": "second" })).json();
+    keep("a key", text(&key["key"]).strip_prefix("iploop_").unwrap());
+
+    let (setup, on) = second_factor(&api, first);
+    keep("an authenticator's secret", &text(&setup["secret"]));
+    let codes: Vec<String> = on["recoveryCodes"].as_array().unwrap().iter().map(text).collect();
+    let login = json!({ "email": email, "password": first });
+    let challenge = text(&world.api().post("/api/auth/login", &login).json()["challenge"]);
+    keep("a challenge", &challenge);
+    let proof = json!({ "challenge": challenge, "code": codes[0] });
+    let login = world.api().post("/api/auth/login/two-factor", &proof);
+    assert_eq!(login.status, 200, "{}", login.text());
+    keep("a login's token", &text(&login.json()["token"]));
+    for code in &codes {
+        keep("a recovery code", code);
+    }
+
+    std::fs::remove_dir_all(world.data().join("outbox")).unwrap();
+    std::fs::create_dir(world.data().join("outbox")).unwrap();
+    world
+        .api()
+        .post("/api/auth/forgot-password", &json!({ "email": email }));
+    let reset = token_in_mail(world, email);
+    keep("a reset mail's token", &reset);
+    let new = json!({ "token": reset, "password": second });
+    assert_eq!(world.api().post("/api/auth/reset-password", &new).status, 200);
+
+    keep("a password", &world.account.password);
+    keep("a key", world.account.key.strip_prefix("iploop_").unwrap());
+    keep(
+        "a partner's key",
+        world.partner_key.strip_prefix("iplp_").unwrap(),
+    );
+    let identity = std::fs::read_to_string(world.devices[0].state.join("device.json")).unwrap();
+    let identity: Value = serde_json::from_str(&identity).unwrap();
+    keep("a device's secret", &text(&identity["secret"]));
+    let own = std::fs::read_to_string(world.data().join("login-secret")).unwrap();
+    keep("the server's own secret", own.trim());
+    let bytes = authenticator(setup["secret"].as_str().unwrap());
+    secrets.push(("an authenticator's secret, decoded", bytes));
+    secrets
+}
+
+/// Every file below, but mails that left and the server's own secret, each of which is the secret's one place.
+fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && name != "outbox" {
+            files(&path, found);
+        } else if path.is_file() && name != "login-secret" {
+            found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn no_secret_that_was_handed_out_is_in_a_log_or_readable_in_the_database() {
+    let settings = Settings::with_places(&[Place::BERLIN])
+        .set("RUST_LOG", "debug")
+        .set("IPLOOP_WEBHOOKS__TEST_ALLOW", "[\"127.0.0.1:9\"]");
+    let mut world = World::start_with(settings);
+    let secrets = use_everything(&world);
+    assert_eq!(world.customer().get(&world.origin.url("/echo")).status, 200);
+    eventually("a delivery was tried", || {
+        let metrics = world.metrics().get("/metrics").text();
+        metrics.contains("iploop_webhook_tries_total").then_some(())
+    });
+    world.server.terminate();
+    world.server.wait();
+    let mut places = vec![("the server's log".to_owned(), world.server.log().into_bytes())];
+    for device in &world.devices {
+        places.push(("a device's log".to_owned(), device.program.log().into_bytes()));
+    }
+    files(&world.data(), &mut places);
+    assert!(
+        places
+            .iter()
+            .any(|(place, bytes)| place.ends_with("iploop.db") && bytes.len() > 100_000)
+    );
+    for (place, bytes) in &places {
+        for (what, secret) in &secrets {
+            let is_there = bytes.windows(secret.len()).any(|part| part == secret);
+            assert!(!is_there, "{what} in {place}");
         }
     }
 }

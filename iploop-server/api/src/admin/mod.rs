@@ -6,6 +6,7 @@ mod audit_export;
 mod balance;
 mod disputes;
 mod impersonate;
+mod maintenance;
 mod nodes;
 mod page;
 mod plans;
@@ -63,6 +64,7 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(nodes::unban_node))
         .routes(routes!(nodes::drain_node))
         .routes(routes!(settings::get_settings, settings::set_settings))
+        .routes(routes!(maintenance::announce_maintenance))
         .routes(routes!(stats::get_stats))
         .routes(routes!(revenue::get_revenue))
         .routes(routes!(disputes::list_disputes))

@@ -36,7 +36,7 @@ pub(crate) struct VerifyAnswer {
 const TITLE: &str = "Verify your email";
 const DONE: &str = "Your email address is verified; the proxy is open";
 
-/// Mails the link that verifies the address once more. Earlier links stop working.
+/// Mails the link that verifies the address once more. Earlier links stop working when the mail leaves.
 #[utoipa::path(
     post, path = "/resend-verification", tag = "auth", security(("bearer" = []), ("cookie" = [])),
     responses(

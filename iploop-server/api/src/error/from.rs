@@ -1,5 +1,7 @@
 //! What an error of the platform is here.
 
+use std::time::Duration;
+
 use iploop_platform::accounts::AccountError;
 use iploop_platform::ip_login::MAX_ADDRESSES;
 use iploop_platform::keys::KeyError;
@@ -124,6 +126,7 @@ impl From<NoticeError> for ApiError {
         match error {
             NoticeError::Invalid(problems) => Self::InvalidFields(problems),
             NoticeError::LinkInvalid => Self::LinkInvalid,
+            NoticeError::TooMany(_) => Self::TooManyRequests(Duration::from_secs(3600)),
             NoticeError::Store(error) => error.into(),
             other => Self::Internal(other.to_string()),
         }

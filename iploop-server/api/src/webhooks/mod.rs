@@ -9,7 +9,7 @@ use http::request::Parts;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::events::EventKind;
 use iploop_platform::ids::WebhookId;
-use iploop_platform::webhooks::{DisabledBy, MAX_WEBHOOKS, WantedWebhook, Webhook, WebhookChange};
+use iploop_platform::webhooks::{DisabledBy, Effort, MAX_WEBHOOKS, WantedWebhook, Webhook, WebhookChange};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -59,6 +59,10 @@ pub(crate) struct WebhookInfo {
     /// What it is told of.
     #[schema(example = json!(["balance.low", "quota.exceeded"]))]
     events: Vec<&'static str>,
+    /// How long one try may take, in seconds; null: as the server does.
+    timeout_seconds: Option<u32>,
+    /// Tries after the first one; null: as the server does.
+    max_retries: Option<u32>,
     /// Whether it is told anything.
     is_active: bool,
     /// Who switched it off: `owner`, `failures` (ten failed deliveries in a row) or `gone` (it answered 410).
@@ -106,7 +110,7 @@ pub(crate) struct EventInfo {
 
 /// A webhook to be made.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateWebhookBody {
     /// By TLS, to a public address.
     #[schema(required, max_length = 500, example = "https://example.com/hook")]
@@ -119,6 +123,14 @@ pub(crate) struct CreateWebhookBody {
     #[schema(max_length = 200)]
     #[serde(default)]
     description: Option<String>,
+    /// How long one try may take, answer included. Absent: as the server does.
+    #[schema(minimum = 1, maximum = 30)]
+    #[serde(default)]
+    timeout_seconds: Option<u32>,
+    /// Tries after the first one. Absent: 7.
+    #[schema(maximum = 7)]
+    #[serde(default)]
+    max_retries: Option<u32>,
 }
 
 /// Changes of a webhook: what is absent stays.
@@ -136,6 +148,14 @@ pub(crate) struct ChangeWebhookBody {
     #[schema(value_type = Option<String>, max_length = 200)]
     #[serde(default, deserialize_with = "present")]
     description: Option<Option<String>>,
+    /// Null: as the server does.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 30)]
+    #[serde(default, deserialize_with = "present")]
+    timeout_seconds: Option<Option<u32>>,
+    /// Null: 7.
+    #[schema(value_type = Option<u32>, maximum = 7)]
+    #[serde(default, deserialize_with = "present")]
+    max_retries: Option<Option<u32>>,
     /// Switched on, its failures are forgotten; switched off, what waits is given up.
     #[serde(default)]
     is_active: Option<bool>,
@@ -180,6 +200,8 @@ impl From<Webhook> for WebhookInfo {
             url: webhook.url,
             description: webhook.description,
             events: webhook.events.into_iter().map(EventKind::as_str).collect(),
+            timeout_seconds: webhook.effort.timeout_seconds,
+            max_retries: webhook.effort.max_retries,
             is_active: webhook.is_active,
             disabled_by: webhook.disabled_by.map(DisabledBy::as_str),
             secret_preview: webhook.secret_preview,
@@ -232,6 +254,10 @@ pub(crate) async fn create_webhook(
         url: body.url,
         events: body.events,
         description: body.description,
+        effort: Effort {
+            timeout_seconds: body.timeout_seconds,
+            max_retries: body.max_retries,
+        },
     };
     let created = state
         .parts()
@@ -276,6 +302,8 @@ pub(crate) async fn change_webhook(
         url: body.url,
         events: body.events,
         description: body.description,
+        timeout_seconds: body.timeout_seconds,
+        max_retries: body.max_retries,
         is_active: body.is_active,
     };
     let webhook = state

@@ -280,6 +280,7 @@ async fn every_documented_operation_answers_with_its_success() {
         .send()
         .await;
     crate::admin::visit_everything(&api, &admin).await;
+    crate::notifications::visit_announcements(&api, &admin).await;
     crate::leaving::visit_everything(&api).await;
     crate::statistics::visit_everything(&api, &admin).await;
     crate::live::visit_everything().await;

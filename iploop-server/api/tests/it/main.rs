@@ -20,6 +20,7 @@ mod desk;
 mod devices;
 mod documented;
 mod edges;
+mod equal_answers;
 mod events;
 mod fuzzing;
 mod harness;

@@ -289,7 +289,6 @@ async fn an_answer_410_switches_it_off_and_its_owner_hears_of_it() {
         (&json!(false), &json!("gone"))
     );
     api.mail().await;
-    assert_eq!(api.notices.send_due().await.unwrap(), 1);
     let mail = api.mail().await;
     assert_eq!(mail.subject, "A webhook was switched off");
     assert!(
@@ -476,6 +475,60 @@ async fn twenty_webhooks_are_the_most_also_under_parallel_tries() {
             .iter()
             .all(|answer| answer.problem() == (409, "too_many".to_owned()))
     );
+}
+
+#[tokio::test]
+async fn an_owner_says_how_long_and_how_often_a_delivery_is_tried() {
+    let mut receiver = Receiver::new().await;
+    receiver.replies.lock().push_back(Reply::status(500));
+    let url = receiver.url();
+    let api = api_for(&[&receiver]).await;
+    let (account, token) = customer(&api).await;
+    let wanted = |timeout: u32, retries: u32| {
+        json!({
+            "url": url, "events": ["balance.low"], "timeoutSeconds": timeout, "maxRetries": retries,
+        })
+    };
+    for (timeout, retries, field) in [
+        (0, 7, "timeoutSeconds"),
+        (31, 7, "timeoutSeconds"),
+        (30, 8, "maxRetries"),
+    ] {
+        let refused = api
+            .post(PATH)
+            .bearer(&token)
+            .json(&wanted(timeout, retries))
+            .send()
+            .await;
+        assert_eq!(refused.problem(), (400, "invalid_fields".to_owned()));
+        assert_eq!(refused.json()["errors"][0]["field"], field);
+    }
+    let made = api.post(PATH).bearer(&token).json(&wanted(30, 0)).send().await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let webhook = made.json();
+    assert_eq!(
+        (&webhook["timeoutSeconds"], &webhook["maxRetries"]),
+        (&json!(30), &json!(0))
+    );
+    let event = happen(&api, account, EventKind::BalanceLow).await;
+    receiver.next().await;
+    let ended = delivery(&api, &token, &webhook, &event, 1).await;
+    assert_eq!(ended["state"], "failed", "no second try");
+
+    let change = async |body: Value| {
+        let call = api.call(Method::PUT, &path(&webhook)).bearer(&token).json(&body);
+        call.send().await
+    };
+    assert_eq!(change(json!({"maxRetries": 9})).await.problem().0, 400);
+    let changed = change(json!({"timeoutSeconds": null, "maxRetries": 3}))
+        .await
+        .json();
+    assert_eq!(
+        (&changed["timeoutSeconds"], &changed["maxRetries"]),
+        (&Value::Null, &json!(3))
+    );
+    let same = change(json!({"description": "other"})).await.json();
+    assert_eq!(same["maxRetries"], 3, "what is absent stays");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, LeaseId, PlanId};
 use iploop_platform::ip_login::{Claimed, IpLogins, ListedAddress, ProvenAddress, UsedAddress};
 use iploop_platform::keys::{KeyLimits, WantedLimits};
+use iploop_platform::notices::RateAlert;
 use iploop_platform::plan::{Gates, Plan};
 use iploop_platform::sticky::StickySession;
 use iploop_platform::store::{Lease, Ledger, StickySessions, StoreError};
@@ -151,6 +152,9 @@ impl AdmissionStore for TestStore {
     }
     async fn day_use(&self, _: AccountId, _: Timestamp, _: Timestamp) -> Result<DayUse, StoreError> {
         Ok(DayUse::default())
+    }
+    async fn tell_rate_limits(&self, _: &[RateAlert]) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

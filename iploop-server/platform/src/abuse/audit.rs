@@ -152,6 +152,10 @@ actions! {
     NodeDrained "node_drained",
     /// The platform's settings were changed.
     SettingsChanged "settings_changed",
+    /// An operator let in somebody who was locked out.
+    AccountUnlocked "account_unlocked",
+    /// Planned work was announced.
+    MaintenanceAnnounced "maintenance_announced",
     /// An admin looked on as a customer.
     ImpersonationStarted "impersonation_started",
 }

@@ -5,10 +5,10 @@ pub(crate) mod email;
 mod erasure;
 mod export;
 mod notices;
+mod operator;
 pub mod password;
 mod profile;
 mod public_url;
-mod recovery;
 mod security;
 mod sign_in;
 mod store;
@@ -20,15 +20,17 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::account::{Account, MailTokenPurpose, NewAccount, Role, Standing};
 use crate::clock::{Clock, Timestamp};
-use crate::field::{FieldProblem, keep, line};
+use crate::field::{self, FieldProblem, keep, line};
 use crate::ids::AccountId;
 use crate::keys::KeyChanges;
 use crate::login::throttle::{Allowance, client_network};
 use crate::login::{LoginError, Logins};
-use crate::mail::{Mail, MailQueue, templates};
+use crate::mail::MailQueue;
+use crate::notices::{Notice, NoticeService};
 use crate::plan::Plan;
 use crate::secret::{Secret, token_hash};
 use crate::shared::SharedThrottle;
@@ -37,18 +39,13 @@ use crate::usage::Balance;
 pub use email::EmailAddress;
 pub use erasure::Farewell;
 pub use export::{Export, Page, PersonalData};
+pub use operator::{AccountOverview, Unlock, Unlocked, overview, unlock_from_command_line};
 use password::{NewPassword, PasswordError, Passwords};
 pub use profile::WantedProfile;
 pub use public_url::{PublicUrl, PublicUrlError};
-pub use recovery::RecoveryTask;
 pub use security::{MAX_ALLOWED_FROM, Security, WantedSecurity};
 pub use store::{Erased, Identity, ProfileChange, Profiles};
 pub use two_factor::{NewTwoFactor, PasswordAndCode};
-
-/// How long a link that verifies an address works.
-const VERIFY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// How long a link that allows a new password works (PRD 4.3).
-const RESET_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The `[accounts]` section: registration and mails to customers.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -104,6 +101,8 @@ pub struct AccountParts {
     /// Shares its limits on password tries.
     pub logins: Logins,
     /// Where mails go.
+    pub notices: NoticeService,
+    /// Where the mail goes whose account is gone.
     pub mail: MailQueue,
     /// Hears when an account may use the proxy.
     pub changes: Arc<dyn KeyChanges>,
@@ -122,6 +121,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     passwords: Passwords,
     logins: Logins,
+    notices: NoticeService,
     mail: MailQueue,
     changes: Arc<dyn KeyChanges>,
     public_url: PublicUrl,
@@ -129,11 +129,7 @@ struct Inner {
     registrations: SharedThrottle,
     mails_by_client: SharedThrottle,
     mails_by_address: SharedThrottle,
-    recovery: recovery::Requests,
 }
-
-/// Writes a mail to an address and a name, with a link.
-type Template = fn(&EmailAddress, &str, &str) -> Mail;
 
 /// The registration form, as it came.
 #[derive(Clone, Debug)]
@@ -168,7 +164,7 @@ pub struct Profile {
 #[non_exhaustive]
 pub enum AccountError {
     /// Fields can't be accepted.
-    #[error("invalid fields")]
+    #[error("{}", field::listed(.0))]
     Invalid(Vec<FieldProblem>),
     /// Strangers may not register at the moment.
     #[error("registrations are closed")]
@@ -209,16 +205,15 @@ pub enum AccountError {
 }
 
 impl AccountService {
-    /// The task answers requests for new passwords and must run.
-    pub fn new(parts: AccountParts, config: &AccountsConfig) -> (Self, RecoveryTask) {
-        let (recovery, waiting) = recovery::queue();
+    /// With limits on what strangers can set off.
+    pub fn new(parts: AccountParts, config: &AccountsConfig) -> Self {
         let mails = Allowance::per_hour(config.mails_per_hour);
         let ten_times = Allowance {
             burst: mails.burst * 10,
             refill: mails.refill / 10,
         };
         let throttle = |space, allowance| SharedThrottle::new(space, allowance, parts.logins.shared());
-        let service = Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             registrations: throttle(
                 "registration-client",
                 Allowance::per_hour(config.registrations_per_hour),
@@ -229,14 +224,12 @@ impl AccountService {
             clock: parts.clock,
             passwords: parts.passwords,
             logins: parts.logins,
+            notices: parts.notices,
             mail: parts.mail,
             changes: parts.changes,
             public_url: parts.public_url,
             personal_data: parts.personal_data,
-            recovery,
-        }));
-        let task = RecoveryTask::new(waiting, service.clone());
-        (service, task)
+        }))
     }
 
     /// Where customers reach us.
@@ -308,10 +301,8 @@ impl AccountService {
                 now,
             })
             .await?;
-        if let Err(error) = self.mail_verification(&account, templates::welcome).await {
-            // The account stands; its owner can ask for the mail again.
-            tracing::warn!(account.id = %account.id, %error, "verification mail not queued");
-        }
+        // The account stands without it; its owner can ask for the mail again.
+        self.tell(&account, Notice::Welcome, Value::Null).await;
         Ok(account)
     }
 
@@ -347,7 +338,11 @@ impl AccountService {
             .take(&account.email.to_ascii_lowercase(), self.0.clock.now())
             .await
             .map_err(throttled)?;
-        self.mail_verification(account, templates::verification).await
+        self.0
+            .notices
+            .queue(account.id, Notice::Verification, Value::Null)
+            .await?;
+        Ok(())
     }
 
     /// The account with its plan and balance.
@@ -379,7 +374,7 @@ impl AccountService {
             .store
             .set_password(account.id, &hash, inner.clock.now())
             .await?;
-        self.tell_password_changed(account);
+        self.tell(account, Notice::PasswordChanged, Value::Null).await;
         Ok(())
     }
 
@@ -406,7 +401,7 @@ impl AccountService {
     /// Asks for a mail with a link to set a new password.
     ///
     /// The answer is the same, after the same work, whether the address has an account or not: what differs happens later,
-    /// in [`RecoveryTask`].
+    /// in [`NoticeTask`](crate::notices::NoticeTask).
     pub async fn forgot_password(&self, email: &str, client: IpAddr) -> Result<(), AccountError> {
         let inner = &*self.0;
         let email = email
@@ -423,7 +418,10 @@ impl AccountService {
             .take(&email.folded(), now)
             .await
             .map_err(throttled)?;
-        inner.recovery.push(email).map_err(|_| AccountError::Overloaded)
+        match inner.notices.ask_for_password(&email).await? {
+            true => Ok(()),
+            false => Err(AccountError::Overloaded),
+        }
     }
 
     /// Uses up the token of a reset mail and sets the password. Ends the account's logins everywhere.
@@ -441,62 +439,11 @@ impl AccountService {
             .await?
             .ok_or(AccountError::TokenInvalid)?;
         match inner.store.account(account).await {
-            Ok(Some(account)) => self.tell_password_changed(&account),
+            Ok(Some(account)) => self.tell(&account, Notice::PasswordChanged, Value::Null).await,
             Ok(None) => {}
             Err(error) => tracing::warn!(account.id = %account, %error, "no mail tells of the new password"),
         }
         Ok(())
-    }
-
-    async fn mail_verification(&self, account: &Account, template: Template) -> Result<(), AccountError> {
-        let token = self
-            .mail_token(account.id, MailTokenPurpose::VerifyEmail, VERIFY_LIFETIME)
-            .await?;
-        self.mail_link(
-            account,
-            template,
-            &format!("/api/auth/verify-email?token={}", token.expose()),
-        )
-    }
-
-    async fn mail_reset(&self, account: &Account) -> Result<(), AccountError> {
-        let token = self
-            .mail_token(account.id, MailTokenPurpose::ResetPassword, RESET_LIFETIME)
-            .await?;
-        let path = format!("/api/auth/reset-password?token={}", token.expose());
-        self.mail_link(account, templates::password_reset, &path)
-    }
-
-    /// To the address on file, never to one that a request spelled.
-    fn mail_link(&self, account: &Account, template: Template, path: &str) -> Result<(), AccountError> {
-        let to = account
-            .email
-            .parse()
-            .map_err(|problem| AccountError::Invalid(vec![problem]))?;
-        let mail = template(&to, &account.first_name, &self.0.public_url.join(path));
-        self.0.mail.push(mail).map_err(|_| AccountError::Overloaded)
-    }
-
-    async fn mail_token(
-        &self,
-        account: AccountId,
-        purpose: MailTokenPurpose,
-        lifetime: Duration,
-    ) -> Result<Secret, AccountError> {
-        let inner = &*self.0;
-        let token = Secret::random::<32>("");
-        let now = inner.clock.now();
-        inner
-            .store
-            .create_mail_token(
-                account,
-                purpose,
-                &token_hash(token.expose()),
-                now,
-                now.plus(lifetime),
-            )
-            .await?;
-        Ok(token)
     }
 }
 

@@ -182,6 +182,7 @@ impl Passwords {
         &self,
         job: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
+        metrics::counter!("iploop_password_hashes_total").increment(1);
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| PasswordError::Overloaded)?;

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde_json::json;
 
 use super::{AccountError, AccountService};
 use crate::field::FieldProblem;
 use crate::keys::parse_networks;
 use crate::login::{LoginSession, SignInSettings};
+use crate::notices::Notice;
 
 /// Networks that an owner may name.
 pub const MAX_ALLOWED_FROM: usize = 50;
@@ -75,6 +77,10 @@ impl AccountService {
                 &settings.allowed_from,
             )
             .await?;
+        if settings.allowed_from != session.settings.allowed_from {
+            let data = json!({ "networks": settings.allowed_from.len() });
+            self.tell(&session.account, Notice::AllowListChanged, data).await;
+        }
         self.security(session).await
     }
 }

@@ -10,7 +10,7 @@ impl AccountService {
     pub async fn sign_in(&self, email: &str, password: Secret, origin: Origin) -> Result<SignIn, LoginError> {
         let answer = self.0.logins.sign_in(email, password, origin.clone()).await?;
         if let SignIn::Done(login) = &answer {
-            self.tell_new_network(login, &origin);
+            self.tell_new_network(login, &origin).await;
         }
         Ok(answer)
     }
@@ -28,15 +28,15 @@ impl AccountService {
             .second_factor(challenge, code, origin.clone())
             .await?;
         if let Proof::RecoveryCode { left } = proof {
-            self.tell_recovery_code_used(&login.account, left);
+            self.tell_recovery_code_used(&login.account, left).await;
         }
-        self.tell_new_network(&login, &origin);
+        self.tell_new_network(&login, &origin).await;
         Ok(login)
     }
 
-    fn tell_new_network(&self, login: &SignedIn, origin: &Origin) {
+    async fn tell_new_network(&self, login: &SignedIn, origin: &Origin) {
         if login.is_new_network {
-            self.tell_sign_in_from_elsewhere(&login.account, origin);
+            self.tell_sign_in_from_elsewhere(&login.account, origin).await;
         }
     }
 }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use ipnet::IpNet;
 
+use super::operator::{Unlock, Unlocked};
 use crate::abuse::AuditEntry;
 use crate::account::Account;
 use crate::ids::AccountId;
@@ -57,6 +58,14 @@ pub trait Profiles: Send + Sync + 'static {
         idle_minutes: Option<u32>,
         allowed_from: &[IpNet],
     ) -> Result<bool, StoreError>;
+    /// Takes away what keeps an account's owner out, ends its logins and writes a mail to its owner; none if there is no such
+    /// account. With its audit record, of which the values are filled in, in one act.
+    async fn unlock_account(
+        &self,
+        account: AccountId,
+        unlock: Unlock,
+        entry: AuditEntry,
+    ) -> Result<Option<Unlocked>, StoreError>;
     /// Erases what is personal in an account, ends its keys, logins and sticky sessions, frees its address and marks it as
     /// deleted. Transactions and usage stay, under an id that says nothing. With its audit record, in one act.
     async fn erase_account(&self, account: AccountId, entry: AuditEntry) -> Result<Erased, StoreError>;

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 
 use qrcode::QrCode;
 use qrcode::render::svg;
+use serde_json::Value;
 
 use super::{AccountError, AccountService};
 use crate::account::Account;
 use crate::login::{LoginSession, Proof};
+use crate::notices::Notice;
 use crate::secret::Secret;
 
 /// Least width and height of the QR code's picture, in pixels.
@@ -73,7 +75,7 @@ impl AccountService {
         }
         let codes = logins.confirm_totp(account, code, client).await?;
         logins.end_others(account.id, Some(session.id())).await?;
-        self.tell_two_factor_on(account);
+        self.tell(account, Notice::TwoFactorOn, Value::Null).await;
         Ok(codes)
     }
 
@@ -88,7 +90,7 @@ impl AccountService {
         if !self.0.store.end_second_factor(account.id).await? {
             return Err(AccountError::TwoFactorOff);
         }
-        self.tell_two_factor_off(account);
+        self.tell(account, Notice::TwoFactorOff, Value::Null).await;
         Ok(())
     }
 
@@ -127,7 +129,7 @@ impl AccountService {
         client: IpAddr,
     ) -> Result<(), AccountError> {
         if let Proof::RecoveryCode { left } = self.0.logins.prove(account, code, client).await? {
-            self.tell_recovery_code_used(account, left);
+            self.tell_recovery_code_used(account, left).await;
         }
         Ok(())
     }

@@ -79,6 +79,7 @@ use crate::keys::{KeyChanges, KeyLimits, Rate};
 use crate::ledger::PurseChanges;
 use crate::login::throttle::{Allowance, Throttle, client_network};
 use crate::metering::{Meters, Period};
+use crate::notices::RateAlerts;
 use crate::plan::{Gates, Plan};
 use crate::store::StoreError;
 
@@ -109,6 +110,7 @@ struct Inner {
     failures: Throttle<IpAddr>,
     addresses: Addresses,
     last_used: LastUsed,
+    rate_alerts: RateAlerts,
     config: AdmissionConfig,
 }
 
@@ -149,6 +151,7 @@ impl Admission {
                 config.ip_login_local,
             ),
             last_used: LastUsed::default(),
+            rate_alerts: RateAlerts::new(Arc::clone(&store)),
             store,
             clock,
             meters,
@@ -239,6 +242,7 @@ impl Admission {
             loop {
                 sleep(inner.config.last_used_interval).await;
                 inner.write_last_used().await;
+                inner.tell_rate_alerts().await;
             }
         };
         let refresh = async {
@@ -252,6 +256,7 @@ impl Admission {
         let work = async { tokio::join!(write, refresh, addresses) };
         let _: Option<((), (), ())> = shutdown.run_until_cancelled(work).await;
         inner.write_last_used().await;
+        inner.tell_rate_alerts().await;
     }
 
     /// Forgets a key at once: its next login asks the database.
@@ -377,8 +382,10 @@ impl Inner {
             self.elsewhere.note_key(&key);
         }
         if let Some(rate) = limits.rate {
-            key.take_request(rate)
-                .map_err(|retry_after| AdmissionError::KeyRate { rate, retry_after })?;
+            key.take_request(rate).map_err(|retry_after| {
+                self.rate_alerts.note(&grant.key, rate, self.clock.now());
+                AdmissionError::KeyRate { rate, retry_after }
+            })?;
         }
         let key = key.connect(limits.max_connections).ok_or_else(|| {
             let limit = limits.max_connections.unwrap_or(u32::MAX);
@@ -528,6 +535,14 @@ impl Inner {
         {
             Ok(loaded) => loaded.map_err(unavailable),
             Err(elapsed) => Err(unavailable(StoreError::Unavailable(Box::new(elapsed)))),
+        }
+    }
+
+    async fn tell_rate_alerts(&self) {
+        match timeout(self.config.lookup_timeout, self.rate_alerts.tell()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "nobody was told of rates that were reached"),
+            Err(_) => tracing::debug!("nobody was told in time of rates that were reached"),
         }
     }
 

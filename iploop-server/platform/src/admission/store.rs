@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::api_key::{ApiKeyHash, KeyGrant, KeyUsage};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ApiKeyId};
+use crate::notices::RateAlert;
 use crate::store::StoreError;
 use crate::usage::DayUse;
 
@@ -20,4 +21,7 @@ pub trait AdmissionStore: Send + Sync + 'static {
     /// Requests that began in `[from, to)`: for the limits by the day, after a restart.
     async fn day_use(&self, account: AccountId, from: Timestamp, to: Timestamp)
     -> Result<DayUse, StoreError>;
+    /// Writes the events about keys that reached their rate, with their mails: one for each key and hour, however many processes
+    /// say so.
+    async fn tell_rate_limits(&self, alerts: &[RateAlert]) -> Result<(), StoreError>;
 }

@@ -81,6 +81,10 @@ kinds! {
     PaymentRefunded "payment.refunded" "Payment Refunded" "A payment, or a part of it, was paid back",
     /// A customer's bank disputes a payment, or decided.
     PaymentDisputed "payment.disputed" "Payment Disputed" "The bank took a payment back, or decided about it",
+    /// A key was refused for its rate.
+    RateLimitReached "rate_limit.reached" "Rate Limit Reached" "A key reached its rate; told once an hour for each key",
+    /// Planned work was announced.
+    MaintenanceAnnounced "platform.maintenance" "Planned Maintenance" "Planned work on the platform was announced",
     /// Sent by the test button, to one webhook only.
     Test "test" "Test" "Sent by the test button",
 }
@@ -161,7 +165,7 @@ mod tests {
         for kind in EventKind::ALL {
             assert_eq!(EventKind::named(kind.as_str()), Some(*kind));
         }
-        assert_eq!(EventKind::subscribable().count(), 13);
+        assert_eq!(EventKind::subscribable().count(), 15);
         assert_eq!(EventKind::named("payment"), None);
     }
 

@@ -39,7 +39,8 @@ pub struct MailQueueFull;
 
 /// Sends what is queued, one at a time.
 ///
-/// The queue is memory: mails that wait when the process dies are lost. Customers can ask for them again.
+/// The queue is memory: mails that wait when the process dies are lost. Those to accounts wait in the outbox instead
+/// ([`crate::notices`]).
 pub struct MailTask {
     mails: mpsc::Receiver<Queued>,
     mailer: Arc<dyn Mailer>,

@@ -128,7 +128,7 @@ pub(crate) fn two_factor_off(to: &EmailAddress, name: &str, link: &str) -> Mail 
 }
 
 /// A recovery code was used.
-pub(crate) fn recovery_code_used(to: &EmailAddress, name: &str, left: u32, link: &str) -> Mail {
+pub(crate) fn recovery_code_used(to: &EmailAddress, name: &str, left: i64, link: &str) -> Mail {
     security(
         to,
         name,
@@ -139,6 +139,85 @@ pub(crate) fn recovery_code_used(to: &EmailAddress, name: &str, left: u32, link:
         ],
         link,
         "If that was not you, set a new password at once and make new recovery codes.",
+    )
+}
+
+/// The networks from which to sign in are others.
+pub(crate) fn allow_list_changed(to: &EmailAddress, name: &str, networks: i64, link: &str) -> Mail {
+    let now = match networks {
+        0 => "signing in to your account works from anywhere from now on.".to_owned(),
+        1 => "signing in to your account works from 1 network only from now on.".to_owned(),
+        networks => format!("signing in to your account works from {networks} networks only from now on."),
+    };
+    security(
+        to,
+        name,
+        "The networks that may sign in were changed",
+        &[&now],
+        link,
+        "If that was not you, set a new password at once, and write to support if you can't sign in.",
+    )
+}
+
+/// A key was made.
+pub(crate) fn api_key_created(
+    to: &EmailAddress,
+    name: &str,
+    (key, prefix): (&str, &str),
+    link: &str,
+) -> Mail {
+    letter(
+        to,
+        name,
+        "An API key was made",
+        &[
+            "your account has a new API key.",
+            &format!("Name: {key}. It begins with {prefix}."),
+            "Keys made within the same hour are not told one by one.",
+        ],
+        ("Your keys", link),
+        &[
+            "If that was you, there is nothing to do.",
+            "If that was not you, delete the key and set a new password at once.",
+        ],
+    )
+}
+
+/// Mails like this one were switched off.
+pub(crate) fn security_alerts_off(to: &EmailAddress, name: &str, link: &str) -> Mail {
+    security(
+        to,
+        name,
+        "Security mails are switched off",
+        &[
+            "you will not be told any more of sign-ins from new networks, nor of changes of your password, your second factor, your keys or the networks that may sign in.",
+        ],
+        link,
+        "If that was not you, switch them on again and set a new password at once.",
+    )
+}
+
+/// An operator let in the owner, who was locked out.
+pub(crate) fn account_unlocked(
+    to: &EmailAddress,
+    name: &str,
+    (second_factor, allow_list): (bool, bool),
+    link: &str,
+) -> Mail {
+    let mut before = vec!["our support opened your account: every login from before has ended."];
+    if second_factor {
+        before.push("Two-factor authentication is off. Please set it up again.");
+    }
+    if allow_list {
+        before.push("The list of networks that may sign in is empty: signing in works from anywhere.");
+    }
+    letter(
+        to,
+        name,
+        "Your account was opened by support",
+        &before,
+        ("Your security settings", link),
+        &["If you did not ask for that, set a new password at once and write to support."],
     )
 }
 
@@ -242,6 +321,10 @@ mod tests {
             two_factor_on(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             two_factor_off(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             recovery_code_used(&to, "<b>Ada\"'</b>", 9, "https://h/x?a=1&b=2"),
+            allow_list_changed(&to, "<b>Ada\"'</b>", 0, "https://h/x?a=1&b=2"),
+            api_key_created(&to, "<b>Ada\"'</b>", ("<b>", "c"), "https://h/x?a=1&b=2"),
+            security_alerts_off(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
+            account_unlocked(&to, "<b>Ada\"'</b>", (true, true), "https://h/x?a=1&b=2"),
             account_deleted(&to, "<b>Ada\"'</b>", "https://h/x?a=1&b=2"),
             ticket_answered(
                 &to,

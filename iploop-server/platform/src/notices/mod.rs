@@ -1,8 +1,19 @@
-//! Mails that follow from what happens, and reports: kept in an outbox until they are sent, as far as their readers want
-//! them.
+//! Mails to accounts: kept in an outbox until they are sent, as far as their readers want them.
 //!
-//! The mails of `mail::templates` carry tokens and leave from memory; those here carry none and survive a crash.
+//! ```text
+//! act ──(before its answer)──▶ mail_outbox ─claim─▶ written, with a fresh token where it has a link ─▶ sent
+//!                                   ▲                                                          └────▶ tried again later
+//! NoticeTask: requests for new passwords, reports, announcements
+//! ```
+//!
+//! **No token waits anywhere.** The outbox says what a mail is about; the token of its link is made when the mail is
+//! written, and the database gets its hash then. So mails survive a crash, and a copy of the database opens nothing. A try
+//! that is repeated makes another token, which ends the one before: only the newest mail's link works. A mail whose link
+//! would have run out by now is not sent any more; whoever waited for it asks again.
 
+mod announcements;
+mod links;
+mod rate_alerts;
 mod reports;
 mod service;
 mod store;
@@ -11,11 +22,13 @@ mod templates;
 mod unsubscribe;
 
 use crate::clock::Timestamp;
-use crate::events::EventKind;
+use crate::events::{Event, EventKind};
 use crate::ids::{AccountId, HoldId, MailId};
 
+pub use announcements::{Announcement, MAX_ANNOUNCEMENTS_A_DAY, WantedAnnouncement};
+pub use rate_alerts::{RateAlert, RateAlerts};
 pub use service::{NoticeError, NoticeParts, NoticeService};
-pub use store::{MailEnd, NewReport, Notices};
+pub use store::{MailEnd, NewMail, NewReport, Notices};
 pub use task::NoticeTask;
 pub use templates::previews;
 pub use unsubscribe::Report;
@@ -29,10 +42,13 @@ pub struct Preferences {
     pub usage_alerts: bool,
     /// Receipts. A failed payment is mailed in any case.
     pub billing_alerts: bool,
-    /// Sign-ins from new places. Changes of password or second factor are mailed in any case.
+    /// Mails about the account's safety: sign-ins from new networks, and what was changed. That they are switched off is mailed
+    /// in any case.
     pub security_alerts: bool,
     /// Planned work on the platform.
     pub maintenance_alerts: bool,
+    /// Keys that reach their rate.
+    pub rate_limit_alerts: bool,
     /// A report each Monday.
     pub weekly_reports: bool,
     /// A report on the first of each month.
@@ -51,6 +67,7 @@ impl Default for Preferences {
             billing_alerts: true,
             security_alerts: true,
             maintenance_alerts: false,
+            rate_limit_alerts: true,
             weekly_reports: true,
             monthly_reports: true,
             usage_threshold_percent: 50,
@@ -80,6 +97,34 @@ macro_rules! notices {
 }
 
 notices! {
+    /// After registering, with the link that verifies the address.
+    Welcome "welcome",
+    /// That link, asked for again.
+    Verification "verification",
+    /// The link that allows a new password.
+    PasswordReset "password_reset",
+    /// A sign-in from a network that the account was not used from before.
+    NewNetwork "new_network",
+    /// A new password stands.
+    PasswordChanged "password_changed",
+    /// A second factor is on.
+    TwoFactorOn "two_factor_on",
+    /// It is off.
+    TwoFactorOff "two_factor_off",
+    /// A recovery code was used.
+    RecoveryCodeUsed "recovery_code_used",
+    /// The networks from which to sign in are others.
+    AllowListChanged "allow_list_changed",
+    /// A key was made.
+    ApiKeyCreated "api_key_created",
+    /// Mails about the account's safety were switched off.
+    SecurityAlertsOff "security_alerts_off",
+    /// An operator let in the owner, who was locked out.
+    AccountUnlocked "account_unlocked",
+    /// Planned work on the platform.
+    Maintenance "maintenance",
+    /// A key reached its rate.
+    RateLimitReached "rate_limit_reached",
     /// 80 % of the last top-up are used.
     QuotaWarning "quota_warning",
     /// The balance is used up.
@@ -115,8 +160,23 @@ impl Notice {
             EventKind::PaymentFailed => Some(Self::PaymentFailed),
             EventKind::PaymentRefunded => Some(Self::PaymentRefunded),
             EventKind::PaymentDisputed => Some(Self::PaymentDisputed),
+            EventKind::ApiKeyCreated => Some(Self::ApiKeyCreated),
+            EventKind::RateLimitReached => Some(Self::RateLimitReached),
             _ => None,
         }
+    }
+
+    /// What an account gets the mail about an event once for: the event, or the hour where a program could cause many.
+    pub fn occasion(self, event: &Event) -> String {
+        match self {
+            Self::ApiKeyCreated | Self::RateLimitReached => format!("{self}:{}", event.at.hour_start()),
+            _ => event.id.to_string(),
+        }
+    }
+
+    /// Many get it at the same time: it waits behind what one person waits for.
+    pub const fn is_bulk(self) -> bool {
+        matches!(self, Self::WeeklyReport | Self::MonthlyReport | Self::Maintenance)
     }
 
     /// Whether its reader wants it.
@@ -126,9 +186,32 @@ impl Notice {
             Self::PaymentSuccess | Self::PaymentRefunded => preferences.billing_alerts,
             Self::WeeklyReport => preferences.weekly_reports,
             Self::MonthlyReport => preferences.monthly_reports,
-            // Something of the customer's does not work until the customer acts.
-            Self::PaymentFailed | Self::PaymentDisputed | Self::WebhookDisabled => true,
+            Self::Maintenance => preferences.maintenance_alerts,
+            Self::RateLimitReached => preferences.email_alerts && preferences.rate_limit_alerts,
+            Self::NewNetwork
+            | Self::PasswordChanged
+            | Self::TwoFactorOn
+            | Self::TwoFactorOff
+            | Self::RecoveryCodeUsed
+            | Self::AllowListChanged
+            | Self::ApiKeyCreated => preferences.security_alerts,
+            // They were asked for; whoever took the account over must not be able to keep it quiet; something of the customer's
+            // does not work until the customer acts.
+            Self::Welcome
+            | Self::Verification
+            | Self::PasswordReset
+            | Self::SecurityAlertsOff
+            | Self::AccountUnlocked
+            | Self::PaymentFailed
+            | Self::PaymentDisputed
+            | Self::WebhookDisabled => true,
         }
+    }
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

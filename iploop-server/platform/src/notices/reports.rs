@@ -1,55 +1,64 @@
-//! When which report is due. By UTC: a week begins on Monday, and its report goes out in the morning after it.
+//! When which report is due, by the days of whoever gets it: a week begins on Monday, and its report goes out in the morning
+//! after it.
 
 use std::time::Duration;
 
+use jiff::ToSpan as _;
+use jiff::civil::Date;
 use serde_json::json;
-use time::{Date, Month, OffsetDateTime, Time};
 
 use super::{NewReport, Notice};
-use crate::clock::{DAY, Timestamp};
+use crate::clock::Timestamp;
+use crate::statistics::Zone;
 
 /// Hour of the morning in which reports go out.
 const MORNING: Duration = Duration::from_secs(7 * 3600);
 
-/// The reports that are due by now. Each stays due until the next of its kind, so a server that was away catches up once.
-pub(super) fn due(now: Timestamp) -> Vec<NewReport> {
+/// The reports that are due by now in a time zone. Each stays due until the next of its kind, so a server that was away
+/// catches up once.
+pub(super) fn due(now: Timestamp, zone: &Zone) -> Vec<NewReport> {
     // Until the morning the last ones stand.
-    let today = now.minus(MORNING).day_start();
-    let days_since_monday = i64::from(today.utc_day()).saturating_add(3).rem_euclid(7);
-    let monday = today.minus(DAY * u32::try_from(days_since_monday).unwrap_or(0));
-    let weekly = report(Notice::WeeklyReport, "weekly", monday.minus(DAY * 7), monday);
-    let date = today.to_utc().date();
-    let first = first_of(date.year(), date.month());
-    let (year, month) = match date.month() {
-        Month::January => (date.year() - 1, Month::December),
-        month => (date.year(), month.previous()),
-    };
-    let monthly = report(Notice::MonthlyReport, "monthly", first_of(year, month), first);
-    vec![weekly, monthly]
+    let today = zone.date(now.minus(MORNING));
+    let days = i64::from(today.weekday().to_monday_zero_offset());
+    let monday = today.saturating_sub(days.days());
+    let first = today.first_of_month();
+    vec![
+        report(
+            Notice::WeeklyReport,
+            "weekly",
+            zone,
+            monday.saturating_sub(7.days()),
+            monday,
+        ),
+        report(
+            Notice::MonthlyReport,
+            "monthly",
+            zone,
+            first.saturating_sub(1.month()),
+            first,
+        ),
+    ]
 }
 
-fn report(notice: Notice, name: &str, from: Timestamp, to: Timestamp) -> NewReport {
+/// Named by its day, not by its moment: who moves to another time zone gets no second one.
+fn report(notice: Notice, name: &str, zone: &Zone, first: Date, after: Date) -> NewReport {
+    let (from, to) = (zone.midnight(first), zone.midnight(after));
     NewReport {
         notice,
-        occasion: format!("{name}:{}", to.to_utc().date()),
-        data: json!({ "from": from, "to": to }),
+        occasion: format!("{name}:{after}"),
+        data: json!({ "from": from, "to": to, "timeZone": zone.name() }),
+        time_zone: zone.name().to_owned(),
         made_before: to,
     }
-}
-
-fn first_of(year: i32, month: Month) -> Timestamp {
-    let date = Date::from_calendar_date(year, month, 1).unwrap_or(Date::MIN);
-    let seconds = OffsetDateTime::new_utc(date, Time::MIDNIGHT).unix_timestamp();
-    Timestamp::from_millis(seconds.saturating_mul(1000))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn occasions(now: &str) -> Vec<String> {
+    fn occasions(now: &str, zone: &str) -> Vec<String> {
         let now: Timestamp = serde_json::from_value(json!(now)).unwrap();
-        due(now)
+        due(now, &Zone::named(zone).unwrap())
             .into_iter()
             .map(|report| {
                 format!(
@@ -71,7 +80,7 @@ mod tests {
             ("2026-11-30T06:00:00Z", "2026-11-23", "2026-11-16"),
             ("2026-11-30T08:00:00Z", "2026-11-30", "2026-11-23"),
         ] {
-            assert_eq!(occasions(now)[0], weekly(day, from), "{now}");
+            assert_eq!(occasions(now, "UTC")[0], weekly(day, from), "{now}");
         }
         for (now, day, from) in [
             ("2027-01-01T06:59:00Z", "2026-12-01", "2026-11-01"),
@@ -79,10 +88,43 @@ mod tests {
             ("2028-03-31T12:00:00Z", "2028-03-01", "2028-02-01"),
         ] {
             assert_eq!(
-                occasions(now)[1],
+                occasions(now, "UTC")[1],
                 format!("monthly:{day} \"{from}T00:00:00Z\" \"{day}T00:00:00Z\""),
                 "{now}"
             );
         }
+    }
+
+    #[test]
+    fn weeks_and_months_are_those_of_the_reader_s_own_days() {
+        // The clocks of Berlin went back on 25 October 2026: that week had 169 hours.
+        for (now, zone, week) in [
+            (
+                "2026-10-26T05:59:59Z",
+                "Europe/Berlin",
+                "weekly:2026-10-19 \"2026-10-11T22:00:00Z\" \"2026-10-18T22:00:00Z\"",
+            ),
+            (
+                "2026-10-26T06:00:00Z",
+                "Europe/Berlin",
+                "weekly:2026-10-26 \"2026-10-18T22:00:00Z\" \"2026-10-25T23:00:00Z\"",
+            ),
+            (
+                "2026-11-22T21:15:00Z",
+                "Asia/Kathmandu",
+                "weekly:2026-11-16 \"2026-11-08T18:15:00Z\" \"2026-11-15T18:15:00Z\"",
+            ),
+            (
+                "2026-11-23T01:15:00Z",
+                "Asia/Kathmandu",
+                "weekly:2026-11-23 \"2026-11-15T18:15:00Z\" \"2026-11-22T18:15:00Z\"",
+            ),
+        ] {
+            assert_eq!(occasions(now, zone)[0], week, "{now} {zone}");
+        }
+        assert_eq!(
+            occasions("2026-12-01T14:59:00Z", "America/Los_Angeles")[1],
+            "monthly:2026-11-01 \"2026-10-01T07:00:00Z\" \"2026-11-01T07:00:00Z\""
+        );
     }
 }

@@ -3,22 +3,26 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::task::NoticeTask;
 use super::templates::{Reader, ReportFigures, notice, report};
 use super::unsubscribe::{self, Report};
-use super::{MailEnd, Notice, OutboxMail, Preferences};
+use super::{MailEnd, NewMail, Notice, OutboxMail, Preferences};
 use crate::account::{Account, AccountStatus};
 use crate::accounts::{EmailAddress, PublicUrl};
 use crate::clock::{Clock, Timestamp};
 use crate::field::FieldProblem;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, MailId};
 use crate::login::SigningSecret;
 use crate::mail::{Mail, MailError, Mailer};
+use crate::statistics::Zone;
 use crate::store::{Store, StoreError};
 
 /// Path of the links that end reports.
 const UNSUBSCRIBE: &str = "/api/mail/unsubscribe";
+/// Requests for new passwords that may wait to be looked up.
+const MAX_PASSWORD_REQUESTS: u32 = 10_000;
 /// Highest limit for `balance.low`: 1 PB.
 const MAX_BALANCE_LOW: i64 = 1_000_000_000_000_000;
 
@@ -38,7 +42,11 @@ pub struct NoticeParts {
 
 /// Preferences, and what is sent by them. Clones share one state.
 #[derive(Clone)]
-pub struct NoticeService(Arc<NoticeParts>);
+pub struct NoticeService {
+    parts: Arc<NoticeParts>,
+    /// Told when something new is in the outbox.
+    news: Arc<Notify>,
+}
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +58,9 @@ pub enum NoticeError {
     /// The link is none of ours.
     #[error("the link is not good")]
     LinkInvalid,
+    /// There were so many within a day.
+    #[error("at most {0} a day")]
+    TooMany(u32),
     /// The data can't be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,17 +69,20 @@ pub enum NoticeError {
 impl NoticeService {
     /// The task sends and must run.
     pub fn new(parts: NoticeParts) -> (Self, NoticeTask) {
-        let service = Self(Arc::new(parts));
+        let service = Self {
+            parts: Arc::new(parts),
+            news: Arc::default(),
+        };
         let task = NoticeTask::new(service.clone());
         (service, task)
     }
 
     /// What an account wants to be told.
     pub async fn preferences(&self, account: AccountId) -> Result<Preferences, NoticeError> {
-        Ok(self.0.store.preferences(account).await?)
+        Ok(self.parts.store.preferences(account).await?)
     }
 
-    /// Sets all of it.
+    /// Sets all of it. That mails about the account's safety are switched off is itself mailed.
     pub async fn set_preferences(
         &self,
         account: AccountId,
@@ -86,37 +100,90 @@ impl NoticeService {
         if !problems.is_empty() {
             return Err(NoticeError::Invalid(problems));
         }
-        let now = self.0.clock.now();
-        Ok(self.0.store.set_preferences(account, preferences, now).await?)
+        let before = self.parts.store.preferences(account).await?;
+        if before.security_alerts && !preferences.security_alerts {
+            // First: nothing may come between, so that nobody does it unseen.
+            self.queue(account, Notice::SecurityAlertsOff, Value::Null)
+                .await?;
+        }
+        let now = self.parts.clock.now();
+        Ok(self
+            .parts
+            .store
+            .set_preferences(account, preferences, now)
+            .await?)
+    }
+
+    /// Puts a mail into the outbox. When this returns it survives a crash.
+    pub async fn queue(&self, account: AccountId, notice: Notice, data: Value) -> Result<(), StoreError> {
+        let mail = NewMail {
+            account,
+            notice,
+            data,
+            occasion: format!("{notice}:{}", MailId::new()),
+            now: self.parts.clock.now(),
+        };
+        self.parts.store.queue_mail(&mail).await?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Asks for a mail with a link to set a new password, if the address has an account; false: too many such requests wait.
+    /// Survives a crash. Whether there is an account is looked up later, by [`NoticeTask`].
+    pub async fn ask_for_password(&self, email: &EmailAddress) -> Result<bool, StoreError> {
+        let now = self.parts.clock.now();
+        let noted = self
+            .parts
+            .store
+            .note_password_request(&email.folded(), now, MAX_PASSWORD_REQUESTS)
+            .await?;
+        self.wake();
+        Ok(noted)
+    }
+
+    /// Something new is in the outbox: it need not wait for the next look.
+    pub(super) fn wake(&self) {
+        self.news.notify_one();
+    }
+
+    /// Until something new is in the outbox.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// The link that ends a kind of report.
     pub fn report_link(&self, account: AccountId, report: Report) -> String {
-        let token = unsubscribe::token(&self.0.secret, account, report);
-        self.0.public_url.join(&format!("{UNSUBSCRIBE}?token={token}"))
+        let token = unsubscribe::token(&self.parts.secret, account, report);
+        self.parts
+            .public_url
+            .join(&format!("{UNSUBSCRIBE}?token={token}"))
     }
 
     /// What a link would end, if it is one of ours. Changes nothing.
     pub fn read_link(&self, token: &str) -> Result<Report, NoticeError> {
-        let read = unsubscribe::read(&self.0.secret, token);
+        let read = unsubscribe::read(&self.parts.secret, token);
         read.map(|(_, report)| report).ok_or(NoticeError::LinkInvalid)
     }
 
     /// Ends a kind of report for whoever has its link; idempotent.
     pub async fn unsubscribe(&self, token: &str) -> Result<Report, NoticeError> {
-        let (account, report) = unsubscribe::read(&self.0.secret, token).ok_or(NoticeError::LinkInvalid)?;
-        let mut preferences = self.0.store.preferences(account).await?;
+        let (account, report) =
+            unsubscribe::read(&self.parts.secret, token).ok_or(NoticeError::LinkInvalid)?;
+        let mut preferences = self.parts.store.preferences(account).await?;
         match report {
             Report::Weekly => preferences.weekly_reports = false,
             Report::Monthly => preferences.monthly_reports = false,
         }
-        let now = self.0.clock.now();
-        self.0.store.set_preferences(account, &preferences, now).await?;
+        let now = self.parts.clock.now();
+        self.parts
+            .store
+            .set_preferences(account, &preferences, now)
+            .await?;
         Ok(report)
     }
 
     pub(super) fn parts(&self) -> &NoticeParts {
-        &self.0
+        &self.parts
     }
 
     /// Writes and sends a mail of the outbox, if it is still wanted.
@@ -124,16 +191,18 @@ impl NoticeService {
         let Some(written) = self.write(mail).await? else {
             return Ok(MailEnd::Skipped);
         };
-        Ok(match self.0.mailer.send(&written).await {
+        Ok(match self.parts.mailer.send(&written).await {
             Ok(()) => MailEnd::Sent,
-            Err(MailError::Transient(reason)) => super::task::again(mail.tries, self.0.clock.now(), reason),
+            Err(MailError::Transient(reason)) => {
+                super::task::again(mail.tries, self.parts.clock.now(), reason)
+            }
             Err(MailError::Permanent(reason)) => MailEnd::Failed(reason),
         })
     }
 
     /// The mail; none if nobody wants it any more, or if it has nothing to say.
     async fn write(&self, mail: &OutboxMail) -> Result<Option<Mail>, StoreError> {
-        let store = &self.0.store;
+        let store = &self.parts.store;
         let Some(account) = store.account(mail.account).await? else {
             return Ok(None);
         };
@@ -144,11 +213,19 @@ impl NoticeService {
         let Ok(to) = account.email.parse::<EmailAddress>() else {
             return Ok(None);
         };
-        let home = self.0.public_url.join("");
+        let link = match mail.notice.link() {
+            None => None,
+            Some(link) => match self.fresh_link(mail, &account, &link).await? {
+                None => return Ok(None),
+                fresh => fresh,
+            },
+        };
+        let home = self.parts.public_url.join("");
         let reader = Reader {
             to: &to,
             name: &account.first_name,
             home: &home,
+            link: link.as_deref(),
         };
         match mail.notice {
             Notice::WeeklyReport => self.report(&account, &reader, Report::Weekly, &mail.data).await,
@@ -168,15 +245,17 @@ impl NoticeService {
         let (Some(from), Some(to)) = (time("from"), time("to")) else {
             return Ok(None);
         };
-        let usage = self.0.store.usage_summary(account.id, from, to).await?;
+        let usage = self.parts.store.usage_summary(account.id, from, to).await?;
         if usage.total_requests == 0 {
             return Ok(None);
         }
+        let zone = data["timeZone"].as_str().unwrap_or_default();
         let figures = ReportFigures {
             from,
             to,
+            zone: Zone::named(zone).unwrap_or_default(),
             usage,
-            balance_bytes: self.0.store.balance(account.id).await?.bytes,
+            balance_bytes: self.parts.store.balance(account.id).await?.bytes,
         };
         let period = match kind {
             Report::Weekly => "week",

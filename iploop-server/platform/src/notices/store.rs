@@ -3,12 +3,28 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{Notice, OutboxMail, Preferences};
+use super::{Announcement, Notice, OutboxMail, Preferences};
+use crate::abuse::AuditEntry;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, HoldId};
 use crate::store::StoreError;
 
-/// A report for everybody who may want one.
+/// A mail for one account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewMail {
+    /// To whom.
+    pub account: AccountId,
+    /// What it is.
+    pub notice: Notice,
+    /// The particulars, without secrets.
+    pub data: Value,
+    /// The account gets one mail for it.
+    pub occasion: String,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// A report for everybody in a time zone who may want one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewReport {
     /// Which.
@@ -17,6 +33,8 @@ pub struct NewReport {
     pub occasion: String,
     /// The period.
     pub data: Value,
+    /// To accounts in this time zone.
+    pub time_zone: String,
     /// To accounts made before this.
     pub made_before: Timestamp,
 }
@@ -46,7 +64,31 @@ pub trait Notices: Send + Sync + 'static {
         preferences: &Preferences,
         now: Timestamp,
     ) -> Result<(), StoreError>;
-    /// Queues a report for at most `limit` accounts that may sign in, have a verified address and were not queued for it; how
+    /// Queues a mail; a second one for the same account and occasion changes nothing.
+    async fn queue_mail(&self, mail: &NewMail) -> Result<(), StoreError>;
+    /// Notes that somebody asked for a new password for this address, folded, whether it has an account or not; false, and
+    /// nothing is noted, where `most` wait already.
+    async fn note_password_request(
+        &self,
+        email_folded: &str,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<bool, StoreError>;
+    /// Queues the mails for the oldest of these requests, for accounts that may sign in, and forgets the requests; how many. Of
+    /// parallel callers one answers each.
+    async fn answer_password_requests(&self, limit: u32) -> Result<u64, StoreError>;
+    /// The time zones that accounts have.
+    async fn time_zones(&self) -> Result<Vec<String>, StoreError>;
+    /// Notes an announcement, with its audit record.
+    async fn announce(&self, announcement: &Announcement, entry: AuditEntry) -> Result<(), StoreError>;
+    /// Queues the mail about the oldest announcement that not everybody was told of, for at most `limit` accounts that may sign
+    /// in, have a verified address and want to know; which, and for how many. None where everybody was told.
+    async fn tell_announcement(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Option<(Announcement, u64)>, StoreError>;
+    /// Queues a report for at most `limit` accounts of its time zone that may sign in, have a verified address and were not queued for it; how
     /// many. Of parallel callers one queues each.
     async fn queue_reports(&self, report: &NewReport, now: Timestamp, limit: u32) -> Result<u64, StoreError>;
     /// Holds mails that are due at `now` and that nobody else holds, at most `limit`. Of parallel callers one gets each.

@@ -1,33 +1,39 @@
-//! Sends what is in the outbox, and queues reports when they are due.
+//! Sends what is in the outbox, and fills it with what nobody waits for: reports, announcements, mails to who asked for a new
+//! password.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::reports;
 use super::service::NoticeService;
-use super::{MailEnd, OutboxMail};
+use super::{MailEnd, NewReport, OutboxMail};
 use crate::clock::Timestamp;
 use crate::ids::HoldId;
+use crate::statistics::Zone;
 use crate::store::StoreError;
 
-/// How often the outbox is looked at.
+/// How often the outbox is looked at for what other processes put in; what this one puts in is sent at once.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Mails held at once; they are sent one after the other.
-const AT_ONCE: u32 = 10;
-/// How long one mail may take, and how long those held are: all of them one after the other.
+/// Mails sent between two looks at what else there is to do.
+const AT_ONCE: u64 = 10;
+/// How long one mail may take, and how long it is held: after a crash it waits for that.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
-const HOLD: Duration = Duration::from_secs(11 * 60);
-/// Waits before the second try and those after it: 31 hours in all.
-const RETRIES: [Duration; 6] = [
-    Duration::from_secs(60),
-    Duration::from_secs(10 * 60),
+const HOLD: Duration = Duration::from_secs(90);
+/// Waits before the second try and those after it: 31 hours in all. The first ones are short, for who sits and waits.
+const RETRIES: [Duration; 8] = [
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(3 * 60),
+    Duration::from_secs(15 * 60),
     Duration::from_secs(3600),
     Duration::from_secs(4 * 3600),
     Duration::from_secs(8 * 3600),
     Duration::from_secs(18 * 3600),
 ];
+/// Requests for new passwords answered in one transaction.
+const REQUESTS_AT_ONCE: u32 = 100;
 /// How often it is asked whether reports are due.
 const REPORTS_EVERY: Duration = Duration::from_secs(300);
 /// Reports queued in one transaction.
@@ -50,9 +56,15 @@ impl NoticeTask {
                     reports_at = Instant::now() + REPORTS_EVERY;
                     warn("reports can't be queued", self.0.queue_reports().await);
                 }
+                warn(
+                    "requests for new passwords can't be answered",
+                    self.0.answer_requests().await,
+                );
+                warn("announcements can't be told", self.0.tell_announcements().await);
                 let sent = self.0.send_due().await;
                 if !matches!(sent, Ok(sent) if sent > 0) {
-                    sleep(LOOK_EVERY).await;
+                    // What comes in the meantime is noticed: the news wait until they are asked for.
+                    let _ = timeout(LOOK_EVERY, self.0.news()).await;
                 }
                 warn("the mail outbox can't be read", sent);
             }
@@ -62,32 +74,66 @@ impl NoticeTask {
 }
 
 impl NoticeService {
+    /// Queues the mails to who asked for a new password and has an account; how many asked.
+    pub async fn answer_requests(&self) -> Result<u64, StoreError> {
+        let mut answered = 0;
+        loop {
+            let batch = self
+                .parts()
+                .store
+                .answer_password_requests(REQUESTS_AT_ONCE)
+                .await?;
+            answered += batch;
+            if batch < u64::from(REQUESTS_AT_ONCE) {
+                return Ok(answered);
+            }
+        }
+    }
+
     /// Queues the reports that are due, for everybody who has none yet.
     pub async fn queue_reports(&self) -> Result<u64, StoreError> {
         let parts = self.parts();
         let now = parts.clock.now();
         let mut queued = 0;
-        for report in reports::due(now) {
-            loop {
-                let batch = parts.store.queue_reports(&report, now, REPORTS_AT_ONCE).await?;
-                queued += batch;
-                if batch < u64::from(REPORTS_AT_ONCE) {
-                    break;
-                }
+        for time_zone in parts.store.time_zones().await? {
+            // A zone that this program does not know counts as UTC.
+            let zone = Zone::named(&time_zone).unwrap_or_default();
+            for mut report in reports::due(now, &zone) {
+                report.time_zone.clone_from(&time_zone);
+                queued += self.queue_report(&report, now).await?;
             }
         }
         Ok(queued)
     }
 
+    async fn queue_report(&self, report: &NewReport, now: Timestamp) -> Result<u64, StoreError> {
+        let mut queued = 0;
+        loop {
+            let batch = self
+                .parts()
+                .store
+                .queue_reports(report, now, REPORTS_AT_ONCE)
+                .await?;
+            queued += batch;
+            if batch < u64::from(REPORTS_AT_ONCE) {
+                return Ok(queued);
+            }
+        }
+    }
+
     /// Sends mails of the outbox that are due, a few; how many were looked at.
     pub async fn send_due(&self) -> Result<u64, StoreError> {
         let parts = self.parts();
-        let now = parts.clock.now();
-        let held = parts
-            .store
-            .claim_mails(now, HoldId::new(), now.plus(HOLD), AT_ONCE)
-            .await?;
-        for mail in &held {
+        for sent in 0..AT_ONCE {
+            let now = parts.clock.now();
+            // One at a time: a crash delays one mail, by its own hold.
+            let held = parts
+                .store
+                .claim_mails(now, HoldId::new(), now.plus(HOLD), 1)
+                .await?;
+            let Some(mail) = held.first() else {
+                return Ok(sent);
+            };
             let end = self.try_to_send(mail).await?;
             let result = match &end {
                 MailEnd::Sent => "sent",
@@ -101,7 +147,7 @@ impl NoticeService {
             }
             parts.store.finish_mail(mail, &end).await?;
         }
-        Ok(held.len() as u64)
+        Ok(AT_ONCE)
     }
 
     async fn try_to_send(&self, mail: &OutboxMail) -> Result<MailEnd, StoreError> {

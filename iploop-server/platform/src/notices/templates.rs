@@ -7,6 +7,7 @@ use crate::accounts::EmailAddress;
 use crate::clock::Timestamp;
 use crate::mail::layout::Letter;
 use crate::mail::{Mail, templates};
+use crate::statistics::Zone;
 use crate::usage::UsageSummary;
 
 /// To whom a notice goes, and where its links lead.
@@ -15,12 +16,16 @@ pub(super) struct Reader<'a> {
     pub(super) name: &'a str,
     /// The address of the dashboard, without a slash at the end.
     pub(super) home: &'a str,
+    /// A link that opens something, where the mail brings one.
+    pub(super) link: Option<&'a str>,
 }
 
 /// What a report says.
 pub(super) struct ReportFigures {
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
+    /// Whose days they are.
+    pub(super) zone: Zone,
     pub(super) usage: UsageSummary,
     pub(super) balance_bytes: i64,
 }
@@ -29,8 +34,61 @@ pub(super) struct ReportFigures {
 pub(super) fn notice(notice: Notice, reader: &Reader<'_>, data: &Value) -> Mail {
     let billing = format!("{}/billing", reader.home);
     let webhooks = format!("{}/webhooks", reader.home);
+    let settings = format!("{}/settings", reader.home);
     let balance = ("Balance", gigabytes(number(data, "balanceBytes")));
+    let (to, name, link) = (reader.to, reader.name, reader.link.unwrap_or(reader.home));
     match notice {
+        Notice::Welcome => templates::welcome(to, name, link),
+        Notice::Verification => templates::verification(to, name, link),
+        Notice::PasswordReset => templates::password_reset(to, name, link),
+        Notice::NewNetwork => {
+            let origin = (text(data, "address"), text(data, "userAgent"), text(data, "at"));
+            templates::new_network(to, name, origin, &settings)
+        }
+        Notice::PasswordChanged => templates::password_changed(to, name, &settings),
+        Notice::TwoFactorOn => templates::two_factor_on(to, name, &settings),
+        Notice::TwoFactorOff => templates::two_factor_off(to, name, &settings),
+        Notice::RecoveryCodeUsed => templates::recovery_code_used(to, name, number(data, "left"), &settings),
+        Notice::AllowListChanged => {
+            templates::allow_list_changed(to, name, number(data, "networks"), &settings)
+        }
+        Notice::ApiKeyCreated => templates::api_key_created(
+            to,
+            name,
+            (text(data, "name"), text(data, "keyPrefix")),
+            &format!("{}/api-keys", reader.home),
+        ),
+        Notice::SecurityAlertsOff => templates::security_alerts_off(to, name, &settings),
+        Notice::AccountUnlocked => {
+            let is = |field: &str| data[field].as_bool().unwrap_or_default();
+            templates::account_unlocked(to, name, (is("secondFactor"), is("ipAllowList")), &settings)
+        }
+        Notice::Maintenance => letter(
+            reader,
+            "Planned work on IPLoop",
+            &["we are going to work on the platform.", text(data, "message")],
+            &[
+                ("From", text(data, "startsAt").to_owned()),
+                ("To", text(data, "endsAt").to_owned()),
+            ],
+            ("Status", &format!("{}/status", reader.home)),
+        ),
+        Notice::RateLimitReached => letter(
+            reader,
+            "A key reached its rate limit",
+            &[
+                "requests of one of your keys were answered with 429: it sent more than its limit allows.",
+                "You are told once an hour. Raise the key's limit, or send fewer.",
+            ],
+            &[
+                (
+                    "Key",
+                    format!("{} ({}…)", text(data, "name"), text(data, "keyPrefix")),
+                ),
+                ("Requests a second", number(data, "requestsPerSecond").to_string()),
+            ],
+            ("Your keys", &format!("{}/api-keys", reader.home)),
+        ),
         Notice::QuotaWarning => {
             let used = format!("{} % of your last top-up are used.", number(data, "percentUsed"));
             letter(
@@ -141,11 +199,13 @@ fn disputed(reader: &Reader<'_>, data: &Value, billing: &str) -> Mail {
 pub(super) fn report(reader: &Reader<'_>, period: &str, figures: &ReportFigures, unsubscribe: &str) -> Mail {
     let usage = &figures.usage;
     let last = Timestamp::from_millis(figures.to.as_millis() - 1);
+    let zone = &figures.zone;
     let subject = format!("Your IPLoop {period}: {}", gigabytes(usage.billed_bytes));
     let intro = format!(
-        "your {period} from {} to {} (UTC) in figures.",
-        date(figures.from),
-        date(last)
+        "your {period} from {} to {} ({}) in figures.",
+        zone.date(figures.from),
+        zone.date(last),
+        zone.name()
     );
     let facts = [
         ("Requests", usage.total_requests.to_string()),
@@ -175,14 +235,24 @@ pub fn previews(home: &str) -> Vec<(&'static str, Mail)> {
         return Vec::new();
     };
     let (name, link) = ("Ada Lovelace", format!("{home}/link?token=example"));
-    let reader = Reader { to: &to, name, home };
+    let reader = Reader {
+        to: &to,
+        name,
+        home,
+        link: Some(&link),
+    };
     let data = json!({
         "percentUsed": 83, "balanceBytes": 850_000_000_i64, "amount": "149.00", "currency": "USD",
         "description": "Growth, one month", "disabledBy": "failures", "url": "https://example.com/hook",
+        "address": "192.0.2.7", "userAgent": "Mozilla/5.0", "at": "2025-11-24T16:00:00Z", "left": 9, "networks": 2,
+        "name": "Crawler", "keyPrefix": "iploop_0123456", "secondFactor": true, "ipAllowList": true,
+        "message": "Logins may fail for some minutes.", "startsAt": "2025-11-30T02:00:00Z",
+        "endsAt": "2025-11-30T04:00:00Z", "requestsPerSecond": 20,
     });
     let figures = ReportFigures {
         from: Timestamp::from_millis(1_763_337_600_000),
         to: Timestamp::from_millis(1_763_942_400_000),
+        zone: Zone::default(),
         usage: UsageSummary {
             total_requests: 12_345,
             successful_requests: 12_301,
@@ -192,13 +262,11 @@ pub fn previews(home: &str) -> Vec<(&'static str, Mail)> {
         balance_bytes: 850_000_000,
     };
     let mut all = vec![
-        ("welcome", templates::welcome(&to, name, &link)),
-        ("verification", templates::verification(&to, name, &link)),
-        ("password_reset", templates::password_reset(&to, name, &link)),
         (
             "suspension",
             templates::suspension(&to, name, "example", "too many refused dials", &link),
         ),
+        ("account_deleted", templates::account_deleted(&to, name, &link)),
     ];
     for kind in Notice::ALL {
         let mail = match kind {
@@ -271,10 +339,6 @@ fn share(part: i64, of: i64) -> String {
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
-fn date(at: Timestamp) -> String {
-    at.to_utc().date().to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,7 +346,7 @@ mod tests {
     #[test]
     fn every_mail_has_its_name_its_link_and_both_forms() {
         let previews = previews("https://iploop.example");
-        assert_eq!(previews.len(), 4 + Notice::ALL.len());
+        assert_eq!(previews.len(), 2 + Notice::ALL.len());
         for (name, mail) in previews {
             assert!(
                 mail.text.contains("Hello Ada Lovelace,") && mail.html.contains("Hello Ada Lovelace,"),

@@ -79,12 +79,13 @@ impl Zone {
         &self.name
     }
 
-    fn date(&self, at: Timestamp) -> Date {
+    /// The local date.
+    pub(crate) fn date(&self, at: Timestamp) -> Date {
         self.zone.to_datetime(moment(at)).date()
     }
 
     /// When a local day begins; where clocks skip midnight, when they show its first minute.
-    fn midnight(&self, date: Date) -> Timestamp {
+    pub(crate) fn midnight(&self, date: Date) -> Timestamp {
         let midnight = date.at(0, 0, 0, 0);
         let begins = self.zone.to_ambiguous_timestamp(midnight).compatible();
         begins.map_or(Timestamp::from_millis(EARLIEST_MS), |at| {

@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 use super::seal::Sealer;
 use super::signature::{WebhookSecret, signature, standard_signature};
-use super::{Attempt, Claim, MAX_ANSWER, Verdict};
+use super::{Attempt, Claim, MAX_ANSWER, MAX_RETRIES, MAX_TIMEOUT, Verdict};
 use crate::clock::{Clock, Timestamp};
 use crate::events::{Event, EventKind};
 use crate::outbound::{Outbound, OutboundAnswer, OutboundClient, Reach, Target};
 
 /// Waits before the second try and those after it, each up to a fifth longer: 22 hours in all.
-const RETRIES: [Duration; 7] = [
+const RETRIES: [Duration; MAX_RETRIES as usize] = [
     Duration::from_secs(5),
     Duration::from_secs(60),
     Duration::from_secs(10 * 60),
@@ -35,6 +35,11 @@ pub(super) async fn attempt(
     timeout: Duration,
     claim: &Claim,
 ) -> (Attempt, Verdict) {
+    let own = claim
+        .effort
+        .timeout_seconds
+        .map(|seconds| Duration::from_secs(seconds.into()));
+    let timeout = own.unwrap_or(timeout).min(MAX_TIMEOUT);
     let at = clock.now();
     let began = Instant::now();
     let sent = send(client, sealer, at, timeout, claim).await;
@@ -124,6 +129,9 @@ fn verdict(claim: &Claim, answer: Option<&OutboundAnswer>, now: Timestamp) -> Ve
         _ if claim.event.kind == EventKind::Test => Verdict::Failed,
         Some(answer) if answer.status == GONE => Verdict::Gone,
         _ => {
+            if claim.tries >= claim.effort.max_retries.unwrap_or(MAX_RETRIES) {
+                return Verdict::Failed;
+            }
             let tries = usize::try_from(claim.tries).unwrap_or(usize::MAX);
             let Some(wait) = RETRIES.get(tries) else {
                 return Verdict::Failed;
@@ -152,6 +160,7 @@ mod tests {
 
     use super::*;
     use crate::ids::{AccountId, HoldId, WebhookId};
+    use crate::webhooks::Effort;
 
     fn claim(kind: EventKind, tries: u32) -> Claim {
         Claim {
@@ -161,6 +170,7 @@ mod tests {
             secret: Vec::new(),
             old_secret: None,
             event: Event::new(AccountId::new(), kind, Timestamp::from_millis(0), json!({})),
+            effort: Effort::default(),
             tries,
         }
     }
@@ -196,6 +206,25 @@ mod tests {
         assert!((20 * 3600..28 * 3600).contains(&all.as_secs()), "{all:?}");
         assert_eq!(wait(7, None), None);
         assert_eq!(wait(u32::MAX, None), None);
+    }
+
+    #[test]
+    fn an_owner_may_ask_for_fewer_tries() {
+        let now = Timestamp::from_millis(0);
+        let ends = |max_retries, tries| {
+            let effort = Effort {
+                max_retries: Some(max_retries),
+                ..Effort::default()
+            };
+            let claim = Claim {
+                effort,
+                ..claim(EventKind::BalanceLow, tries)
+            };
+            verdict(&claim, None, now) == Verdict::Failed
+        };
+        assert!(ends(0, 0), "no second try");
+        assert!(!ends(2, 1) && ends(2, 2));
+        assert!(ends(u32::MAX, 7), "never more than the server's own");
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod store;
 mod task;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::events::{Event, EventKind};
@@ -40,6 +41,10 @@ pub const MAX_FAILURES: u32 = 10;
 pub const MAX_PENDING: u32 = 1_000;
 /// Events that one replay brings at most.
 pub const MAX_REPLAYED: u32 = 1_000;
+/// Tries after the first one.
+pub const MAX_RETRIES: u32 = 7;
+/// Longest time that one try may be given.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest part of an answer that is kept, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024;
 
@@ -60,6 +65,8 @@ pub struct Webhook {
     pub secret_preview: String,
     /// Until when what is sent is also signed with the secret before.
     pub old_secret_until: Option<Timestamp>,
+    /// How hard it is tried to reach it.
+    pub effort: Effort,
     /// Whether it is told anything.
     pub is_active: bool,
     /// Who switched it off.
@@ -76,6 +83,15 @@ pub struct Webhook {
     pub created_at: Timestamp,
     /// When its owner last changed it.
     pub updated_at: Timestamp,
+}
+
+/// What a delivery is worth to its webhook's owner; none: as much as the server does by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// How long one try may take, answer included, in seconds: 1 to 30. By default `webhooks.timeout`.
+    pub timeout_seconds: Option<u32>,
+    /// Tries after the first one: 0 to [`MAX_RETRIES`], which is the default.
+    pub max_retries: Option<u32>,
 }
 
 /// Who switched a webhook off.
@@ -120,6 +136,8 @@ pub struct NewWebhook {
     pub description: Option<String>,
     /// What it is told of.
     pub events: BTreeSet<EventKind>,
+    /// How hard it is tried to reach it.
+    pub effort: Effort,
     /// The secret.
     pub secret: SealedSecret,
     /// When.
@@ -211,6 +229,8 @@ pub struct Claim {
     pub old_secret: Option<Vec<u8>>,
     /// What is delivered.
     pub event: Event,
+    /// How hard it is tried.
+    pub effort: Effort,
     /// Tries before this one.
     pub tries: u32,
 }

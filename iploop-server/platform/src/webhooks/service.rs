@@ -11,7 +11,10 @@ use super::seal::{Sealer, Unsealable};
 use super::signature::WebhookSecret;
 use super::store::{DeliveryQuery, Finish, StoredChange};
 use super::task::WebhookTask;
-use super::{Attempt, Claim, Delivery, MAX_REPLAYED, MAX_WEBHOOKS, NewWebhook, Webhook, WebhooksConfig};
+use super::{
+    Attempt, Claim, Delivery, Effort, MAX_REPLAYED, MAX_RETRIES, MAX_TIMEOUT, MAX_WEBHOOKS, NewWebhook,
+    Webhook, WebhooksConfig,
+};
 use crate::clock::{Clock, DAY, Timestamp};
 use crate::events::{Event, EventKind};
 use crate::field::{self, FieldProblem, keep, line};
@@ -21,8 +24,10 @@ use crate::login::throttle::{Allowance, Throttle};
 use crate::outbound::{OutboundClient, Target};
 use crate::store::{Store, StoreError};
 
-/// How long a delivery is held beyond its try: enough to note what became of it.
+/// How long a delivery is held beyond its try, which takes [`HOLD_AT_LEAST`] and this together at most: enough to note what
+/// became of it.
 const HOLD_SLACK: Duration = Duration::from_secs(30);
+const HOLD_AT_LEAST: Duration = Duration::from_secs(10);
 /// How long the secret before still counts.
 const OLD_SECRET_FOR: Duration = DAY;
 /// Tests an hour, a third of them at once: each sends a request from here.
@@ -67,6 +72,8 @@ pub struct WantedWebhook {
     pub events: Vec<String>,
     /// The customer's words about it.
     pub description: Option<String>,
+    /// How hard it is to be tried to reach it.
+    pub effort: Effort,
 }
 
 /// A change that a customer wants: what is absent stays.
@@ -78,6 +85,10 @@ pub struct WebhookChange {
     pub events: Option<Vec<String>>,
     /// Other words about it, or none.
     pub description: Option<Option<String>>,
+    /// Another time for one try, in seconds, or the server's.
+    pub timeout_seconds: Option<Option<u32>>,
+    /// Another number of tries after the first one, or the server's.
+    pub max_retries: Option<Option<u32>>,
     /// Switched on or off.
     pub is_active: Option<bool>,
 }
@@ -187,7 +198,11 @@ impl WebhookService {
         let url = keep(self.url(&wanted.url).await, &mut problems);
         let events = keep(events(&wanted.events), &mut problems);
         let description = keep(description(wanted.description.as_deref()), &mut problems);
-        let (Some(url), Some(events), Some(description)) = (url, events, description) else {
+        let timeout_seconds = keep(timeout_seconds(wanted.effort.timeout_seconds), &mut problems);
+        let max_retries = keep(max_retries(wanted.effort.max_retries), &mut problems);
+        let (Some(url), Some(events), Some(description), Some(timeout_seconds), Some(max_retries)) =
+            (url, events, description, timeout_seconds, max_retries)
+        else {
             return Err(WebhookError::Invalid(problems));
         };
         let (id, secret) = (WebhookId::new(), WebhookSecret::random());
@@ -197,6 +212,10 @@ impl WebhookService {
             url,
             description,
             events,
+            effort: Effort {
+                timeout_seconds,
+                max_retries,
+            },
             secret: self.0.sealer.seal(id, &secret)?,
             now: self.0.clock.now(),
         };
@@ -238,6 +257,12 @@ impl WebhookService {
         }
         if let Some(text) = &wanted.description {
             change.description = keep(description(text.as_deref()), &mut problems);
+        }
+        if let Some(seconds) = wanted.timeout_seconds {
+            change.timeout_seconds = keep(timeout_seconds(seconds), &mut problems);
+        }
+        if let Some(retries) = wanted.max_retries {
+            change.max_retries = keep(max_retries(retries), &mut problems);
         }
         if !problems.is_empty() {
             return Err(WebhookError::Invalid(problems));
@@ -412,7 +437,8 @@ impl WebhookService {
     }
 
     fn hold_until(&self, now: Timestamp) -> Timestamp {
-        now.plus(self.0.config.timeout + HOLD_SLACK)
+        // A webhook may be given more time than the others: up to [`MAX_TIMEOUT`].
+        now.plus(self.0.config.timeout.max(HOLD_AT_LEAST) + HOLD_SLACK)
     }
 
     /// An address that may be called, as far as one can know now.
@@ -443,6 +469,27 @@ fn events(names: &[String]) -> Result<BTreeSet<EventKind>, FieldProblem> {
             .ok_or_else(|| problem(format!("Entry {} is no event", at + 1)))
     });
     kinds.collect()
+}
+
+fn timeout_seconds(seconds: Option<u32>) -> Result<Option<u32>, FieldProblem> {
+    let most = u32::try_from(MAX_TIMEOUT.as_secs()).unwrap_or(u32::MAX);
+    match seconds {
+        Some(seconds) if !(1..=most).contains(&seconds) => Err(FieldProblem::new(
+            "timeoutSeconds",
+            format!("Timeout must be 1 to {most} seconds"),
+        )),
+        seconds => Ok(seconds),
+    }
+}
+
+fn max_retries(retries: Option<u32>) -> Result<Option<u32>, FieldProblem> {
+    match retries {
+        Some(retries) if retries > MAX_RETRIES => Err(FieldProblem::new(
+            "maxRetries",
+            format!("Retries must be 0 to {MAX_RETRIES}"),
+        )),
+        retries => Ok(retries),
+    }
 }
 
 fn description(text: Option<&str>) -> Result<Option<String>, FieldProblem> {

@@ -19,6 +19,10 @@ pub struct StoredChange {
     pub description: Option<Option<String>>,
     /// Other events, in place of all that were.
     pub events: Option<BTreeSet<EventKind>>,
+    /// Another time for one try, or the server's.
+    pub timeout_seconds: Option<Option<u32>>,
+    /// Another number of tries after the first one, or the server's.
+    pub max_retries: Option<Option<u32>>,
     /// Switched on or off. Switching on forgets failures; switching off gives up what waits.
     pub is_active: Option<bool>,
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{Database, at, new_account, usage};
 
-fn key_request(account: AccountId) -> NewApiKey {
+pub(super) fn key_request(account: AccountId) -> NewApiKey {
     let id = ApiKeyId::new();
     NewApiKey {
         id,

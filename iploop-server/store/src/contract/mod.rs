@@ -301,6 +301,7 @@ on_every_database! {
     profiles {
         a_profile_changes_in_what_is_given
         sign_in_settings_are_stored_and_read_back
+        who_is_locked_out_is_let_in_on_record_and_told
         every_role_reads_back
         an_erased_account_leaves_money_and_usage_and_nothing_personal
         the_last_admin_stays_also_when_two_go_at_once
@@ -334,6 +335,10 @@ on_every_database! {
         an_event_that_is_mailed_waits_in_the_outbox_once
         a_mail_is_held_by_one_and_taken_over_after_a_crash
         a_report_is_queued_once_for_each_account_that_may_have_it
+        a_mail_is_queued_once_for_its_occasion_and_goes_before_what_many_get
+        a_request_for_a_password_becomes_a_mail_where_there_is_an_account
+        an_announcement_is_told_once_to_each_who_wants_to_know
+        a_key_at_its_rate_is_told_once_an_hour_however_many_say_so
     }
     support {
         a_ticket_is_answered_and_closed_with_its_records

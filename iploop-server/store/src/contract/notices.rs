@@ -1,12 +1,23 @@
 use std::time::Duration;
 
-use iploop_platform::events::EventKind;
-use iploop_platform::ids::{AccountId, HoldId};
-use iploop_platform::notices::{MailEnd, NewReport, Notice, OutboxMail, Preferences};
-use serde_json::json;
+use iploop_platform::abuse::{AuditAction, AuditEntry, AuditQuery};
+use iploop_platform::account::AccountStatus;
+use iploop_platform::accounts::ProfileChange;
+use iploop_platform::clock::Timestamp;
+use iploop_platform::events::{Event, EventKind};
+use iploop_platform::ids::{AccountId, AnnouncementId, ApiKeyId, HoldId};
+use iploop_platform::notices::{
+    Announcement, MAX_ANNOUNCEMENTS_A_DAY, MailEnd, NewMail, NewReport, Notice, OutboxMail, Preferences,
+    RateAlert,
+};
+use iploop_platform::store::StoreError;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::api_keys::key_request;
+use super::audit::record;
 use super::events::event;
+use super::webhooks::webhook_for;
 use super::{Database, account_request, at, new_account};
 
 async fn claim(db: &Database, seconds: i64) -> Vec<OutboxMail> {
@@ -112,6 +123,7 @@ pub(super) async fn a_report_is_queued_once_for_each_account_that_may_have_it(db
         notice: Notice::WeeklyReport,
         occasion: "weekly:2025-11-24".into(),
         data: json!({"from": at(0), "to": at(100)}),
+        time_zone: "UTC".into(),
         made_before: at(100),
     };
     assert_eq!(db.store.queue_reports(&report, at(101), 1).await.unwrap(), 1);
@@ -131,6 +143,28 @@ pub(super) async fn a_report_is_queued_once_for_each_account_that_may_have_it(db
         0,
         "they were not there yet"
     );
+    let elsewhere = NewReport {
+        occasion: "weekly:2025-12-01".into(),
+        time_zone: "Asia/Tokyo".into(),
+        ..report.clone()
+    };
+    assert_eq!(
+        db.store.queue_reports(&elsewhere, at(101), 50).await.unwrap(),
+        0,
+        "nobody lives there"
+    );
+    let moved = ProfileChange {
+        time_zone: Some("Asia/Tokyo".into()),
+        ..ProfileChange::default()
+    };
+    let mover = verified_account(db).await;
+    db.store.change_profile(mover, &moved).await.unwrap();
+    assert_eq!(db.store.time_zones().await.unwrap(), ["Asia/Tokyo", "UTC"]);
+    let to_mover = NewReport {
+        made_before: at(0).plus(Duration::from_millis(1)),
+        ..elsewhere
+    };
+    assert_eq!(db.store.queue_reports(&to_mover, at(500), 50).await.unwrap(), 1);
     let mut mailed: Vec<_> = claim(db, 200)
         .await
         .into_iter()
@@ -138,4 +172,222 @@ pub(super) async fn a_report_is_queued_once_for_each_account_that_may_have_it(db
         .collect();
     mailed.sort_by_key(|(account, _)| *account);
     assert_eq!(mailed, [(ada, report.data.clone()), (eve, report.data)]);
+}
+
+fn mail(account: AccountId, notice: Notice, occasion: &str, now: Timestamp) -> NewMail {
+    NewMail {
+        account,
+        notice,
+        data: json!({"at": now}),
+        occasion: occasion.into(),
+        now,
+    }
+}
+
+pub(super) async fn a_mail_is_queued_once_for_its_occasion_and_goes_before_what_many_get(db: &Database) {
+    let (ada, eve) = (verified_account(db).await, verified_account(db).await);
+    let report = NewReport {
+        notice: Notice::WeeklyReport,
+        occasion: "weekly:2025-11-24".into(),
+        data: Value::Null,
+        time_zone: "UTC".into(),
+        made_before: at(100),
+    };
+    assert_eq!(db.store.queue_reports(&report, at(1), 50).await.unwrap(), 2);
+    for (account, occasion, now) in [(ada, "one", 2), (ada, "one", 3), (ada, "two", 3), (eve, "one", 4)] {
+        let new = mail(account, Notice::PasswordChanged, occasion, at(now));
+        db.store.queue_mail(&new).await.unwrap();
+    }
+    let order: Vec<_> = {
+        let mut order = Vec::new();
+        while let Some(next) = db
+            .store
+            .claim_mails(at(10), HoldId::new(), at(90), 1)
+            .await
+            .unwrap()
+            .pop()
+        {
+            assert!(db.store.finish_mail(&next, &MailEnd::Sent).await.unwrap());
+            order.push((next.notice, next.account));
+        }
+        order
+    };
+    let first = [ada, ada, eve].map(|account| (Notice::PasswordChanged, account));
+    assert_eq!(order[..3], first);
+    assert!(
+        order.len() == 5
+            && order[3..]
+                .iter()
+                .all(|(notice, _)| *notice == Notice::WeeklyReport)
+    );
+}
+
+pub(super) async fn a_request_for_a_password_becomes_a_mail_where_there_is_an_account(db: &Database) {
+    let (ada, eve) = (verified_account(db).await, verified_account(db).await);
+    let address = async |account| db.store.account(account).await.unwrap().unwrap().email;
+    let suspended = AuditEntry {
+        account: Some(eve),
+        ..record(AuditAction::AccountSuspended)
+    };
+    db.store
+        .set_account_status(eve, AccountStatus::Active, AccountStatus::Suspended, suspended)
+        .await
+        .unwrap();
+    let ask = async |email: &str, most| {
+        db.store
+            .note_password_request(&email.to_lowercase(), at(7), most)
+            .await
+            .unwrap()
+    };
+    for email in [
+        "nobody@example.com",
+        &address(ada).await,
+        &address(eve).await,
+        "n\0body@example.com",
+    ] {
+        assert!(ask(email, 4).await, "{email}");
+    }
+    assert!(!ask(&address(ada).await, 4).await, "as many wait as may");
+    assert!(claim(db, 10).await.is_empty(), "nobody looked it up yet");
+    let mut workers = JoinSet::new();
+    for _ in 0..8 {
+        let store = db.store.clone();
+        workers.spawn(async move { store.answer_password_requests(3).await.unwrap() });
+    }
+    assert_eq!(workers.join_all().await.into_iter().sum::<u64>(), 4, "each once");
+    assert_eq!(db.store.answer_password_requests(3).await.unwrap(), 0);
+    let mails = claim(db, 10).await;
+    let found: Vec<_> = mails
+        .iter()
+        .map(|mail| (mail.account, mail.notice, mail.created_at))
+        .collect();
+    assert_eq!(found, [(ada, Notice::PasswordReset, at(7))]);
+    assert!(ask(&address(ada).await, 4).await);
+    assert_eq!(db.store.answer_password_requests(3).await.unwrap(), 1);
+    assert_eq!(claim(db, 10).await.len(), 1, "another request is another mail");
+}
+
+fn announcement(message: &str) -> Announcement {
+    Announcement {
+        id: AnnouncementId::new(),
+        starts_at: at(100),
+        ends_at: at(200),
+        message: message.into(),
+        created_at: at(1),
+    }
+}
+
+pub(super) async fn an_announcement_is_told_once_to_each_who_wants_to_know(db: &Database) {
+    let mut readers = Vec::new();
+    for wants in [true, false, true, true] {
+        let account = verified_account(db).await;
+        let preferences = Preferences {
+            maintenance_alerts: wants,
+            ..Preferences::default()
+        };
+        db.store
+            .set_preferences(account, &preferences, at(0))
+            .await
+            .unwrap();
+        if wants {
+            readers.push(account);
+        }
+    }
+    let subscriber = verified_account(db).await;
+    webhook_for(db, subscriber, &[EventKind::MaintenanceAnnounced]).await;
+    assert_eq!(db.store.tell_announcement(at(2), 2).await.unwrap(), None);
+    let first = announcement("a new database");
+    db.store
+        .announce(&first, record(AuditAction::MaintenanceAnnounced))
+        .await
+        .unwrap();
+    let query = AuditQuery {
+        action: Some(AuditAction::MaintenanceAnnounced),
+        limit: 10,
+        ..AuditQuery::default()
+    };
+    assert_eq!(db.store.audit_entries(&query).await.unwrap().len(), 1);
+    let mut workers = JoinSet::new();
+    for _ in 0..6 {
+        let store = db.store.clone();
+        workers.spawn(async move {
+            let mut told = 0;
+            while let Some((of, mails)) = store.tell_announcement(at(2), 2).await.unwrap() {
+                assert_eq!(of.message, "a new database");
+                told += mails;
+            }
+            told
+        });
+    }
+    assert_eq!(workers.join_all().await.into_iter().sum::<u64>(), 3);
+    let mails = claim(db, 10).await;
+    let mut told: Vec<_> = mails.iter().map(|mail| mail.account).collect();
+    told.sort_unstable();
+    assert_eq!(told, readers);
+    assert!(
+        mails
+            .iter()
+            .all(|mail| mail.notice == Notice::Maintenance && mail.data == first.data())
+    );
+    let delivered = db.store.claim_deliveries(at(10), at(20), 10, 10).await.unwrap();
+    assert_eq!(delivered.len(), 1);
+    assert_eq!(
+        (delivered[0].event.account, &delivered[0].event.data),
+        (subscriber, &first.data())
+    );
+    for _ in 1..MAX_ANNOUNCEMENTS_A_DAY {
+        db.store
+            .announce(&announcement("more"), record(AuditAction::MaintenanceAnnounced))
+            .await
+            .unwrap();
+    }
+    let refused = db
+        .store
+        .announce(
+            &announcement("too many"),
+            record(AuditAction::MaintenanceAnnounced),
+        )
+        .await;
+    assert!(matches!(refused, Err(StoreError::LimitReached { .. })));
+}
+
+pub(super) async fn a_key_at_its_rate_is_told_once_an_hour_however_many_say_so(db: &Database) {
+    let account = verified_account(db).await;
+    let key = db.store.create_api_key(key_request(account)).await.unwrap().id;
+    for mail in claim(db, 10).await {
+        assert!(db.store.finish_mail(&mail, &MailEnd::Sent).await.unwrap());
+    }
+    let hour = at(0).hour_start();
+    let alert = |api_key, minutes: u32| RateAlert {
+        api_key,
+        event: Event::new(
+            account,
+            EventKind::RateLimitReached,
+            hour.plus(Duration::from_secs(60) * minutes),
+            json!({"keyId": api_key}),
+        ),
+    };
+    let told = async || {
+        let mails = db.store.claim_mails(
+            hour.plus(Duration::from_secs(9000)),
+            HoldId::new(),
+            at(99_999),
+            10,
+        );
+        mails.await.unwrap().len()
+    };
+    let mut workers = JoinSet::new();
+    for minute in 0..8 {
+        let (store, alert) = (db.store.clone(), alert(key, minute));
+        workers.spawn(async move { store.tell_rate_limits(&[alert]).await.unwrap() });
+    }
+    workers.join_all().await;
+    assert_eq!(told().await, 1);
+    db.store.tell_rate_limits(&[alert(key, 59)]).await.unwrap();
+    assert_eq!(told().await, 0, "the same hour");
+    db.store
+        .tell_rate_limits(&[alert(key, 61), alert(ApiKeyId::new(), 61)])
+        .await
+        .unwrap();
+    assert_eq!(told().await, 1, "another hour; a key that is gone is nobody's");
 }

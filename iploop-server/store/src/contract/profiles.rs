@@ -1,10 +1,11 @@
-use iploop_platform::abuse::AuditQuery;
+use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
 use iploop_platform::account::{AccountStatus, NewAccount, Role};
-use iploop_platform::accounts::{Erased, ProfileChange};
+use iploop_platform::accounts::{Erased, ProfileChange, Unlock};
 use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
-use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, LoginId};
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, HoldId, LoginId};
 use iploop_platform::ip_login::UsedAddress;
 use iploop_platform::login::{NewLogin, Origin, SignInSettings};
+use iploop_platform::notices::Notice;
 use iploop_platform::usage::UsageRecord;
 use tokio::task::JoinSet;
 
@@ -219,4 +220,112 @@ pub(super) async fn the_last_admin_stays_also_when_two_go_at_once(db: &Database)
     let mut outcomes = leaving.join_all().await;
     outcomes.sort_by_key(|outcome| *outcome != Erased::Gone);
     assert_eq!(outcomes, [Erased::Gone, Erased::LastAdmin]);
+}
+
+pub(super) async fn who_is_locked_out_is_let_in_on_record_and_told(db: &Database) {
+    let account = new_account(&*db.store).await;
+    let lock = async || {
+        db.store
+            .set_up_second_factor(account, "sealed", at(1))
+            .await
+            .unwrap();
+        let codes = ["a".to_owned(), "b".to_owned()];
+        assert!(
+            db.store
+                .confirm_second_factor(account, "sealed", 7, &codes, at(2))
+                .await
+                .unwrap()
+        );
+        let networks = ["192.0.2.0/24".parse().unwrap()];
+        db.store
+            .set_sign_in_settings(account, Some(15), &networks)
+            .await
+            .unwrap();
+        let login = NewLogin {
+            id: LoginId::new(),
+            account,
+            origin: Origin::new("192.0.2.1".parse().unwrap(), None),
+            now: at(3),
+            expires_at: at(90_000),
+        };
+        db.store.open_login(&login).await.unwrap().unwrap();
+        login.id
+    };
+    let unlock = async |account, second_factor, allowed_from| {
+        let unlock = Unlock {
+            second_factor,
+            allowed_from,
+        };
+        let entry = AuditEntry {
+            actor: Actor::CommandLine,
+            action: AuditAction::AccountUnlocked,
+            reason: "by telephone".into(),
+            ..erasure(account)
+        };
+        db.store.unlock_account(account, unlock, entry).await.unwrap()
+    };
+    let settings = async || db.store.sign_in_settings(account).await.unwrap().unwrap();
+    let login = lock().await;
+    let list_only = unlock(account, false, true).await.unwrap();
+    assert_eq!(
+        (
+            list_only.had_second_factor,
+            list_only.allowed_from.len(),
+            list_only.ended_logins
+        ),
+        (false, 1, 1)
+    );
+    let left = settings().await;
+    assert!(left.has_second_factor && left.allowed_from.is_empty());
+    assert_eq!(left.idle_minutes, Some(15), "what keeps nobody out stays");
+    let known = db.store.known_login(account, login).await.unwrap().unwrap();
+    assert_eq!(known.last_seen_at, None, "the login has ended");
+
+    lock_again(db, account).await;
+    let both = unlock(account, true, true).await.unwrap();
+    assert!(both.had_second_factor && both.allowed_from.len() == 1 && both.ended_logins == 0);
+    assert_eq!(
+        settings().await,
+        SignInSettings {
+            idle_minutes: Some(15),
+            ..SignInSettings::default()
+        }
+    );
+    assert_eq!(db.store.second_factor(account).await.unwrap(), None);
+    assert_eq!(
+        db.store.use_recovery_code(account, "a", at(9)).await.unwrap(),
+        None
+    );
+    assert_eq!(unlock(AccountId::new(), true, true).await, None);
+
+    let query = AuditQuery {
+        account: Some(account),
+        limit: 10,
+        ..AuditQuery::default()
+    };
+    let records = db.store.audit_entries(&query).await.unwrap();
+    assert_eq!(records.len(), 2);
+    assert_eq!(
+        records[0].before,
+        serde_json::json!({"secondFactor": true, "ipAllowList": ["198.51.100.0/24"], "logins": 0})
+    );
+    assert_eq!(
+        records[1].after,
+        serde_json::json!({"secondFactor": true, "ipAllowList": [], "logins": 0})
+    );
+    let mails = db
+        .store
+        .claim_mails(at(9), HoldId::new(), at(10), 10)
+        .await
+        .unwrap();
+    assert_eq!(mails.len(), 2);
+    assert!(mails.iter().all(|mail| mail.notice == Notice::AccountUnlocked));
+}
+
+async fn lock_again(db: &Database, account: AccountId) {
+    let networks = ["198.51.100.0/24".parse().unwrap()];
+    db.store
+        .set_sign_in_settings(account, Some(15), &networks)
+        .await
+        .unwrap();
 }

@@ -6,7 +6,7 @@ use iploop_platform::events::EventKind;
 use iploop_platform::ids::{AccountId, EventId, HoldId, WebhookId};
 use iploop_platform::store::StoreError;
 use iploop_platform::webhooks::{
-    Attempt, Claim, DeliveryQuery, DeliveryState, DisabledBy, Finish, MAX_FAILURES, MAX_PENDING,
+    Attempt, Claim, DeliveryQuery, DeliveryState, DisabledBy, Effort, Finish, MAX_FAILURES, MAX_PENDING,
     MAX_WEBHOOKS, NewWebhook, SealedSecret, StoredChange, Verdict, Webhook,
 };
 use tokio::task::JoinSet;
@@ -31,6 +31,10 @@ fn request(account: AccountId, events: &[EventKind]) -> NewWebhook {
         url: "https://example.com/hook".into(),
         description: Some("first".into()),
         events: events.iter().copied().collect(),
+        effort: Effort {
+            timeout_seconds: Some(20),
+            max_retries: None,
+        },
         secret: sealed("one"),
         now: at(0),
     }
@@ -123,6 +127,8 @@ pub(super) async fn a_webhook_reads_back_and_changes_apart(db: &Database) {
         url: Some("https://example.com/other".into()),
         description: Some(None),
         events: Some(BTreeSet::from([EventKind::QuotaWarning])),
+        timeout_seconds: Some(None),
+        max_retries: Some(Some(0)),
         is_active: Some(false),
     };
     assert_eq!(change(eve, other.clone()).await, None);
@@ -135,6 +141,11 @@ pub(super) async fn a_webhook_reads_back_and_changes_apart(db: &Database) {
         (changed.disabled_by, changed.events.len()),
         (Some(DisabledBy::Owner), 1)
     );
+    let effort = Effort {
+        timeout_seconds: None,
+        max_retries: Some(0),
+    };
+    assert_eq!(changed.effort, effort);
     assert_eq!(read(db, ada, made.id).await, changed);
     let on = StoredChange {
         is_active: Some(true),

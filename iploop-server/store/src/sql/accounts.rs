@@ -361,7 +361,7 @@ pub(super) fn status_text(status: AccountStatus) -> &'static str {
 }
 
 /// What addresses are compared by.
-fn folded(email: &str) -> String {
+pub(super) fn folded(email: &str) -> String {
     text(email.trim()).to_lowercase()
 }
 

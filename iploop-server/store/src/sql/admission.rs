@@ -9,6 +9,7 @@ use iploop_platform::api_key::{ApiKeyHash, KeyGrant, KeyUsage};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::CustomerTerms;
 use iploop_platform::ids::{AccountId, ApiKeyId};
+use iploop_platform::notices::RateAlert;
 use iploop_platform::store::StoreError;
 use iploop_platform::usage::DayUse;
 use serde::Serialize;
@@ -20,7 +21,7 @@ use super::api_keys::key_from;
 use super::columns::{id, json, number};
 use super::ledger::ids;
 use super::plans::{plan_columns, plan_from};
-use super::{SqlStore, accounts, safeguards};
+use super::{SqlStore, accounts, rate_alerts, safeguards};
 use crate::error::act;
 
 #[async_trait]
@@ -152,6 +153,16 @@ impl AdmissionStore for SqlStore {
                 requests: number(&row, "requests")?,
                 forgiven_bytes: number(&row, "forgiven_bytes")?,
             })
+        })
+        .await
+    }
+
+    async fn tell_rate_limits(&self, alerts: &[RateAlert]) -> Result<(), StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            rate_alerts::tell(&mut tx, alerts).await?;
+            tx.commit().await?;
+            Ok(())
         })
         .await
     }

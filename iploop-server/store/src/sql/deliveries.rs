@@ -380,7 +380,7 @@ async fn claims(
 ) -> Result<Vec<Claim>, sqlx::Error> {
     let rows = sqlx::query(concat!(
         "SELECT w.id AS webhook_id, w.url, w.secret, CASE WHEN w.old_secret_until > $2 THEN w.old_secret END AS old_secret,
-             d.tries, e.id, e.user_id, e.kind, e.at, e.data
+             w.timeout_seconds, w.max_retries, d.tries, e.id, e.user_id, e.kind, e.at, e.data
          FROM webhook_deliveries d
          JOIN webhooks w ON w.id = d.webhook_id
          JOIN events e ON e.id = d.event_id
@@ -402,6 +402,7 @@ async fn claims(
             secret: row.try_get("secret")?,
             old_secret: row.try_get("old_secret")?,
             event,
+            effort: webhooks::effort_from(row)?,
             tries: number(row, "tries")?,
         });
     }

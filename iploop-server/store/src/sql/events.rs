@@ -64,7 +64,7 @@ pub(super) async fn insert(tx: &mut Tx, events: &[Event]) -> Result<(), sqlx::Er
         .await?;
         for event in events {
             if let Some(notice) = Notice::of_event(event.kind) {
-                let occasion = event.id.to_string();
+                let occasion = notice.occasion(event);
                 notices::insert(tx, event.account, notice, &event.data, &occasion, event.at).await?;
             }
         }
@@ -307,6 +307,11 @@ impl Events for SqlStore {
             ),
             (
                 "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at < $1 ORDER BY at LIMIT $2)",
+                before,
+            ),
+            (
+                "DELETE FROM rate_limit_alerts WHERE api_key_id IN (
+                     SELECT api_key_id FROM rate_limit_alerts WHERE hour_at < $1 LIMIT $2)",
                 before,
             ),
             (

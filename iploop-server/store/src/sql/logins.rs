@@ -116,14 +116,7 @@ impl LoginSessions for SqlStore {
         act(async {
             let mut tx = self.begin().await?;
             lock_active(&mut tx, account).await?;
-            let mut ended: Vec<(LoginId, Timestamp)> = locked_logins(&mut tx, account)
-                .await?
-                .into_iter()
-                .map(|login| (login.id, login.expires_at))
-                .collect();
-            ended.retain(|(id, _)| Some(*id) != keep);
-            delete(&mut tx, ended.iter().map(|(id, _)| *id)).await?;
-            revoke(&mut tx, &ended).await?;
+            let ended = end(&mut tx, account, keep).await?;
             tx.commit().await?;
             Ok(ended)
         })
@@ -211,6 +204,23 @@ impl LoginSessions for SqlStore {
         })
         .await
     }
+}
+
+/// Ends an account's logins but one and revokes their tokens. Under the lock of its row in `users`.
+pub(super) async fn end(
+    tx: &mut Tx,
+    account: AccountId,
+    keep: Option<LoginId>,
+) -> Result<Vec<(LoginId, Timestamp)>, sqlx::Error> {
+    let mut ended: Vec<(LoginId, Timestamp)> = locked_logins(tx, account)
+        .await?
+        .into_iter()
+        .map(|login| (login.id, login.expires_at))
+        .collect();
+    ended.retain(|(id, _)| Some(*id) != keep);
+    delete(tx, ended.iter().map(|(id, _)| *id)).await?;
+    revoke(tx, &ended).await?;
+    Ok(ended)
 }
 
 /// Ends every login of an account under whose password they were opened: their tokens don't fit the new one.

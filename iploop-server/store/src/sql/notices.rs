@@ -1,9 +1,12 @@
 //! What customers want to be told, and the outbox of mails.
 
 use async_trait::async_trait;
+use iploop_platform::abuse::AuditEntry;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, HoldId, MailId};
-use iploop_platform::notices::{MailEnd, NewReport, Notice, Notices, OutboxMail, Preferences};
+use iploop_platform::notices::{
+    Announcement, MailEnd, NewMail, NewReport, Notice, Notices, OutboxMail, Preferences,
+};
 use iploop_platform::store::StoreError;
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +16,7 @@ use uuid::Uuid;
 
 use super::columns::{clean, id, json, number, text, time};
 use super::ledger::ids;
-use super::{Row, SqlStore, Tx};
+use super::{Row, SqlStore, Tx, announcements, password_requests};
 use crate::error::act;
 
 /// Queues a mail in the transaction of what it is about. One for an account and occasion: others change nothing.
@@ -41,8 +44,43 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// Queues the same mail for many accounts; how many of them had none for this occasion.
+pub(super) async fn insert_many(
+    tx: &mut Tx,
+    accounts: &[Uuid],
+    notice: Notice,
+    data: &Value,
+    occasion: &str,
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    let new: Vec<_> = accounts
+        .iter()
+        .map(|user_id| NewRow {
+            id: MailId::new().uuid(),
+            user_id: *user_id,
+        })
+        .collect();
+    let done = sqlx::query(concat!(
+        "INSERT INTO mail_outbox (id, user_id, template, data, occasion, state, tries, due_at, lease_until, created_at,
+             is_bulk)
+         SELECT id, user_id, $2, $3, $4, 'pending', 0, $5, 0, $5, $6 FROM (",
+        given!(id uuid, user_id uuid),
+        ") AS new WHERE TRUE
+         ON CONFLICT (user_id, occasion) DO NOTHING"
+    ))
+    .bind(Json(new))
+    .bind(notice.as_str())
+    .bind(Json(clean(data.clone())))
+    .bind(text(occasion))
+    .bind(now.as_millis())
+    .bind(notice.is_bulk())
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 #[derive(Serialize)]
-struct ReportRow {
+struct NewRow {
     id: Uuid,
     user_id: Uuid,
 }
@@ -52,8 +90,8 @@ impl Notices for SqlStore {
     async fn preferences(&self, account: AccountId) -> Result<Preferences, StoreError> {
         act(async {
             let row = sqlx::query(
-                "SELECT email_alerts, usage_alerts, billing_alerts, security_alerts, maintenance_alerts, weekly_reports,
-                     monthly_reports, usage_threshold_percent, balance_low_bytes
+                "SELECT email_alerts, usage_alerts, billing_alerts, security_alerts, maintenance_alerts, rate_limit_alerts,
+                     weekly_reports, monthly_reports, usage_threshold_percent, balance_low_bytes
                  FROM notification_preferences WHERE user_id = $1",
             )
             .bind(account.uuid())
@@ -73,15 +111,16 @@ impl Notices for SqlStore {
         act(async {
             sqlx::query(
                 "INSERT INTO notification_preferences (user_id, email_alerts, usage_alerts, billing_alerts, security_alerts,
-                     maintenance_alerts, weekly_reports, monthly_reports, usage_threshold_percent, balance_low_bytes,
-                     updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                     maintenance_alerts, rate_limit_alerts, weekly_reports, monthly_reports, usage_threshold_percent,
+                     balance_low_bytes, updated_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
                  ON CONFLICT (user_id) DO UPDATE SET
                      email_alerts = excluded.email_alerts,
                      usage_alerts = excluded.usage_alerts,
                      billing_alerts = excluded.billing_alerts,
                      security_alerts = excluded.security_alerts,
                      maintenance_alerts = excluded.maintenance_alerts,
+                     rate_limit_alerts = excluded.rate_limit_alerts,
                      weekly_reports = excluded.weekly_reports,
                      monthly_reports = excluded.monthly_reports,
                      usage_threshold_percent = excluded.usage_threshold_percent,
@@ -94,6 +133,7 @@ impl Notices for SqlStore {
             .bind(preferences.billing_alerts)
             .bind(preferences.security_alerts)
             .bind(preferences.maintenance_alerts)
+            .bind(preferences.rate_limit_alerts)
             .bind(preferences.weekly_reports)
             .bind(preferences.monthly_reports)
             .bind(i64::from(preferences.usage_threshold_percent))
@@ -106,44 +146,99 @@ impl Notices for SqlStore {
         .await
     }
 
+    async fn queue_mail(&self, mail: &NewMail) -> Result<(), StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            insert(
+                &mut tx,
+                mail.account,
+                mail.notice,
+                &mail.data,
+                &mail.occasion,
+                mail.now,
+            )
+            .await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn note_password_request(
+        &self,
+        email_folded: &str,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<bool, StoreError> {
+        act(async { Ok(password_requests::note(self, email_folded, now, most).await?) }).await
+    }
+
+    async fn answer_password_requests(&self, limit: u32) -> Result<u64, StoreError> {
+        act(async { Ok(password_requests::answer(self, limit).await?) }).await
+    }
+
+    async fn time_zones(&self) -> Result<Vec<String>, StoreError> {
+        act(async {
+            let rows = sqlx::query("SELECT DISTINCT time_zone FROM users ORDER BY time_zone")
+                .fetch_all(&self.read)
+                .await?;
+            let zones = rows.iter().map(|row| row.try_get("time_zone"));
+            Ok(zones.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn announce(&self, announcement: &Announcement, entry: AuditEntry) -> Result<(), StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            announcements::announce(&mut tx, announcement, &entry).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn tell_announcement(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Option<(Announcement, u64)>, StoreError> {
+        act(async { Ok(announcements::tell(self, now, limit).await?) }).await
+    }
+
     async fn queue_reports(&self, report: &NewReport, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         act(async {
             let rows = sqlx::query(
                 "SELECT u.id FROM users u
-                 WHERE u.status = 'active' AND u.email_verified AND u.created_at < $1
+                 WHERE u.status = 'active' AND u.email_verified AND u.created_at < $1 AND u.time_zone = $4
                      AND NOT EXISTS (SELECT 1 FROM mail_outbox m WHERE m.user_id = u.id AND m.occasion = $2)
                  ORDER BY u.id LIMIT $3",
             )
             .bind(report.made_before.as_millis())
             .bind(text(&report.occasion))
             .bind(i64::from(limit))
+            .bind(text(&report.time_zone))
             .fetch_all(&self.read)
             .await?;
             if rows.is_empty() {
                 return Ok(0);
             }
-            let new = rows.iter().map(|row| {
-                Ok(ReportRow {
-                    id: MailId::new().uuid(),
-                    user_id: row.try_get("id")?,
-                })
-            });
-            let new = new.collect::<Result<Vec<_>, sqlx::Error>>()?;
-            let done = sqlx::query(concat!(
-                "INSERT INTO mail_outbox (id, user_id, template, data, occasion, state, tries, due_at, lease_until, created_at)
-                 SELECT id, user_id, $2, $3, $4, 'pending', 0, $5, 0, $5 FROM (",
-                given!(id uuid, user_id uuid),
-                ") AS new WHERE TRUE
-                 ON CONFLICT (user_id, occasion) DO NOTHING"
-            ))
-            .bind(Json(new))
-            .bind(report.notice.as_str())
-            .bind(Json(clean(report.data.clone())))
-            .bind(text(&report.occasion))
-            .bind(now.as_millis())
-            .execute(&self.write)
+            let readers = rows
+                .iter()
+                .map(|row| row.try_get("id"))
+                .collect::<Result<Vec<Uuid>, _>>()?;
+            let mut tx = self.begin().await?;
+            let queued = insert_many(
+                &mut tx,
+                &readers,
+                report.notice,
+                &report.data,
+                &report.occasion,
+                now,
+            )
             .await?;
-            Ok(done.rows_affected())
+            tx.commit().await?;
+            Ok(queued)
         })
         .await
     }
@@ -158,7 +253,7 @@ impl Notices for SqlStore {
         act(async {
             let due = sqlx::query(
                 "SELECT id FROM mail_outbox WHERE state = 'pending' AND due_at <= $1 AND lease_until <= $1
-                 ORDER BY due_at, id LIMIT $2",
+                 ORDER BY is_bulk, due_at, id LIMIT $2",
             )
             .bind(now.as_millis())
             .bind(i64::from(limit))
@@ -237,6 +332,7 @@ fn preferences_from(row: &Row) -> Result<Preferences, sqlx::Error> {
         billing_alerts: row.try_get("billing_alerts")?,
         security_alerts: row.try_get("security_alerts")?,
         maintenance_alerts: row.try_get("maintenance_alerts")?,
+        rate_limit_alerts: row.try_get("rate_limit_alerts")?,
         weekly_reports: row.try_get("weekly_reports")?,
         monthly_reports: row.try_get("monthly_reports")?,
         usage_threshold_percent: number(row, "usage_threshold_percent")?,

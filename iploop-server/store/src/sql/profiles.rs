@@ -3,17 +3,19 @@
 use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::account::Account;
-use iploop_platform::accounts::{Erased, ProfileChange, Profiles};
+use iploop_platform::accounts::{Erased, ProfileChange, Profiles, Unlock, Unlocked};
 use iploop_platform::ids::AccountId;
 use iploop_platform::login::SignInSettings;
+use iploop_platform::notices::Notice;
 use iploop_platform::store::StoreError;
 use ipnet::IpNet;
+use serde_json::json;
 use sqlx::Row as _;
 use sqlx::types::Json;
 
 use super::accounts::{account_columns, account_from, fold_name};
-use super::columns::{json, number_or_none, text_or_none};
-use super::{Row, SqlStore, Tx, audit, errands, logins, second_factors};
+use super::columns::{json as json_of, number_or_none, text_or_none};
+use super::{Row, SqlStore, Tx, audit, errands, logins, notices, second_factors};
 use crate::error::act;
 
 /// Of a row of `users`.
@@ -100,6 +102,68 @@ impl Profiles for SqlStore {
         .await
     }
 
+    async fn unlock_account(
+        &self,
+        account: AccountId,
+        unlock: Unlock,
+        mut entry: AuditEntry,
+    ) -> Result<Option<Unlocked>, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                settings_columns!(),
+                " FROM users WHERE id = $1 AND status <> 'deleted'",
+                locked!()
+            ))
+            .bind(account.uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(row) = row else { return Ok(None) };
+            let before = settings_from(&row)?;
+            let mut unlocked = Unlocked {
+                ended_logins: logins::end(&mut tx, account, None).await?.len(),
+                ..Unlocked::default()
+            };
+            if unlock.second_factor {
+                unlocked.had_second_factor = second_factors::delete(&mut tx, account).await?;
+            }
+            if unlock.allowed_from {
+                sqlx::query("UPDATE users SET sign_in_from = '[]' WHERE id = $1")
+                    .bind(account.uuid())
+                    .execute(&mut *tx)
+                    .await?;
+                unlocked.allowed_from.clone_from(&before.allowed_from);
+            }
+            let left = |networks: Vec<IpNet>| if unlock.allowed_from { Vec::new() } else { networks };
+            entry.before = json!({
+                "secondFactor": before.has_second_factor,
+                "ipAllowList": before.allowed_from,
+                "logins": unlocked.ended_logins,
+            });
+            entry.after = json!({
+                "secondFactor": before.has_second_factor && !unlock.second_factor,
+                "ipAllowList": left(before.allowed_from),
+                "logins": 0,
+            });
+            audit::insert(&mut tx, &entry).await?;
+            let taken = json!({ "secondFactor": unlock.second_factor, "ipAllowList": unlock.allowed_from });
+            let occasion = entry.id.to_string();
+            notices::insert(
+                &mut tx,
+                account,
+                Notice::AccountUnlocked,
+                &taken,
+                &occasion,
+                entry.at,
+            )
+            .await?;
+            tx.commit().await?;
+            Ok(Some(unlocked))
+        })
+        .await
+    }
+
     async fn erase_account(&self, account: AccountId, entry: AuditEntry) -> Result<Erased, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
@@ -154,6 +218,7 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
         "DELETE FROM purse_watch WHERE user_id = $1",
         "DELETE FROM notification_preferences WHERE user_id = $1",
         "DELETE FROM mail_outbox WHERE user_id = $1",
+        "DELETE FROM password_requests WHERE email_folded = (SELECT email_folded FROM users WHERE id = $1)",
         "DELETE FROM support_tickets WHERE user_id = $1",
         "DELETE FROM billing_settings WHERE user_id = $1",
         "UPDATE billing_payments SET status = 'failed', reason = 'deleted' WHERE user_id = $1 AND status = 'pending'",
@@ -182,7 +247,7 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
 pub(super) fn settings_from(row: &Row) -> Result<SignInSettings, sqlx::Error> {
     Ok(SignInSettings {
         idle_minutes: number_or_none(row, "idle_minutes")?,
-        allowed_from: json(row, "sign_in_from")?,
+        allowed_from: json_of(row, "sign_in_from")?,
         has_second_factor: row.try_get("has_second_factor")?,
     })
 }

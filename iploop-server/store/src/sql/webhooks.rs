@@ -9,21 +9,23 @@ use iploop_platform::clock::Timestamp;
 use iploop_platform::events::EventKind;
 use iploop_platform::ids::{AccountId, WebhookId};
 use iploop_platform::store::StoreError;
-use iploop_platform::webhooks::{DisabledBy, MAX_WEBHOOKS, NewWebhook, SealedSecret, StoredChange, Webhook};
+use iploop_platform::webhooks::{
+    DisabledBy, Effort, MAX_WEBHOOKS, NewWebhook, SealedSecret, StoredChange, Webhook,
+};
 use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::columns::{id, number, text, text_or_none, time, time_or_none};
+use super::columns::{id, number, number_or_none, text, text_or_none, time, time_or_none};
 use super::ledger::ids;
 use super::{Db, Row, SqlStore, Tx};
 use crate::error::{Failure, unreadable};
 
 macro_rules! columns {
     () => {
-        "id, user_id, url, description, secret_preview, old_secret_until, is_active, disabled_by, failure_count, delivered,
-         failed, last_triggered_at, created_at, updated_at"
+        "id, user_id, url, description, timeout_seconds, max_retries, secret_preview, old_secret_until, is_active,
+         disabled_by, failure_count, delivered, failed, last_triggered_at, created_at, updated_at"
     };
 }
 
@@ -52,8 +54,8 @@ pub(super) async fn create(tx: &mut Tx, new: &NewWebhook) -> Result<Webhook, Fai
     }
     let row = sqlx::query(concat!(
         "INSERT INTO webhooks (id, user_id, url, description, secret, secret_preview, is_active, failure_count, delivered,
-             failed, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, TRUE, 0, 0, 0, $7, $7)
+             failed, created_at, updated_at, timeout_seconds, max_retries)
+         VALUES ($1, $2, $3, $4, $5, $6, TRUE, 0, 0, 0, $7, $7, $8, $9)
          RETURNING ",
         columns!()
     ))
@@ -64,6 +66,8 @@ pub(super) async fn create(tx: &mut Tx, new: &NewWebhook) -> Result<Webhook, Fai
     .bind(&new.secret.sealed)
     .bind(text(&new.secret.preview))
     .bind(new.now.as_millis())
+    .bind(new.effort.timeout_seconds.map(i64::from))
+    .bind(new.effort.max_retries.map(i64::from))
     .fetch_one(&mut **tx)
     .await?;
     subscribe(tx, new.id, &new.events).await?;
@@ -139,7 +143,9 @@ pub(super) async fn change(
              failure_count = CASE WHEN $5 AND NOT is_active THEN 0 ELSE failure_count END,
              disabled_by = CASE WHEN $5 THEN NULL WHEN $6 AND is_active THEN 'owner' ELSE disabled_by END,
              is_active = (is_active OR $5) AND NOT $6,
-             updated_at = $7
+             updated_at = $7,
+             timeout_seconds = CASE WHEN $8 THEN $9 ELSE timeout_seconds END,
+             max_retries = CASE WHEN $10 THEN $11 ELSE max_retries END
          WHERE id = $1 RETURNING ",
         columns!()
     ))
@@ -152,6 +158,10 @@ pub(super) async fn change(
     .bind(change.is_active == Some(true))
     .bind(change.is_active == Some(false))
     .bind(now.as_millis())
+    .bind(change.timeout_seconds.is_some())
+    .bind(change.timeout_seconds.flatten().map(i64::from))
+    .bind(change.max_retries.is_some())
+    .bind(change.max_retries.flatten().map(i64::from))
     .fetch_one(&mut **tx)
     .await?;
     let events = subscriptions(&mut **tx, &[webhook.uuid()])
@@ -281,6 +291,13 @@ async fn subscriptions<'e>(
     Ok(found)
 }
 
+pub(super) fn effort_from(row: &Row) -> Result<Effort, sqlx::Error> {
+    Ok(Effort {
+        timeout_seconds: number_or_none(row, "timeout_seconds")?,
+        max_retries: number_or_none(row, "max_retries")?,
+    })
+}
+
 fn webhook_from(row: &Row, events: BTreeSet<EventKind>) -> Result<Webhook, sqlx::Error> {
     let disabled_by: Option<&str> = row.try_get("disabled_by")?;
     let disabled_by = disabled_by
@@ -292,6 +309,7 @@ fn webhook_from(row: &Row, events: BTreeSet<EventKind>) -> Result<Webhook, sqlx:
         url: row.try_get("url")?,
         description: row.try_get("description")?,
         events,
+        effort: effort_from(row)?,
         secret_preview: row.try_get("secret_preview")?,
         old_secret_until: time_or_none(row, "old_secret_until")?,
         is_active: row.try_get("is_active")?,

@@ -35,7 +35,7 @@ use iploop_store::{MemoryState, SqliteStore};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::call::{Answer, get, send};
+pub(crate) use self::call::{Answer, Call, get, send};
 pub(crate) use self::doubles::{Changes, Forced, ManualClock};
 use self::doubles::{FixedNetwork, Mailbox, locations};
 use crate::desk::Desk;
@@ -156,7 +156,7 @@ impl Api {
         shared: Arc<MemoryState>,
     ) -> Self {
         let tasks = CancellationToken::new();
-        let (sender, mails) = mpsc::channel(64);
+        let (sender, mails) = mpsc::channel(4096);
         let mailer: Arc<dyn Mailer> = Arc::new(Mailbox(sender));
         let (mail, mail_task) = mail::start(Arc::clone(&mailer));
         tokio::spawn(mail_task.run(tasks.clone()));
@@ -203,12 +203,21 @@ impl Api {
             network: network.clone(),
         });
         tokio::spawn(bans.run(tasks.clone()));
-        let (accounts, recovery) = AccountService::new(
+        // Its task stays out: the outbox is emptied when a test asks for mail.
+        let (notices, _) = NoticeService::new(NoticeParts {
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            mailer,
+            public_url: settings.public_url.parse().unwrap(),
+            secret: secret.clone(),
+        });
+        let accounts = AccountService::new(
             AccountParts {
                 store: Arc::clone(&store),
                 clock: clock.clone(),
                 passwords,
                 logins: logins.clone(),
+                notices: notices.clone(),
                 mail: mail.clone(),
                 changes: changes.clone(),
                 public_url: settings.public_url.parse().unwrap(),
@@ -216,7 +225,6 @@ impl Api {
             },
             &settings.accounts,
         );
-        tokio::spawn(recovery.run(tasks.clone()));
         let test_allow = settings.webhooks.parse_test_allow().unwrap();
         let webhook_parts = WebhookParts {
             store: Arc::clone(&store),
@@ -226,14 +234,6 @@ impl Api {
         };
         let (webhooks, webhook_task) = WebhookService::new(webhook_parts, &settings.webhooks).unwrap();
         tokio::spawn(webhook_task.run(tasks.clone()));
-        // Its task stays out: a test says when the outbox is emptied.
-        let (notices, _) = NoticeService::new(NoticeParts {
-            store: Arc::clone(&store),
-            clock: clock.clone(),
-            mailer,
-            public_url: settings.public_url.parse().unwrap(),
-            secret: secret.clone(),
-        });
         let assistant = Assistant::new(
             AssistantParts {
                 store: Arc::clone(&store),

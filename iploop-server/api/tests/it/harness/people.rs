@@ -52,17 +52,29 @@ impl Api {
 
     /// The next mail.
     pub(crate) async fn mail(&self) -> Mail {
+        self.empty_outbox().await;
         self.mails.lock().await.recv().await.unwrap()
     }
 
-    /// The token in the link of the next mail.
+    /// What the task of notices does, until there is nothing to do.
+    pub(crate) async fn empty_outbox(&self) {
+        self.notices.answer_requests().await.unwrap();
+        self.notices.tell_announcements().await.unwrap();
+        while self.notices.send_due().await.unwrap() > 0 {}
+    }
+
+    /// The token in the link of the next mail that brings one.
     pub(crate) async fn mail_token(&self) -> String {
-        let mail = self.mail().await;
-        let (_, rest) = mail.text.split_once("?token=").unwrap();
-        rest.split_whitespace().next().unwrap().to_owned()
+        loop {
+            let mail = self.mail().await;
+            if let Some((_, rest)) = mail.text.split_once("?token=") {
+                return rest.split_whitespace().next().unwrap().to_owned();
+            }
+        }
     }
 
     pub(crate) async fn no_mail_is_queued(&self) -> bool {
+        self.empty_outbox().await;
         self.mails.lock().await.try_recv().is_err()
     }
 

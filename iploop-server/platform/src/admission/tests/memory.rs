@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::api_key::KeyUsage;
+use crate::notices::RateAlert;
 use crate::usage::DayUse;
 
 /// Keys in memory, and how often they were asked for.
@@ -80,5 +81,8 @@ impl AdmissionStore for MemoryKeys {
             requests: u64::from(self.requests_today.load(SeqCst)),
             forgiven_bytes: self.forgiven_today.load(SeqCst),
         })
+    }
+    async fn tell_rate_limits(&self, _: &[RateAlert]) -> Result<(), StoreError> {
+        Ok(())
     }
 }
