@@ -25,6 +25,7 @@ mod hub;
 mod keeper;
 mod nat64;
 mod node;
+mod pairing;
 mod resolve;
 mod rules;
 mod serve;
@@ -45,6 +46,7 @@ pub use consent::{CONSENT_LASTS, Consent, ConsentAct, ConsentError, NetworkKind,
 pub use error::NodeError;
 pub use hub::{HubUrl, HubUrlError};
 pub use node::{Node, deliver_withdrawal};
+pub use pairing::PairingCode;
 pub use resolve::{Answers, Resolver, SystemResolver};
 pub use sharing::{Conditions, NotSharing, OwnerLimits, Waiver};
 pub use state::{OwnersWord, StateDir, StateError, Withdrawn};

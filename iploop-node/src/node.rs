@@ -16,6 +16,7 @@ use crate::consent::{Consent, ConsentError};
 use crate::error::NodeError;
 use crate::hub::{self, Connector};
 use crate::keeper;
+use crate::pairing::{self, PairingCode};
 use crate::session;
 use crate::shared::{Shared, Stop, Wishes};
 use crate::sharing::Conditions;
@@ -131,6 +132,7 @@ impl Node {
             sharing: reason.is_none(),
             reason,
             reason_text: reason.map(|reason| reason.text().to_owned()),
+            paused_from_afar: shared.wishes.borrow().paused_from_afar,
             link: shared.link.borrow().clone(),
             hub: shared.config.hub.to_string(),
             device_id: shared.identity.id.clone(),
@@ -192,6 +194,17 @@ impl Node {
     /// [`NodeError::State`] if it can't be stored; it is in force all the same until the node ends.
     pub async fn resume(&self) -> Result<(), NodeError> {
         self.set_paused(false).await
+    }
+
+    /// A code for the owner, by which an account claims this device.
+    ///
+    /// # Errors
+    /// [`NodeError::Network`] if the hub is not connected, gives no codes, or gives none now.
+    ///
+    /// # Cancel safety
+    /// Yes: a code that nobody hears of ends by itself.
+    pub async fn pairing_code(&self) -> Result<PairingCode, NodeError> {
+        pairing::ask(&self.shared).await
     }
 
     /// The owner withdraws consent: every stream ends at once, the connection with it, and no other is made but to tell the

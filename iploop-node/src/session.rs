@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{
-    DeviceFacts, Heartbeat, Hello, Notice, PolicyUpdate, SharingStatus, ToHub, ToNode, VERSION, Welcome,
+    DeviceFacts, Heartbeat, Hello, Notice, OwnersWish, PolicyUpdate, SharingStatus, ToHub, ToNode, VERSION,
+    Welcome, capability,
 };
 use iploop_protocol::io::{self, Closed, Events, Incoming, Initiator, Tunnel};
 use iploop_protocol::tunnel::{Config, Side};
@@ -78,6 +79,8 @@ pub(crate) async fn run(shared: &Arc<Shared>, connection: HubConnection) -> Ende
         cut: CancellationToken::new(),
         told: sharing_status(shared.unwilling()),
         welcome: None,
+        gives_codes: false,
+        codes_asked: shared.wishes.borrow().pairings,
         heartbeat_every: Duration::from_secs(300),
         since: shared.traffic.totals(),
         welcome_by: Some(Instant::now() + WELCOME_TIMEOUT),
@@ -94,6 +97,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, connection: HubConnection) -> Ende
     ))));
     let closed = session.live(events, &mut driver).await;
     session.end_streams().await;
+    shared.pairing.refuse("the connection to the hub ended");
     let is_withdrawal_known = shared.stop() == Some(Stop::Withdraw)
         && session.leaving.is_some()
         && closed.by == Initiator::Peer
@@ -176,7 +180,7 @@ pub(crate) fn hello(
             app_version: shared.config.app_version.clone(),
         },
         consent,
-        capabilities: vec!["udp".to_owned()],
+        capabilities: vec![capability::UDP.to_owned(), capability::WISH.to_owned()],
         max_streams: shared.config.limits.max_streams.max(1),
         test_allow: shared
             .test_allow
@@ -212,6 +216,9 @@ struct Session {
     /// What the hub believes.
     told: SharingStatus,
     welcome: Option<Instant>,
+    /// Whether the hub gives pairing codes, and how many of those asked for it was asked for.
+    gives_codes: bool,
+    codes_asked: u64,
     heartbeat_every: Duration,
     since: Totals,
     welcome_by: Option<Instant>,
@@ -305,6 +312,8 @@ impl Session {
             Ok(Some(ToNode::Notice(Notice { code, message }))) => {
                 self.shared.tell(Event::Notice { code, message });
             }
+            Ok(Some(ToNode::Pairing(pairing))) => self.shared.pairing.answer(&pairing),
+            Ok(Some(ToNode::Wish(OwnersWish { paused }))) => self.wish(paused),
             // Of a later version.
             Ok(_) => {}
             Err(error) => {
@@ -336,6 +345,8 @@ impl Session {
             node_id,
             public_ip: welcome.public_ip,
         });
+        self.gives_codes = welcome.capabilities.iter().any(|can| can == capability::PAIRING);
+        self.wish(welcome.paused);
         self.policy(welcome.policy);
         self.shared.set_link(Link::Connected);
         self.follow();
@@ -345,6 +356,31 @@ impl Session {
         let version = self.from_hub.take_policy(update);
         self.renew_rules();
         self.shared.tell(Event::Policy { version });
+    }
+
+    /// The owner's wish from afar. Heard as every other wish is: by [`Session::follow`].
+    fn wish(&self, paused: bool) {
+        let is_new = self
+            .shared
+            .wishes
+            .send_if_modified(|wishes| std::mem::replace(&mut wishes.paused_from_afar, paused) != paused);
+        if is_new {
+            self.shared.announce();
+        }
+    }
+
+    /// Asks for the pairing code that the app asked for.
+    fn pair(&mut self) {
+        let asked = self.shared.wishes.borrow().pairings;
+        if self.welcome.is_none() || asked == self.codes_asked {
+            return;
+        }
+        self.codes_asked = asked;
+        if self.gives_codes {
+            self.send(&ToHub::Pair);
+        } else {
+            self.shared.pairing.refuse("this hub gives no pairing codes");
+        }
     }
 
     fn renew_rules(&self) {
@@ -369,6 +405,7 @@ impl Session {
             return self.close(CloseCode::Done, "the network changed");
         }
         self.renew_rules();
+        self.pair();
         let why_not = self.shared.unwilling();
         self.cut_at = match why_not {
             None => None,

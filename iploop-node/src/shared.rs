@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::config::{NodeConfig, Parts};
 use crate::consent::{Consent, NetworkKind};
+use crate::pairing::Desk;
 use crate::sharing::{Conditions, NotSharing, SharedNetwork};
 use crate::state::{Identity, StateDir};
 use crate::status::{Event, Link};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) outlook: watch::Sender<Outlook>,
     pub(crate) link: watch::Sender<Link>,
     pub(crate) facts: Mutex<HubFacts>,
+    pub(crate) pairing: Desk,
     pub(crate) events: broadcast::Sender<Event>,
     told: Mutex<Option<Option<NotSharing>>>,
 }
@@ -46,6 +48,10 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Wishes {
     pub(crate) paused: bool,
+    /// What the owner wishes by the account, as the hub of the present connection told.
+    pub(crate) paused_from_afar: bool,
+    /// Counts the pairing codes that were asked for.
+    pub(crate) pairings: u64,
     pub(crate) conditions: Conditions,
     /// Counts the network changes that the app told of.
     pub(crate) network_changes: u64,
@@ -105,6 +111,7 @@ impl Shared {
             outlook: watch::Sender::new(Outlook::default()),
             link: watch::Sender::new(Link::Connecting),
             facts: Mutex::default(),
+            pairing: Desk::default(),
             events: broadcast::Sender::new(MAX_EVENTS),
             told: Mutex::new(None),
         }
@@ -130,6 +137,7 @@ impl Shared {
             Some(Stop::Withdraw) => Some(NotSharing::Withdrawn),
             Some(Stop::Shutdown(_)) => Some(NotSharing::Stopping),
             None if wishes.paused => Some(NotSharing::Paused),
+            None if wishes.paused_from_afar => Some(NotSharing::PausedFromAfar),
             None => self.outlook.borrow().why_not,
         }
     }

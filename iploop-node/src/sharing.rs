@@ -137,6 +137,8 @@ macro_rules! reasons {
 reasons! {
     /// [`crate::Node::pause`].
     Paused "paused_by_owner" "you paused it",
+    /// By the account that claimed the device: [`crate::Status::paused_from_afar`].
+    PausedFromAfar "paused_from_afar" "you paused it by your account; it goes on when you say so there",
     /// [`OwnerLimits::daily_bytes`].
     DailyCap "daily_cap" "today's limit is used up; it goes on tomorrow (UTC)",
     /// [`OwnerLimits::monthly_bytes`].

@@ -18,6 +18,8 @@ pub struct Status {
     pub reason: Option<NotSharing>,
     /// [`Status::reason`] in one line for the owner.
     pub reason_text: Option<String>,
+    /// Whether the account that claimed the device wishes, as of the present connection, that it pauses.
+    pub paused_from_afar: bool,
     /// The link to the hub.
     pub link: Link,
     /// The hub's address.

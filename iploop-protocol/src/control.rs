@@ -30,6 +30,8 @@ pub enum ToHub {
     Heartbeat(Heartbeat),
     /// The owner withdrew consent. The last message.
     Withdraw(Withdrawal),
+    /// The owner wants a code by which an account claims the device. To hubs with [`capability::PAIRING`].
+    Pair,
 }
 
 /// What a hub tells a node.
@@ -45,6 +47,20 @@ pub enum ToNode {
     Grants(GrantsUpdate),
     /// Something the owner or the app should know.
     Notice(Notice),
+    /// The answer to [`ToHub::Pair`].
+    Pairing(Pairing),
+    /// What the owner wishes from afar. To nodes with [`capability::WISH`].
+    Wish(OwnersWish),
+}
+
+/// What a side can do beyond what every one of its version can, as `capabilities` of hello and welcome name it.
+pub mod capability {
+    /// Of a node: it serves datagrams.
+    pub const UDP: &str = "udp";
+    /// Of a node: it hears [`super::ToNode::Wish`].
+    pub const WISH: &str = "wish";
+    /// Of a hub: it answers [`super::ToHub::Pair`].
+    pub const PAIRING: &str = "pairing";
 }
 
 /// Who a device is and what its owner agreed to.
@@ -63,7 +79,7 @@ pub struct Hello {
     pub device: DeviceFacts,
     /// What its owner agreed to.
     pub consent: ConsentStatement,
-    /// What it can do beyond TCP: `udp`.
+    /// What it can do beyond TCP: of [`capability`].
     #[serde(default, deserialize_with = "text::many")]
     pub capabilities: Vec<String>,
     /// Streams it serves at the same time.
@@ -210,6 +226,12 @@ pub struct Welcome {
     /// The platform's own addresses, which no device may dial.
     #[serde(default)]
     pub platform_addresses: Vec<IpAddr>,
+    /// What the hub can do beyond the version: of [`capability`].
+    #[serde(default, deserialize_with = "text::many")]
+    pub capabilities: Vec<String>,
+    /// As in [`OwnersWish::paused`], from the start.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// A platform policy in the form of [`crate::policy::PlatformPolicy`].
@@ -267,6 +289,29 @@ pub struct Notice {
     pub message: String,
 }
 
+/// A code by which an account claims the device, or when to ask for one again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pairing {
+    /// To be shown to the owner; none: there is none now.
+    #[serde(
+        default,
+        deserialize_with = "text::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub code: Option<String>,
+    /// Seconds for which the code is good; without one, after which the device may ask again.
+    pub seconds: u32,
+}
+
+/// What the owner wishes from afar, by the account that claimed the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnersWish {
+    /// The device shall not share. False ends that, and no pause but that.
+    pub paused: bool,
+}
+
 /// Why bytes are not a control message.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
@@ -287,7 +332,7 @@ impl ToHub {
     /// If it is not a JSON object, or one of a known type with a field missing, of the wrong type, or a text beyond
     /// [`MAX_TEXT_BYTES`].
     pub fn decode(message: &[u8]) -> Result<Option<Self>, ControlError> {
-        decode(message, &["hello", "status", "heartbeat", "withdraw"])
+        decode(message, &["hello", "status", "heartbeat", "withdraw", "pair"])
     }
 }
 
@@ -303,7 +348,10 @@ impl ToNode {
     /// If it is not a JSON object, or one of a known type with a field missing, of the wrong type, or a text beyond
     /// [`MAX_TEXT_BYTES`].
     pub fn decode(message: &[u8]) -> Result<Option<Self>, ControlError> {
-        decode(message, &["welcome", "policy", "grants", "notice"])
+        decode(
+            message,
+            &["welcome", "policy", "grants", "notice", "pairing", "wish"],
+        )
     }
 }
 
@@ -369,8 +417,13 @@ mod tests {
                 document: serde_json::json!({"version": 1}),
             }),
             platform_addresses: vec![],
+            capabilities: vec![capability::PAIRING.into()],
+            paused: true,
         }));
         assert_eq!(ToNode::decode(&welcome.encode()).unwrap(), Some(welcome));
+        let pair = br#"{"type":"pair","later":1}"#;
+        assert_eq!(ToHub::decode(pair).unwrap(), Some(ToHub::Pair));
+        assert_eq!(ToHub::Pair.encode(), br#"{"type":"pair"}"#[..]);
     }
 
     #[test]
@@ -426,10 +479,14 @@ mod tests {
             serde_json::json!({
                 "type": "welcome", "version": 2, "nodeId": "n", "publicIp": "1.1.1.1", "heartbeatS": 1,
                 "maxStreams": 0, "policy": { "document": {} }, "platformAddresses": ["1.1.1.1"],
+                "capabilities": ["c"], "paused": true,
             }),
             serde_json::json!({ "type": "policy", "document": {} }),
             serde_json::json!({ "type": "grants", "customer": "c", "grants": [] }),
             serde_json::json!({ "type": "notice", "code": "c", "message": "m" }),
+            serde_json::json!({ "type": "pair" }),
+            serde_json::json!({ "type": "pairing", "code": "c", "seconds": 1 }),
+            serde_json::json!({ "type": "wish", "paused": true }),
         ]
     }
 

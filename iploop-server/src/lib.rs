@@ -12,6 +12,7 @@ mod live;
 pub mod manage;
 pub mod memory;
 mod notify;
+mod owners;
 mod policy;
 pub mod server;
 mod shared;

@@ -131,18 +131,12 @@ impl Server {
             stop.clone(),
         ));
 
-        tasks.spawn(iploop_platform::owners::run(
-            Arc::clone(&store),
-            Arc::clone(&clock),
-            config.owners.rules(),
-            stop.clone(),
-        ));
-
         let policy = exit_policy(&config, store.as_ref()).await?;
         let (watch, suspicions) = AbuseWatch::new(&config.abuse, Arc::clone(&clock));
         let deps = HubDeps {
             nodes: Arc::clone(&store) as _,
             partners: Arc::clone(&store) as _,
+            pairing: Arc::clone(&store) as _,
             clock: Arc::clone(&clock),
             policy: Some(policy.in_force.clone()),
             platform_addresses: own_addresses(&config),
@@ -463,9 +457,13 @@ impl ApiPieces<'_> {
             mail,
             changes: Arc::clone(&changes),
             public_url: public_url.clone(),
-            personal_data: vec![crate::billing::personal_data(&store, &clock)],
+            personal_data: [crate::billing::personal_data(&store, &clock)]
+                .into_iter()
+                .chain(iploop_platform::owners::personal_data(&store))
+                .collect(),
         };
         let accounts = AccountService::new(account_parts, &config.accounts);
+        let bell = crate::owners::start(&store, &clock, config.owners.rules(), hub, stop, tasks);
         let proxies = gateway.local_addrs();
         let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
         let state = ApiState::new(ApiParts {
@@ -480,6 +478,8 @@ impl ApiPieces<'_> {
             ledger,
             billing,
             owners: config.owners.clone(),
+            bell,
+            connected: Arc::new(hub.clone()),
             sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone())),
             webhooks,
             notices,

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Pause,
     /// End a pause.
     Resume,
+    /// Show a code by which your account claims this device. The agent must run.
+    Pair,
     /// Take your consent back, at once and for good.
     Withdraw(Withdraw),
     /// Consent anew, after `withdraw`. `run` alone never undoes a withdrawal.
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(config.limits.daily_bytes, 1_000_000_000_000);
         assert_eq!(config.limits.uplink_bytes_per_second, Some(500_000));
         assert_eq!(config.limits.even_if, BTreeSet::from([Waiver::Vpn]));
-        for command in ["status", "pause", "resume", "withdraw"] {
+        for command in ["status", "pause", "resume", "pair", "withdraw"] {
             assert!(parse(&[command, "--state", "/tmp/x"]).is_ok(), "{command}");
         }
         let told = parse(&["withdraw", "--hub", "ws://[::1]/ws", "--partner-key", KEY]).unwrap();

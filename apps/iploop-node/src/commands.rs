@@ -27,6 +27,7 @@ pub async fn execute(args: Args) -> Result<()> {
         Command::Status => tell(&state, &Ask::Status, None, report).await,
         Command::Pause => tell(&state, &Ask::Pause, None, report).await,
         Command::Resume => tell(&state, &Ask::Resume, None, report).await,
+        Command::Pair => tell(&state, &Ask::Pair, None, report).await,
         Command::Withdraw(withdraw) => {
             let reason = withdraw.reason.clone();
             tell(&state, &Ask::Withdraw { reason }, Some(&withdraw), report).await
@@ -49,9 +50,13 @@ async fn tell(state: &Path, what: &Ask, withdraw: Option<&Withdraw>, report: Rep
     let Answer {
         error,
         delivered,
+        pairing,
         text,
         mut status,
     } = answer;
+    if let (Value::Object(status), Some(pairing)) = (&mut status, pairing) {
+        status.insert("pairing".to_owned(), pairing);
+    }
     if let (Value::Object(status), Some(delivered)) = (&mut status, delivered) {
         status.insert("delivered".to_owned(), delivered.into());
     }

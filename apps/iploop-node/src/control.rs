@@ -19,6 +19,7 @@ pub(crate) enum Ask {
     Status,
     Pause,
     Resume,
+    Pair,
     Withdraw { reason: String },
 }
 
@@ -31,7 +32,10 @@ pub(crate) struct Answer {
     /// A withdrawal: whether the hub knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) delivered: Option<bool>,
-    /// Its status as lines for people.
+    /// The pairing code that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pairing: Option<Value>,
+    /// What was asked for, or its status, as lines for people.
     pub(crate) text: String,
     /// Its status.
     pub(crate) status: Value,
@@ -167,11 +171,12 @@ mod unix {
         let mut connection = BufReader::new(connection.take(MAX_LINE_BYTES));
         let mut line = String::new();
         connection.read_line(&mut line).await?;
-        let mut delivered = None;
+        let (mut delivered, mut pairing) = (None, None);
         let done = match serde_json::from_str(&line) {
             Ok(Ask::Status) => Ok(()),
             Ok(Ask::Pause) => node.pause().await,
             Ok(Ask::Resume) => node.resume().await,
+            Ok(Ask::Pair) => node.pairing_code().await.map(|code| pairing = Some(code)),
             Ok(Ask::Withdraw { reason }) => node.withdraw(&reason).await.map(|knows| delivered = Some(knows)),
             Err(error) => bail!(error),
         };
@@ -179,7 +184,11 @@ mod unix {
         let answer = Answer {
             error: done.err().map(|error| error.to_string()),
             delivered,
-            text: report::describe(&status),
+            text: match &pairing {
+                Some(code) => report::pairing(code),
+                None => report::describe(&status),
+            },
+            pairing: pairing.map(serde_json::to_value).transpose()?,
             status: serde_json::to_value(&status)?,
         };
         let mut line = serde_json::to_string(&answer)?;

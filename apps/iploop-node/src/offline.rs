@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use iploop_node::{Clock, NotSharing, OwnersWord, StateDir, StateError, SystemClock, deliver_withdrawal};
 use serde_json::{Value, json};
 
@@ -11,6 +11,9 @@ use crate::control::{Answer, Ask};
 
 /// Does what a running agent would be asked, as far as there is something to do.
 pub(crate) async fn act(path: &Path, ask: &Ask, hub: Option<&Withdraw>) -> Result<Answer> {
+    if matches!(ask, Ask::Pair) {
+        bail!("No agent runs here. Start it with `iploop-node run`, then ask for a code.");
+    }
     if !path.exists() {
         return Ok(answer(
             "Nothing was ever shared from here.",
@@ -23,7 +26,7 @@ pub(crate) async fn act(path: &Path, ask: &Ask, hub: Option<&Withdraw>) -> Resul
         error => error.into(),
     })?;
     match ask {
-        Ask::Status => {}
+        Ask::Status | Ask::Pair => {}
         Ask::Pause => state.set_paused(true)?,
         Ask::Resume => state.set_paused(false)?,
         Ask::Withdraw { reason } => return withdraw(state, reason, hub).await,
@@ -66,6 +69,7 @@ fn answer(text: &str, delivered: Option<bool>, reason: NotSharing) -> Answer {
     Answer {
         error: None,
         delivered,
+        pairing: None,
         text: text.to_owned(),
         status,
     }

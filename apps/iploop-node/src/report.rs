@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use iploop_node::{Event, Link, Node, Status};
+use iploop_node::{Event, Link, Node, PairingCode, Status};
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -87,6 +87,17 @@ pub(crate) fn describe(status: &Status) -> String {
     )
 }
 
+/// A pairing code as the owner types it.
+pub(crate) fn pairing(pairing: &PairingCode) -> String {
+    let symbols: Vec<char> = pairing.code.chars().collect();
+    let groups: Vec<String> = symbols.chunks(4).map(|group| group.iter().collect()).collect();
+    format!(
+        "Pairing code: {}\nType it at your account within {} minutes. It is good once.",
+        groups.join("-"),
+        pairing.good_for_s / 60
+    )
+}
+
 fn line_of(event: &Event) -> Option<String> {
     Some(match event {
         Event::Connected { node_id, public_ip } => match public_ip {
@@ -144,6 +155,17 @@ mod tests {
             serde_json::to_string(&Event::Sharing).unwrap(),
             r#"{"event":"sharing"}"#
         );
+    }
+
+    #[test]
+    fn a_pairing_code_is_shown_in_groups_with_its_time() {
+        let code = PairingCode {
+            code: "7KQ2M9XA".into(),
+            good_for_s: 600,
+        };
+        let shown = pairing(&code);
+        assert!(shown.starts_with("Pairing code: 7KQ2-M9XA\n"), "{shown}");
+        assert!(shown.contains("10 minutes"), "{shown}");
     }
 
     #[test]

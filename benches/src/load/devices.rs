@@ -286,6 +286,8 @@ mod tests {
                 max_streams: 0,
                 policy: None,
                 platform_addresses: Vec::new(),
+                capabilities: Vec::new(),
+                paused: false,
             };
             tunnel
                 .send_control(ToNode::Welcome(Box::new(welcome)).encode())

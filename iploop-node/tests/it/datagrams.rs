@@ -55,7 +55,7 @@ async fn datagrams_go_out_and_come_back_from_whom_they_went_to() {
     let node = world.start(hub.config(&[echo, target_at])).await;
     let device = hub.accept().await;
     device.welcome(Some(opened()));
-    assert_eq!(device.hello.capabilities, ["udp"]);
+    assert_eq!(device.hello.capabilities, ["udp", "wish"]);
     let mut stream = associate(&device).await.unwrap();
     for data in [&b"one"[..], b"", b"three"] {
         send(&mut stream, echo, data);

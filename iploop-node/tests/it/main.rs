@@ -6,6 +6,7 @@
     reason = "a helper that fails fails its test"
 )]
 
+mod afar;
 mod caps;
 mod consent;
 mod datagrams;

@@ -260,6 +260,16 @@ impl Device {
     }
 
     pub(crate) fn welcome_as(&self, policy: Option<serde_json::Value>, public_ip: Option<IpAddr>) {
+        self.welcome_with(policy, public_ip, &[], false);
+    }
+
+    pub(crate) fn welcome_with(
+        &self,
+        policy: Option<serde_json::Value>,
+        public_ip: Option<IpAddr>,
+        capabilities: &[&str],
+        paused: bool,
+    ) {
         self.send(&ToNode::Welcome(Box::new(Welcome {
             version: VERSION,
             node_id: "0199c0de-0000-7000-8000-000000000001".into(),
@@ -268,6 +278,8 @@ impl Device {
             max_streams: 0,
             policy: policy.map(|document| PolicyUpdate { document }),
             platform_addresses: vec!["45.6.7.8".parse().unwrap()],
+            capabilities: capabilities.iter().map(|can| (*can).to_owned()).collect(),
+            paused,
         })));
         self.tunnel.establish(1024);
     }

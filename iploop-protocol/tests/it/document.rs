@@ -108,7 +108,10 @@ fn examples_in_json_are_control_messages_with_every_field() {
     for (name, text) in blocks("json") {
         let page: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(page["type"], name.as_str());
-        let ours = if matches!(name.as_str(), "hello" | "status" | "heartbeat" | "withdraw") {
+        let ours = if matches!(
+            name.as_str(),
+            "hello" | "status" | "heartbeat" | "withdraw" | "pair"
+        ) {
             ToHub::decode(text.as_bytes())
                 .unwrap()
                 .map(|message| message.encode())
@@ -127,9 +130,12 @@ fn examples_in_json_are_control_messages_with_every_field() {
         "status",
         "heartbeat",
         "withdraw",
+        "pair",
         "policy",
         "grants",
         "notice",
+        "pairing",
+        "wish",
     ];
     assert_eq!(seen, all);
 }

@@ -72,6 +72,8 @@ async fn pair(allow: &[String]) -> Pair {
         max_streams: 0,
         policy: None,
         platform_addresses: vec![],
+        capabilities: vec!["pairing".into(), "of another day".into()],
+        paused: false,
     }));
     tunnel.send_control(welcome.encode()).unwrap();
     tunnel.establish(256);

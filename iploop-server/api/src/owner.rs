@@ -7,6 +7,7 @@ use http::request::Parts;
 use iploop_platform::abuse::Actor;
 use iploop_platform::account::Role;
 use iploop_platform::clock::Timestamp;
+use iploop_platform::device_news::Said;
 use iploop_platform::ids::{AccountId, NodeId};
 use iploop_platform::ledger::{LedgerError, Refusal};
 use iploop_platform::owners::{OwnedDevice, OwnerError, OwnerService};
@@ -17,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::ApiError;
-use crate::extract::{Json, Path};
+use crate::extract::{ClientAddress, Json, Path};
 use crate::session::{Admin, SignedIn};
 use crate::state::ApiState;
 
@@ -29,6 +30,9 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list_owned, claim_device))
         .routes(routes!(unclaim_device))
+        .routes(routes!(pause_device))
+        .routes(routes!(resume_device))
+        .routes(routes!(withdraw_device))
         .routes(routes!(export_device))
         .routes(routes!(erase_device))
         .routes(routes!(own_credits))
@@ -114,6 +118,12 @@ pub(crate) struct OwnedDeviceInfo {
     last_seen_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     claimed_at: Timestamp,
+    /// Its owner asked here that it pauses.
+    is_paused: bool,
+    /// Whether it shares, as it says itself; null: it is not connected to this process.
+    is_sharing: Option<bool>,
+    /// Why it does not, as it says itself: `paused_from_afar`, `paused_by_owner`, `daily_cap`, …
+    not_sharing_because: Option<String>,
     // The newest consent record; `withdrawnAt` says whether it was withdrawn.
     #[schema(value_type = Value)]
     consent: Value,
@@ -178,18 +188,22 @@ pub(crate) struct HoldBody {
     reason: String,
 }
 
-/// A code for a device to show, in place of the one before. The device proves itself by its secret.
+/// A code for a device to show, in place of the one before. The device proves itself by its secret; 20 codes at once for each
+/// client address, and one more each 30 seconds. A connected device asks by its tunnel.
 #[utoipa::path(
     post, path = "/pairing-code", tag = "owner", request_body = PairingBody,
     responses(
         (status = 201, body = PairingCode, description = "The code, good for ten minutes"),
         (status = 404, body = crate::problem::Problem, content_type = "application/problem+json", description = "No such device, or not its secret"),
+        (status = 429, body = crate::problem::Problem, content_type = "application/problem+json", description = "Too many codes for this address"),
     )
 )]
 pub(crate) async fn show_code(
     State(state): State<ApiState>,
+    ClientAddress(client): ClientAddress,
     Json(body): Json<PairingBody>,
 ) -> Result<Response, ApiError> {
+    state.may_ask_for_code(client).await?;
     let new = service(&state)
         .pairing_code(&body.device_id, &body.device_secret)
         .await?;
@@ -210,7 +224,12 @@ pub(crate) async fn list_owned(
     DeviceOwner(account): DeviceOwner,
 ) -> Result<Json<OwnedDevices>, ApiError> {
     let devices = service(&state).devices(account, None, MAX_DEVICES).await?;
-    let devices = devices.into_iter().map(OwnedDeviceInfo::from).collect();
+    let connected = &state.parts().connected;
+    let info = |device: OwnedDevice| {
+        let said = connected.said(device.id);
+        OwnedDeviceInfo::new(device, said)
+    };
+    let devices = devices.into_iter().map(info).collect();
     Ok(Json(OwnedDevices { devices }))
 }
 
@@ -246,6 +265,49 @@ pub(crate) async fn unclaim_device(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Asks a device to pause, by its account: one that is connected hears it at once, another one when it next connects. It gets no
+/// stream meanwhile. A pause at the device itself is its own.
+#[utoipa::path(
+    post, path = "/devices/{deviceId}/pause", tag = "owner", params(("deviceId" = String, Path, format = Uuid)),
+    security(("bearer" = []), ("cookie" = [])), responses((status = 204, description = "Asked"))
+)]
+pub(crate) async fn pause_device(
+    State(state): State<ApiState>,
+    DeviceOwner(account): DeviceOwner,
+    Path(device): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    service(&state).pause(account, id(&device)?, true).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends the pause that was asked for here. It ends no pause at the device itself.
+#[utoipa::path(
+    post, path = "/devices/{deviceId}/resume", tag = "owner", params(("deviceId" = String, Path, format = Uuid)),
+    security(("bearer" = []), ("cookie" = [])), responses((status = 204, description = "Ended"))
+)]
+pub(crate) async fn resume_device(
+    State(state): State<ApiState>,
+    DeviceOwner(account): DeviceOwner,
+    Path(device): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    service(&state).pause(account, id(&device)?, false).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Withdraws a device's consent: it is disconnected within seconds, and shares no more until its owner agrees anew, at the device.
+#[utoipa::path(
+    post, path = "/devices/{deviceId}/withdraw", tag = "owner", params(("deviceId" = String, Path, format = Uuid)),
+    security(("bearer" = []), ("cookie" = [])), responses((status = 204, description = "Withdrawn"))
+)]
+pub(crate) async fn withdraw_device(
+    State(state): State<ApiState>,
+    DeviceOwner(account): DeviceOwner,
+    Path(device): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    service(&state).withdraw(account, id(&device)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Everything that we hold of a device, the newest 1,000 rows of each kind.
 #[utoipa::path(
     get, path = "/devices/{deviceId}/export", tag = "owner", params(("deviceId" = String, Path, format = Uuid)),
@@ -260,7 +322,7 @@ pub(crate) async fn export_device(
     Ok(Json(service(&state).export(account, id(&device)?).await?))
 }
 
-/// Withdraws the device's consent and erases what leads to it. A device that is connected notices when it next registers.
+/// Withdraws the device's consent and erases what leads to it. A connected one is disconnected within seconds.
 #[utoipa::path(
     post, path = "/devices/{deviceId}/erase", tag = "owner", params(("deviceId" = String, Path, format = Uuid)),
     security(("bearer" = []), ("cookie" = [])), responses((status = 204, description = "Erased"))
@@ -361,7 +423,8 @@ pub(crate) async fn hold_credits(
 }
 
 fn service(state: &ApiState) -> OwnerService<'_> {
-    OwnerService::new(&*state.parts().store, &*state.parts().clock)
+    let parts = state.parts();
+    OwnerService::new(&*parts.store, &*parts.clock, &parts.bell)
 }
 
 fn id(text: &str) -> Result<NodeId, ApiError> {
@@ -392,9 +455,12 @@ impl From<OwnerError> for ApiError {
     }
 }
 
-impl From<OwnedDevice> for OwnedDeviceInfo {
-    fn from(device: OwnedDevice) -> Self {
+impl OwnedDeviceInfo {
+    fn new(device: OwnedDevice, said: Option<Said>) -> Self {
         Self {
+            is_paused: device.is_paused,
+            is_sharing: said.as_ref().map(|said| said.is_sharing),
+            not_sharing_because: said.filter(|said| !said.is_sharing).and_then(|said| said.reason),
             id: device.id,
             status: device.status,
             country: device.country,

@@ -1,6 +1,6 @@
 //! What the handlers work with.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use iploop_platform::admin::AdminService;
 use iploop_platform::asking::AskLimit;
 use iploop_platform::billing::BillingService;
 use iploop_platform::clock::Clock;
+use iploop_platform::device_news::{Connected, NewsBell};
 use iploop_platform::ids::AccountId;
 use iploop_platform::keys::KeyService;
 use iploop_platform::ledger::LedgerService;
@@ -18,7 +19,7 @@ use iploop_platform::live::Live;
 use iploop_platform::login::Logins;
 use iploop_platform::network::Network;
 use iploop_platform::notices::NoticeService;
-use iploop_platform::owners::OwnersConfig;
+use iploop_platform::owners::{OwnersConfig, PairingLimit};
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
 use iploop_platform::support::{Assistant, TicketDesk};
@@ -71,6 +72,10 @@ pub struct ApiParts {
     pub notices: NoticeService,
     /// What credits buy, and the VPN's exits.
     pub owners: OwnersConfig,
+    /// Rung when connected devices have to hear of something.
+    pub bell: NewsBell,
+    /// What the devices say that are connected to this process.
+    pub connected: Arc<dyn Connected>,
     /// For reading: usage, plans, and whether the data can be reached.
     pub store: Arc<dyn Store>,
     /// The live devices in aggregates.
@@ -131,12 +136,14 @@ struct Inner {
     explanations: AskLimit,
     trials: Arc<Semaphore>,
     claims: AskLimit,
+    pairing: PairingLimit,
 }
 
 impl ApiState {
     /// From its parts.
     pub fn new(parts: ApiParts) -> Self {
         let network = NetworkView::new(Arc::clone(&parts.network));
+        let pairing = PairingLimit::new(&parts.logins);
         Self(Arc::new(Inner {
             parts,
             network,
@@ -144,6 +151,7 @@ impl ApiState {
             explanations: AskLimit::new(MAX_EXPLANATIONS, NEXT_EXPLANATION),
             trials: Arc::new(Semaphore::new(MAX_TRIALS)),
             claims: AskLimit::new(MAX_CLAIMS, NEXT_CLAIM),
+            pairing,
         }))
     }
 
@@ -171,6 +179,12 @@ impl ApiState {
             .claims
             .take(account, now)
             .map_err(ApiError::TooManyRequests)
+    }
+
+    /// Takes one of the pairing codes that devices at one address may ask for.
+    pub(crate) async fn may_ask_for_code(&self, client: IpAddr) -> Result<(), ApiError> {
+        let taken = self.0.pairing.take(client, self.0.parts.clock.now());
+        taken.await.map_err(ApiError::TooManyRequests)
     }
 
     pub(crate) fn parts(&self) -> &ApiParts {

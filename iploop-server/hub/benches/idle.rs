@@ -15,8 +15,9 @@ use iploop_hub::geo::{GeoConfig, Override};
 use iploop_hub::{Hub, HubConfig, HubDeps};
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::{Clock, SystemClock, Timestamp};
-use iploop_platform::ids::{ConsentId, PartnerId};
+use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
+use iploop_platform::owners::PairingCodes;
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::store::{Nodes, Partners, StoreError};
 use iploop_protocol::control::{ConsentStatement, DeviceFacts, Hello, ToHub, VERSION};
@@ -90,7 +91,8 @@ async fn measure(count: usize, tls: bool) -> anyhow::Result<()> {
     let store = Arc::new(Everyone);
     let deps = HubDeps {
         nodes: store.clone(),
-        partners: store,
+        partners: store.clone(),
+        pairing: store,
         clock: Arc::new(SystemClock),
         policy: None,
         platform_addresses: vec![],
@@ -278,5 +280,16 @@ impl Partners for Everyone {
             revenue_share_bp: 7000,
             created_at: SystemClock.now(),
         }))
+    }
+}
+
+#[async_trait]
+impl PairingCodes for Everyone {
+    async fn set_pairing_code(&self, _: &str, _: &str, _: &str, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn set_code_of(&self, _: NodeId, _: &str, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
     }
 }

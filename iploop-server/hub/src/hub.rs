@@ -8,6 +8,7 @@ use std::time::Duration;
 use iploop_platform::abuse::AbuseWatch;
 use iploop_platform::clock::Clock;
 use iploop_platform::network::{CountryPresence, Network, NetworkStats, NodePage, NodeRow, NodeWish, Pool};
+use iploop_platform::owners::PairingCodes;
 use iploop_platform::store::{Nodes, Partners};
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{PolicyUpdate, ToNode};
@@ -32,9 +33,6 @@ const BACKLOG: u32 = 4096;
 /// How often quality is brought up to date and activity goes to the store.
 const LOOK_AFTER_EVERY: Duration = Duration::from_secs(30);
 
-/// Nodes that left whose quality is remembered.
-const REMEMBERED_NODES: usize = 100_000;
-
 /// Time for farewells once the streams are gone.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -50,6 +48,8 @@ pub struct HubDeps {
     pub nodes: Arc<dyn Nodes>,
     /// Partner keys.
     pub partners: Arc<dyn Partners>,
+    /// Codes by which accounts claim devices.
+    pub pairing: Arc<dyn PairingCodes>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// The platform's exit policy for devices; none: only ports 80 and 443.
@@ -118,8 +118,8 @@ impl Hub {
             deps.platform_addresses,
             deps.clock,
             deps.nodes,
+            deps.pairing,
             registrar,
-            REMEMBERED_NODES,
             Guard::new(deps.new_customer_percent, deps.watch),
         );
         shared.set_policy(deps.policy.as_ref());

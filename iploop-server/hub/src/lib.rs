@@ -20,6 +20,7 @@ pub mod geo;
 mod guard;
 mod hub;
 mod live;
+mod news;
 mod node;
 pub mod quality;
 mod registration;

@@ -57,11 +57,8 @@ impl LiveNodes for Hub {
             return false;
         };
         node.start_draining(Instant::now() + grace);
-        let streams = {
-            let mut live = self.shared.live.lock();
-            live.set_sharing(key, false);
-            live.streams(key)
-        };
+        self.shared.renew_sharing(key, &node);
+        let streams = self.shared.live.lock().streams(key);
         node.tunnel.drain(grace);
         if streams.is_none_or(|streams| streams == 0) {
             node.end_drained(self.shared.spread_retry());
@@ -71,7 +68,7 @@ impl LiveNodes for Hub {
 }
 
 impl Hub {
-    fn connected(&self, id: NodeId) -> Option<(NodeKey, Arc<Node>)> {
+    pub(crate) fn connected(&self, id: NodeId) -> Option<(NodeKey, Arc<Node>)> {
         let live = self.shared.live.lock();
         live.find(id).map(|(key, node)| (key, Arc::clone(node)))
     }

@@ -6,17 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use iploop_platform::clock::Timestamp;
+use iploop_platform::device_news::Said;
 use iploop_platform::exits::{Exit, Measured};
-use iploop_platform::ids::ConsentId;
 use iploop_platform::node::NodeActivity;
 use iploop_protocol::codes::CloseCode;
-use iploop_protocol::control::{GrantsUpdate, ToNode};
+use iploop_protocol::control::{GrantsUpdate, OwnersWish, SharingStatus, ToNode};
 use iploop_protocol::io::Tunnel;
 use iploop_protocol::policy::Grants;
 use parking_lot::Mutex;
 
 use crate::directory::Figures;
 use crate::quality::{Breaker, Outcome, Quality, Verdict};
+use crate::registration::Device;
 
 /// A sign of life is stored this often, even if nothing else happened.
 const STORE_LIFE_EVERY: Duration = Duration::from_secs(300);
@@ -25,8 +26,13 @@ const STORE_LIFE_EVERY: Duration = Duration::from_secs(300);
 pub(crate) struct Node {
     pub(crate) exit: Arc<Exit>,
     pub(crate) tunnel: Tunnel,
-    pub(crate) device_id: Box<str>,
-    pub(crate) consent: ConsentId,
+    pub(crate) device: Device,
+    /// What it says itself.
+    shares: AtomicBool,
+    /// Its owner wishes that it pauses.
+    paused: AtomicBool,
+    /// It takes no streams any more, whatever it says.
+    leaving: AtomicBool,
     /// Asked to leave; until when its streams may go on stands in the record.
     draining: AtomicBool,
     record: Mutex<Record>,
@@ -35,7 +41,7 @@ pub(crate) struct Node {
 
 /// Most customers of whose grants a device is told: what it remembers at least (`docs/protocol.md`, grants).
 const MAX_TOLD: usize = 1024;
-/// Control messages about grants at once, and the time until there may be another one: far from what a device takes for a
+/// Control messages about grants and wishes at once, and the time until there may be another one: far from what a device takes for a
 /// flood, policies beside them.
 const GRANTS_BURST: u32 = 40;
 const GRANTS_EVERY: Duration = Duration::from_secs(1);
@@ -44,6 +50,8 @@ const GRANTS_EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Told {
     grants: BTreeMap<u64, Arc<Grants>>,
+    /// That its owner wishes that it pauses.
+    paused: bool,
     /// Messages sent of those that may be sent at once.
     used: u32,
     counted_at: Option<Instant>,
@@ -77,14 +85,16 @@ struct Record {
     stored_bytes: u64,
     stored_at: Timestamp,
     drained_at: Option<Instant>,
+    /// Why it does not share, as it says.
+    why_not: Option<Box<str>>,
 }
 
 impl Node {
     pub(crate) fn new(
         exit: Arc<Exit>,
         tunnel: Tunnel,
-        device_id: String,
-        consent: ConsentId,
+        device: Device,
+        (status, is_paused): (SharingStatus, bool),
         quality: Quality,
         now: Timestamp,
     ) -> Self {
@@ -97,15 +107,63 @@ impl Node {
             stored_bytes: 0,
             stored_at: now,
             drained_at: None,
+            why_not: status.reason.map(String::into_boxed_str),
+        };
+        // The welcome told it.
+        let told = Told {
+            paused: is_paused,
+            ..Told::default()
         };
         Self {
             exit,
             tunnel,
-            device_id: device_id.into(),
-            consent,
+            device,
+            shares: AtomicBool::new(status.sharing),
+            paused: AtomicBool::new(is_paused),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             record: Mutex::new(record),
-            told: Mutex::default(),
+            told: Mutex::new(told),
+        }
+    }
+
+    /// Whether it is to get streams. Ask it under the directory's lock, so that whoever noted something last decides.
+    pub(crate) fn takes_streams(&self) -> bool {
+        self.shares.load(Ordering::Relaxed)
+            && !self.paused.load(Ordering::Relaxed)
+            && !self.leaving.load(Ordering::Relaxed)
+            && !self.is_draining()
+    }
+
+    /// Notes what the device says itself.
+    pub(crate) fn note_status(&self, status: SharingStatus) {
+        self.shares.store(status.sharing, Ordering::Relaxed);
+        self.record.lock().why_not = status.reason.map(String::into_boxed_str);
+    }
+
+    /// What it said last.
+    pub(crate) fn said(&self) -> Said {
+        Said {
+            is_sharing: self.shares.load(Ordering::Relaxed),
+            reason: self.record.lock().why_not.as_deref().map(str::to_owned),
+        }
+    }
+
+    /// Notes that it takes no streams any more, whatever it says.
+    pub(crate) fn leave_service(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes what its owner wishes, and tells it if it does not know and can be told now; else it is told when this is heard again.
+    pub(crate) fn wish(&self, is_paused: bool, now: Instant) {
+        self.paused.store(is_paused, Ordering::Relaxed);
+        let mut told = self.told.lock();
+        if !self.device.hears_wishes || told.paused == is_paused || !told.take(now) {
+            return;
+        }
+        let message = ToNode::Wish(OwnersWish { paused: is_paused });
+        if self.tunnel.send_control(message.encode()).is_ok() {
+            told.paused = is_paused;
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use iploop_platform::clock::Clock;
 use iploop_platform::ids::AccountId;
+use iploop_platform::owners::PairingCodes;
 use iploop_platform::store::Nodes;
 use iploop_protocol::control::PolicyUpdate;
 use iploop_protocol::policy::{AbuseLimits, PlatformPolicy};
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::activity::Activity;
 use crate::config::HubConfig;
-use crate::directory::Directory;
+use crate::directory::{Directory, NodeKey};
 use crate::fleet::Fleet;
 use crate::guard::Guard;
 use crate::node::Node;
@@ -30,6 +31,9 @@ use crate::registration::Registrar;
 
 /// Nodes looked after between two looks at the clock.
 const PAGE: u32 = 1024;
+
+/// Nodes that left whose quality is remembered.
+const REMEMBERED_NODES: usize = 100_000;
 
 /// Receive memory that the windows of one device may promise away, in bytes.
 const TUNNEL_BUDGET_BYTES: u64 = 64 << 20;
@@ -47,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) platform_addresses: Vec<IpAddr>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) nodes: Arc<dyn Nodes>,
+    pub(crate) pairing: Arc<dyn PairingCodes>,
     pub(crate) registrar: Registrar,
     pub(crate) live: Mutex<Directory<Arc<Node>>>,
     pub(crate) memory: Mutex<Memory>,
@@ -74,8 +79,8 @@ impl Shared {
         platform_addresses: Vec<IpAddr>,
         clock: Arc<dyn Clock>,
         nodes: Arc<dyn Nodes>,
+        pairing: Arc<dyn PairingCodes>,
         registrar: Registrar,
-        remembered: usize,
         guard: Guard,
     ) -> Self {
         Self {
@@ -86,11 +91,12 @@ impl Shared {
             clock,
             activity: Activity::new(Arc::clone(&nodes)),
             nodes,
+            pairing,
             registrar,
             fleet: Mutex::default(),
             seeds: Mutex::new(rand::make_rng()),
             live: Mutex::default(),
-            memory: Mutex::new(Memory::new(remembered)),
+            memory: Mutex::new(Memory::new(REMEMBERED_NODES)),
             guard: Arc::new(guard),
             policy: RwLock::default(),
             customers: RandomState::new(),
@@ -189,11 +195,14 @@ impl Shared {
         Duration::from_millis(rand::rng().random_range(1000..=spread_ms))
     }
 
+    /// Lists a node as one that takes streams, or as one that takes none, by all that is known of it.
+    pub(crate) fn renew_sharing(&self, key: NodeKey, node: &Node) {
+        let mut live = self.live.lock();
+        live.set_sharing(key, node.takes_streams());
+    }
+
     /// Calls `visit` for each live node, a page at a time; others get their turn between pages.
-    pub(crate) async fn for_each_node(
-        &self,
-        mut visit: impl FnMut(&[(crate::directory::NodeKey, Arc<Node>)]),
-    ) {
+    pub(crate) async fn for_each_node(&self, mut visit: impl FnMut(&[(NodeKey, Arc<Node>)])) {
         let mut next = Some(0);
         while let Some(from) = next {
             let (page, after) = self.live.lock().page(from, PAGE);

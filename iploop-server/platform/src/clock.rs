@@ -155,6 +155,24 @@ impl Clock for SystemClock {
     }
 }
 
+/// For tests: goes with tokio's time, which they stop and turn.
+#[cfg(test)]
+pub(crate) struct TurnedClock(tokio::time::Instant);
+
+#[cfg(test)]
+impl TurnedClock {
+    pub(crate) fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+#[cfg(test)]
+impl Clock for TurnedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_795_000_000_000).plus(self.0.elapsed())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

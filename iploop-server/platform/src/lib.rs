@@ -13,6 +13,7 @@ pub mod archive;
 pub mod asking;
 pub mod billing;
 pub mod clock;
+pub mod device_news;
 pub mod duration;
 pub mod events;
 pub mod exits;

@@ -42,6 +42,8 @@ pub struct NodeRegistration {
 pub enum Registered {
     /// Accepted, under this id.
     Accepted(NodeId),
+    /// Accepted, and the account that claimed it wishes that it pauses.
+    Paused(NodeId),
     /// The device is banned.
     Banned {
         /// Why, as the admin wrote it.

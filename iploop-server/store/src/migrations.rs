@@ -97,6 +97,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "disputes",
         sql: include_str!("../migrations/0017_disputes.sql"),
     },
+    Migration {
+        version: 18,
+        name: "device_news",
+        sql: include_str!("../migrations/0018_device_news.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

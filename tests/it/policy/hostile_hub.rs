@@ -73,6 +73,8 @@ async fn converse(
             max_streams: 0,
             policy: Some(PolicyUpdate { document: policy }),
             platform_addresses: Vec::new(),
+            capabilities: Vec::new(),
+            paused: false,
         };
         tunnel
             .send_control(ToNode::Welcome(Box::new(welcome)).encode())

@@ -119,6 +119,10 @@ fn commands_reach_a_running_agent() {
     let (_, status) = tell(&state, "resume");
     assert_eq!(status["reason"], "not_connected");
 
+    let (output, _) = tell(&state, "pair");
+    assert_eq!(output.status.code(), Some(1), "no hub, no code");
+    assert!(text(&output.stderr).contains("not connected"), "{output:?}");
+
     // Another agent on the same state does not start.
     let second = run(&state).output().unwrap();
     assert_eq!(second.status.code(), Some(5), "{}", text(&second.stderr));
@@ -143,6 +147,8 @@ fn commands_act_on_the_state_when_no_agent_runs() {
     let (_, status) = tell(&state, "status");
     assert_eq!(status["reason"], "consent_needed");
     assert!(!state.exists(), "asking makes nothing");
+    let (output, _) = tell(&state, "pair");
+    assert!(!output.status.success() && text(&output.stderr).contains("No agent runs"));
 
     drop(Agent::start(&state));
     tell(&state, "pause");

@@ -71,7 +71,7 @@ pub(crate) struct ChangePartnerBody {
     #[schema(value_type = Option<String>, format = Email)]
     #[serde(default, deserialize_with = "present")]
     email: Option<Option<String>>,
-    /// False: its devices are refused, within half a minute.
+    /// False: its devices are refused, and disconnected within seconds.
     #[serde(default)]
     is_active: Option<bool>,
     /// Percent of what is sold from now on, with at most two digits behind the point.
@@ -472,7 +472,8 @@ pub(crate) async fn pay_partner(
 }
 
 pub(super) fn service(state: &ApiState) -> PartnerService<'_> {
-    PartnerService::new(&*state.parts().store, &*state.parts().clock)
+    let parts = state.parts();
+    PartnerService::new(&*parts.store, &*parts.clock, &parts.bell)
 }
 
 pub(super) fn csv_answer(text: String) -> Response {

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use iploop_platform::admin::{Ban, LiveNode, LiveNodes};
+use iploop_platform::device_news::{Connected, News, Said};
 use iploop_platform::ids::NodeId;
 use parking_lot::Mutex;
 
@@ -11,6 +13,7 @@ use parking_lot::Mutex;
 pub(crate) struct Devices {
     pub(crate) connected: Mutex<HashMap<NodeId, LiveNode>>,
     pub(crate) banned: Mutex<Vec<Ban>>,
+    pub(crate) heard: Mutex<Vec<News>>,
 }
 
 pub(crate) fn live_node() -> LiveNode {
@@ -25,6 +28,20 @@ pub(crate) fn live_node() -> LiveNode {
         speed_mbps: None,
         rtt_ms: Some(20),
         relayed_bytes: 1_000,
+    }
+}
+
+#[async_trait]
+impl Connected for Devices {
+    async fn hear(&self, news: &News) {
+        self.heard.lock().push(news.clone());
+    }
+
+    fn said(&self, node: NodeId) -> Option<Said> {
+        self.connected.lock().get(&node).map(|live| Said {
+            is_sharing: live.is_available,
+            reason: (!live.is_available).then(|| "paused_from_afar".to_owned()),
+        })
     }
 }
 

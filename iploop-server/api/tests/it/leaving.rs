@@ -162,12 +162,12 @@ async fn the_last_admin_stays() {
 }
 
 /// Another area's data, in three pages.
-struct Devices;
+struct AnotherArea;
 
 #[async_trait]
-impl PersonalData for Devices {
+impl PersonalData for AnotherArea {
     fn name(&self) -> &'static str {
-        "devices"
+        "anotherArea"
     }
 
     async fn page(&self, account: AccountId, after: Option<&str>) -> Result<Page, StoreError> {
@@ -182,7 +182,7 @@ impl PersonalData for Devices {
 #[tokio::test]
 async fn an_export_holds_everything_and_no_secret() {
     let api = Api::with(Settings {
-        personal_data: vec![Arc::new(Devices)],
+        personal_data: vec![Arc::new(AnotherArea)],
         ..Settings::default()
     })
     .await;
@@ -222,7 +222,7 @@ async fn an_export_holds_everything_and_no_secret() {
         "over several reads"
     );
     assert_eq!(data["usage"][0]["totalRequests"], 1);
-    let numbers: Vec<_> = data["devices"]
+    let numbers: Vec<_> = data["anotherArea"]
         .as_array()
         .unwrap()
         .iter()

@@ -4,6 +4,7 @@ use http::Method;
 use iploop_platform::abuse::Actor;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Clock as _;
+use iploop_platform::device_news::News;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{AccountId, ConsentId, NodeId};
 use iploop_platform::ledger::{Act, NewEntry};
@@ -11,6 +12,9 @@ use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Api, PASSWORD, get, send};
+
+/// Far more than anything takes here; only a test that hangs meets it.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// An owner's token and account.
 async fn owner(api: &Api, email: &str) -> (String, AccountId) {
@@ -130,6 +134,9 @@ async fn an_owner_claims_a_device_by_its_code_and_nobody_else_reaches_it() {
     for (method, part) in [
         (Method::DELETE, ""),
         (Method::GET, "/export"),
+        (Method::POST, "/pause"),
+        (Method::POST, "/resume"),
+        (Method::POST, "/withdraw"),
         (Method::POST, "/erase"),
     ] {
         let refused = api
@@ -148,6 +155,161 @@ async fn an_owner_claims_a_device_by_its_code_and_nobody_else_reaches_it() {
     let customer = api.token("customer@example.com").await;
     let refused = get(&api, &customer, "/api/owner/devices").await;
     assert_eq!(refused.problem(), (403, "owners_only".to_owned()));
+}
+
+/// Ready when the hub has heard it.
+async fn hears(api: &Api, news: &News) {
+    let wait = async {
+        while !api.devices.heard.lock().contains(news) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it is heard");
+}
+
+#[tokio::test]
+async fn a_wish_is_stored_told_and_shown_with_what_the_device_says() {
+    let api = Api::new().await;
+    let (token, _) = owner(&api, "ada@example.com").await;
+    let (node, proof) = device(&api, "device-0000000000000001").await;
+    claim(&api, &token, &proof).await;
+    let first = async || get(&api, &token, "/api/owner/devices").await.json()["devices"][0].clone();
+    assert_eq!(
+        (&first().await["isPaused"], &first().await["isSharing"]),
+        (&json!(false), &Value::Null)
+    );
+    let mut live = crate::devices::live_node();
+    live.is_available = false;
+    api.devices.connected.lock().insert(node, live);
+    let wish = async |part: &str| {
+        let path = format!("/api/owner/devices/{node}/{part}");
+        assert_eq!(api.post(&path).bearer(&token).send().await.status, 204);
+    };
+    wish("pause").await;
+    hears(
+        &api,
+        &News::Wish {
+            node,
+            is_paused: true,
+        },
+    )
+    .await;
+    let shown = first().await;
+    assert_eq!(
+        (
+            &shown["isPaused"],
+            &shown["isSharing"],
+            &shown["notSharingBecause"]
+        ),
+        (&json!(true), &json!(false), &json!("paused_from_afar"))
+    );
+    let export = get(&api, &token, &format!("/api/owner/devices/{node}/export"))
+        .await
+        .json();
+    assert!(export["device"]["pausedAt"].is_string(), "{export}");
+    api.devices.heard.lock().clear();
+    wish("resume").await;
+    hears(
+        &api,
+        &News::Wish {
+            node,
+            is_paused: false,
+        },
+    )
+    .await;
+    assert_eq!(first().await["isPaused"], false);
+    wish("pause").await;
+    api.devices.heard.lock().clear();
+    let path = format!("/api/owner/devices/{node}");
+    assert_eq!(
+        api.call(Method::DELETE, &path).bearer(&token).send().await.status,
+        204
+    );
+    hears(
+        &api,
+        &News::Wish {
+            node,
+            is_paused: false,
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_withdrawal_and_an_erasure_reach_the_hub() {
+    let api = Api::new().await;
+    let (token, _) = owner(&api, "ada@example.com").await;
+    let (node, proof) = device(&api, "device-0000000000000001").await;
+    claim(&api, &token, &proof).await;
+    let path = format!("/api/owner/devices/{node}");
+    let withdrawn = api.post(&format!("{path}/withdraw")).bearer(&token).send().await;
+    assert_eq!(withdrawn.status, 204);
+    let devices = get(&api, &token, "/api/owner/devices").await.json();
+    let consent = &devices["devices"][0]["consent"];
+    assert!(consent["withdrawnAt"].is_string(), "it stays claimed: {devices}");
+    let consent = consent["id"].as_str().unwrap().parse().unwrap();
+    hears(&api, &News::Withdrawn { node, consent }).await;
+    api.post(&format!("{path}/erase")).bearer(&token).send().await;
+    hears(&api, &News::Erased(node)).await;
+}
+
+#[tokio::test]
+async fn an_account_takes_its_devices_and_credits_along_and_leaves_none_behind() {
+    let api = Api::new().await;
+    let (token, account) = owner(&api, "ada@example.com").await;
+    let (node, proof) = device(&api, "device-0000000000000001").await;
+    let (other, other_proof) = device(&api, "device-0000000000000002").await;
+    claim(&api, &token, &proof).await;
+    claim(&api, &token, &other_proof).await;
+    give_credits(&api, account, 12).await;
+    let export = get(&api, &token, "/api/auth/export").await.json();
+    let devices = export["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 2, "{export}");
+    assert_eq!(devices[0]["device"]["address"], "203.0.113.77");
+    assert_eq!(devices[1]["device"]["id"], other.to_string());
+    assert_eq!(export["credits"][0]["credits"], 12);
+    assert_eq!(
+        (&export["creditHours"], &export["partnerships"]),
+        (&json!([]), &json!([]))
+    );
+    let body = json!({ "password": PASSWORD, "confirmEmail": "ada@example.com" });
+    let left = send(&api, &token, Method::DELETE, "/api/auth/account", body).await;
+    assert_eq!(left.status, 204);
+    hears(&api, &News::Erased(node)).await;
+    hears(&api, &News::Erased(other)).await;
+    let shown = api.post("/api/devices/pairing-code").json(&proof).send().await;
+    assert_eq!(shown.problem().0, 404, "nothing leads to the device");
+}
+
+#[tokio::test]
+async fn the_partner_that_an_account_acts_for_is_in_its_export() {
+    let api = Api::new().await;
+    let login = api.register("ada@example.com").await;
+    let account: AccountId = login["user"]["id"].as_str().unwrap().parse().unwrap();
+    let (_, admin) = api.admin().await;
+    let partner = iploop_platform::partners::create(&*api.store, &*api.clock, "Games", None)
+        .await
+        .unwrap();
+    let path = format!("/api/partners/{}/users", partner.partner.id);
+    let body = json!({ "accountId": account, "reason": "hers" });
+    let linked = send(&api, &admin, Method::POST, &path, body).await;
+    assert!(linked.status.is_success(), "{}", linked.text);
+    let token = login["token"].as_str().unwrap();
+    let export = get(&api, token, "/api/auth/export").await.json();
+    assert_eq!(export["partnerships"][0]["name"], "Games");
+}
+
+#[tokio::test]
+async fn devices_at_one_address_get_twenty_codes_at_once() {
+    let api = Api::new().await;
+    let (_, proof) = device(&api, "device-0000000000000001").await;
+    let ask = || api.post("/api/devices/pairing-code").json(&proof).send();
+    for _ in 0..20 {
+        assert_eq!(ask().await.status, 201);
+    }
+    assert_eq!(ask().await.problem().0, 429);
+    api.clock.advance(std::time::Duration::from_secs(30));
+    assert_eq!(ask().await.status, 201);
 }
 
 #[tokio::test]
@@ -229,6 +391,9 @@ pub(crate) async fn visit_everything(api: &Api, admin: &str) {
         claim(api, &token, &proof).await;
         let path = format!("/api/owner/devices/{node}");
         get(api, &token, &format!("{path}/export")).await;
+        for part in ["pause", "resume", "withdraw"] {
+            api.post(&format!("{path}/{part}")).bearer(&token).send().await;
+        }
         match act {
             "erase" => api.post(&format!("{path}/erase")).bearer(&token).send().await,
             _ => api.call(Method::DELETE, &path).bearer(&token).send().await,

@@ -12,8 +12,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use iploop_platform::owners;
 use iploop_protocol::codes::{CloseCode, ResetCode};
-use iploop_protocol::control::{Hello, ToHub, ToNode, Welcome, Withdrawal};
+use iploop_protocol::control::{Hello, Pairing, ToHub, ToNode, Welcome, Withdrawal, capability};
 use iploop_protocol::io::{self, Event, Events, Tunnel, WebSocket};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -29,6 +30,9 @@ const NOTSENT_LOWAT_BYTES: u32 = 128 * 1024;
 
 /// How often the store is asked to note a withdrawal before the device is told to say it again later.
 const WITHDRAWAL_TRIES: u32 = 3;
+
+/// When a device may ask for a pairing code again that could not be made, in seconds.
+const PAIRING_LATER_S: u32 = 30;
 
 /// Serves a connection in clear.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
@@ -183,6 +187,8 @@ fn welcome(
         max_streams: 0,
         policy: shared.policy(),
         platform_addresses: shared.platform_addresses.clone(),
+        capabilities: vec![capability::PAIRING.to_owned()],
+        paused: registration.is_paused,
     }));
     if tunnel.send_control(welcome.encode()).is_err() {
         tunnel.close(CloseCode::Internal, None, "the welcome could not be sent");
@@ -201,13 +207,48 @@ fn welcome(
 /// Acts on a message of a registered device.
 async fn hear(shared: &Shared, tunnel: &Tunnel, presence: &mut Presence, message: &[u8]) {
     match ToHub::decode(message) {
-        Ok(Some(ToHub::Status(status))) => presence.set_sharing(status.sharing),
+        Ok(Some(ToHub::Status(status))) => presence.says(status),
+        Ok(Some(ToHub::Pair)) => pair(shared, tunnel, presence).await,
         Ok(Some(ToHub::Heartbeat(_))) => presence.heard(),
         Ok(Some(ToHub::Withdraw(withdrawal))) => withdraw(shared, tunnel, presence, &withdrawal).await,
         Ok(Some(ToHub::Hello(_))) => tunnel.close(CloseCode::Unexpected, None, "a second hello"),
         // Types that this version does not know are ignored.
         Ok(Some(_) | None) => {}
         Err(error) => tunnel.close(CloseCode::Malformed, None, &error.to_string()),
+    }
+}
+
+/// Gives the device a code by which an account claims it, or says when to ask again.
+async fn pair(shared: &Shared, tunnel: &Tunnel, presence: &mut Presence) {
+    let answer = match presence.may_pair() {
+        Err(wait) => Pairing {
+            code: None,
+            seconds: u32::try_from(wait.as_secs())
+                .unwrap_or(u32::MAX)
+                .saturating_add(1),
+        },
+        Ok(()) => {
+            let node = presence.node().exit.node;
+            match owners::pairing_code(&*shared.pairing, &*shared.clock, node).await {
+                Ok(new) => Pairing {
+                    code: Some(new.code),
+                    seconds: u32::try_from(owners::PAIRING_LASTS.as_secs()).unwrap_or(u32::MAX),
+                },
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "a pairing code could not be made"
+                    );
+                    Pairing {
+                        code: None,
+                        seconds: PAIRING_LATER_S,
+                    }
+                }
+            }
+        }
+    };
+    if tunnel.send_control(ToNode::Pairing(answer).encode()).is_err() {
+        tracing::debug!("a device does not read its control messages");
     }
 }
 
@@ -218,12 +259,12 @@ async fn hear(shared: &Shared, tunnel: &Tunnel, presence: &mut Presence, message
 async fn withdraw(shared: &Shared, tunnel: &Tunnel, presence: &mut Presence, withdrawal: &Withdrawal) {
     presence.leaving();
     let node = presence.node();
-    let consent = withdrawal.consent_id.parse().unwrap_or(node.consent);
+    let consent = withdrawal.consent_id.parse().unwrap_or(node.device.consent);
     let mut pause = Duration::from_millis(500);
     for _ in 0..WITHDRAWAL_TRIES {
         match shared
             .nodes
-            .withdraw_consent(&node.device_id, consent, shared.clock.now())
+            .withdraw_consent(&node.device.id, consent, shared.clock.now())
             .await
         {
             Ok(()) => return tunnel.close(CloseCode::Withdrawn, None, "the owner withdrew"),

@@ -1,8 +1,10 @@
 //! A registered device's place in the directory, from its welcome to its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use iploop_protocol::codes::CloseCode;
+use iploop_protocol::control::SharingStatus;
 use iploop_protocol::io::{Closed, Initiator, Tunnel};
 use tokio::time::Instant;
 
@@ -12,6 +14,9 @@ use crate::quality::Quality;
 use crate::registration::Registration;
 use crate::shared::Shared;
 
+/// Between two pairing codes of a device (`docs/protocol.md`, pairing).
+const PAIRING_EVERY: Duration = Duration::from_secs(10);
+
 /// A device in the directory. Dropping it takes the device out and hands its last figures to the store.
 pub(super) struct Presence {
     shared: Arc<Shared>,
@@ -19,8 +24,8 @@ pub(super) struct Presence {
     key: NodeKey,
     /// Not yet taken out.
     listed: bool,
-    /// It takes no streams any more, whatever it says.
-    leaving: bool,
+    /// When it was given a pairing code last.
+    paired_at: Option<Instant>,
     /// Nobody else stands for this device now.
     was_last: bool,
     lost: bool,
@@ -33,10 +38,10 @@ impl Presence {
         let Registration {
             exit,
             region_code,
-            device_id,
-            consent,
+            device,
             max_streams,
-            sharing,
+            status,
+            is_paused,
             ..
         } = registration;
         let exit = Arc::new(exit);
@@ -49,8 +54,8 @@ impl Presence {
         let node = Node::new(
             Arc::clone(&exit),
             tunnel,
-            device_id,
-            consent,
+            device,
+            (status, is_paused),
             quality,
             shared.clock.now(),
         );
@@ -60,7 +65,7 @@ impl Presence {
             region_code: region_code.as_deref(),
             max_streams,
             quality: quality_now,
-            sharing,
+            sharing: node.takes_streams(),
         };
         let (key, replaced) = shared.live.lock().insert(&facts, Arc::clone(&node));
         if let Some(earlier) = &replaced {
@@ -78,7 +83,7 @@ impl Presence {
             node,
             key,
             listed: true,
-            leaving: false,
+            paired_at: None,
             was_last: false,
             lost: false,
         }
@@ -89,17 +94,34 @@ impl Presence {
     }
 
     /// The device takes streams, or takes none for a while.
-    pub(super) fn set_sharing(&self, sharing: bool) {
-        self.shared
-            .live
-            .lock()
-            .set_sharing(self.key, sharing && !self.leaving && !self.node.is_draining());
+    pub(super) fn says(&self, status: SharingStatus) {
+        self.node.note_status(status);
+        self.shared.renew_sharing(self.key, &self.node);
     }
 
     /// No new stream comes here from now on.
-    pub(super) fn leaving(&mut self) {
-        self.leaving = true;
-        self.set_sharing(false);
+    pub(super) fn leaving(&self) {
+        self.node.leave_service();
+        self.shared.renew_sharing(self.key, &self.node);
+    }
+
+    /// Takes the right to a pairing code.
+    ///
+    /// # Errors
+    /// How long until there is one.
+    pub(super) fn may_pair(&mut self) -> Result<(), Duration> {
+        let now = Instant::now();
+        let wait = self
+            .paired_at
+            .and_then(|at| PAIRING_EVERY.checked_sub(now.saturating_duration_since(at)))
+            .filter(|wait| !wait.is_zero());
+        match wait {
+            Some(wait) => Err(wait),
+            None => {
+                self.paired_at = Some(now);
+                Ok(())
+            }
+        }
     }
 
     /// A heartbeat came: time to look at our own figures of the device.

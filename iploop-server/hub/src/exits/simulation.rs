@@ -10,8 +10,9 @@ use iploop_platform::abuse::{AbuseConfig, AbuseWatch};
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::{Clock, Timestamp};
 use iploop_platform::exits::{CustomerTerms, OrElse, Place, Preference};
-use iploop_platform::ids::{AccountId, ConsentId, NodeId};
+use iploop_platform::ids::{AccountId, ConsentId, NodeId, PartnerId};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
+use iploop_platform::owners::PairingCodes;
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::store::{Nodes, Partners, StoreError};
 use iploop_protocol::codes::ResetCode;
@@ -87,6 +88,17 @@ impl Partners for Nobody {
 
     async fn partner_by_key(&self, _: ApiKeyHash, _: Timestamp) -> Result<Option<Partner>, StoreError> {
         Ok(None)
+    }
+}
+
+#[async_trait]
+impl PairingCodes for Nobody {
+    async fn set_pairing_code(&self, _: &str, _: &str, _: &str, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn set_code_of(&self, _: NodeId, _: &str, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
     }
 }
 
@@ -211,8 +223,8 @@ fn fleet_with(random: &mut SmallRng, watch: AbuseWatch) -> Arc<Shared> {
         Vec::new(),
         Arc::new(Nobody),
         Arc::new(Nobody),
+        Arc::new(Nobody),
         registrar,
-        1,
         Guard::new(100, watch),
     );
     // All requests go to one host, and what customers may do is not the question here.
@@ -262,8 +274,14 @@ fn enter(shared: &Arc<Shared>, n: u32, device: Device, seed: u64, tasks: &mut Jo
     let node = Node::new(
         Arc::clone(&exit),
         tunnel,
-        n.to_string(),
-        ConsentId::new(),
+        crate::registration::Device {
+            id: n.to_string().into(),
+            consent: ConsentId::new(),
+            partner: PartnerId::new(),
+            app: "app".into(),
+            hears_wishes: false,
+        },
+        (iploop_protocol::control::SharingStatus::default(), false),
         Quality::new(now),
         Nobody.now(),
     );

@@ -6,7 +6,7 @@ use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::ConsentId;
 use iploop_platform::node::ConsentRecord;
 use iploop_protocol::codes::CloseCode;
-use iploop_protocol::control::{ConsentStatement, DeviceFacts, Hello, VERSION};
+use iploop_protocol::control::{ConsentStatement, DeviceFacts, Hello, SharingStatus, VERSION, capability};
 use iploop_protocol::targeting::{ConnectionType, DeviceType};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -43,9 +43,11 @@ pub(crate) struct Checked {
     pub(crate) sdk_version: String,
     pub(crate) consent: ConsentRecord,
     pub(crate) max_streams: u32,
-    pub(crate) sharing: bool,
+    pub(crate) status: SharingStatus,
     /// It opened addresses for tests.
     pub(crate) has_test_allow: bool,
+    /// It hears what its owner wishes from afar.
+    pub(crate) hears_wishes: bool,
 }
 
 /// Why a device is sent away: the code it acts on, and a text for its log.
@@ -105,8 +107,9 @@ pub(crate) fn check(hello: Hello, rules: &Rules, now: Timestamp) -> Result<Check
         sdk_version: device.sdk_version,
         consent,
         max_streams: hello.max_streams.min(rules.max_streams),
-        sharing: hello.status.sharing,
+        status: hello.status,
         has_test_allow: !hello.test_allow.is_empty(),
+        hears_wishes: hello.capabilities.iter().any(|can| can == capability::WISH),
     })
 }
 

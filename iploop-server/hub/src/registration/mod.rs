@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::Exit;
-use iploop_platform::ids::{ConsentId, NodeId};
+use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
 use iploop_platform::node::{NodeRegistration, Registered};
 use iploop_platform::store::{Nodes, Partners, StoreError};
 use iploop_protocol::codes::CloseCode;
-use iploop_protocol::control::Hello;
+use iploop_protocol::control::{Hello, SharingStatus};
 use sha2::{Digest, Sha256};
 
 use crate::config::HubConfig;
@@ -28,11 +28,26 @@ use partners::PartnerCache;
 pub(crate) struct Registration {
     pub(crate) exit: Exit,
     pub(crate) region_code: Option<String>,
-    pub(crate) device_id: String,
-    pub(crate) consent: ConsentId,
+    pub(crate) device: Device,
     pub(crate) max_streams: u32,
-    pub(crate) sharing: bool,
+    /// What it says of itself.
+    pub(crate) status: SharingStatus,
     pub(crate) has_test_allow: bool,
+    /// Its owner wishes that it pauses.
+    pub(crate) is_paused: bool,
+}
+
+/// What a connected device may have to leave for.
+#[derive(Clone, Debug)]
+pub(crate) struct Device {
+    /// Its own lasting id.
+    pub(crate) id: Box<str>,
+    pub(crate) consent: ConsentId,
+    pub(crate) partner: PartnerId,
+    /// What its consent names as `appId`.
+    pub(crate) app: Box<str>,
+    /// It hears what its owner wishes from afar.
+    pub(crate) hears_wishes: bool,
 }
 
 /// Registers devices, a bounded number at a time.
@@ -79,6 +94,11 @@ impl Registrar {
         self.gate.waiting()
     }
 
+    /// Forgets what is believed of partners: one was switched off.
+    pub(crate) fn forget_partners(&self) {
+        self.cache.forget();
+    }
+
     /// Registers a device that said hello from `ip`, or says why not.
     ///
     /// Waits in line at most for the registration timeout. When the line is full, or the store is not available, the refusal
@@ -117,12 +137,12 @@ impl Registrar {
                 review_apps: self.review_apps,
                 now,
             });
-            Ok((located, registered.await.map_err(unavailable)?))
+            Ok((located, partner, registered.await.map_err(unavailable)?))
         };
-        let (located, registered) = tokio::time::timeout(self.within, work)
+        let (located, partner, registered) = tokio::time::timeout(self.within, work)
             .await
             .unwrap_or_else(|_| Err(busy()))?;
-        let node = accepted(registered)?;
+        let (node, is_paused) = accepted(registered)?;
         Ok(Registration {
             exit: Exit {
                 node,
@@ -132,18 +152,26 @@ impl Registrar {
                 os: checked.os.map(|os| os.to_string()),
             },
             region_code: located.region_code,
-            device_id: checked.device_id,
-            consent: checked.consent.id,
+            device: Device {
+                id: checked.device_id.into(),
+                consent: checked.consent.id,
+                partner,
+                app: checked.consent.app_id.into(),
+                hears_wishes: checked.hears_wishes,
+            },
             max_streams: checked.max_streams,
-            sharing: checked.sharing,
+            status: checked.status,
             has_test_allow: checked.has_test_allow,
+            is_paused,
         })
     }
 }
 
-fn accepted(registered: Registered) -> Result<NodeId, Refusal> {
+/// The device, and whether its owner wishes that it pauses.
+fn accepted(registered: Registered) -> Result<(NodeId, bool), Refusal> {
     match registered {
-        Registered::Accepted(node) => Ok(node),
+        Registered::Accepted(node) => Ok((node, false)),
+        Registered::Paused(node) => Ok((node, true)),
         Registered::Banned { reason, until } => {
             Err(Refusal::new(CloseCode::Banned, banned_text(&reason, until)))
         }

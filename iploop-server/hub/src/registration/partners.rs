@@ -23,6 +23,11 @@ pub(super) struct PartnerCache {
 }
 
 impl PartnerCache {
+    /// Believes nothing any more: the store is asked again.
+    pub(super) fn forget(&self) {
+        self.known.lock().clear();
+    }
+
     /// The active partner of a key.
     pub(super) async fn find(
         &self,
@@ -107,6 +112,9 @@ mod tests {
         assert_eq!(one.asked.load(Ordering::Relaxed), 1);
         tokio::time::advance(BELIEVED).await;
         assert!(cache.find(&one, "a", AT).await.unwrap().is_none());
+        one.is_active.store(true, Ordering::Relaxed);
+        cache.forget();
+        assert!(cache.find(&one, "a", AT).await.unwrap().is_some());
     }
 
     #[tokio::test]

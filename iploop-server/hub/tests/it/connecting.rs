@@ -215,7 +215,8 @@ async fn a_wrong_configuration_is_refused_with_its_key() {
         let store = Arc::new(crate::support::TestStore::default());
         let deps = iploop_hub::HubDeps {
             nodes: store.clone(),
-            partners: store,
+            partners: store.clone(),
+            pairing: store,
             clock: Arc::new(crate::support::FixedClock),
             policy: None,
             platform_addresses: vec![],

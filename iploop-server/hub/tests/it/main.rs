@@ -10,6 +10,7 @@ mod draining;
 mod exits;
 #[cfg(test)]
 mod living;
+mod news;
 #[cfg(test)]
 mod registering;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::{Clock, Timestamp};
 use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
 use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
+use iploop_platform::owners::PairingCodes;
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::store::{Nodes, Partners, StoreError};
 use iploop_protocol::control::{
@@ -48,6 +49,10 @@ pub(crate) struct TestStore {
     /// What registrations are answered instead of being accepted.
     pub(crate) verdict: Mutex<Option<Registered>>,
     pub(crate) withdrawn: Mutex<Vec<(String, ConsentId)>>,
+    /// Hashes of the pairing codes that devices got.
+    pub(crate) codes: Mutex<Vec<(NodeId, String)>>,
+    /// Devices whose owners wish that they pause.
+    pub(crate) paused: Mutex<Vec<String>>,
     pub(crate) activity: Mutex<Vec<NodeActivity>>,
     pub(crate) is_down: AtomicBool,
     /// Registrations wait here while it is closed.
@@ -61,6 +66,8 @@ impl Default for TestStore {
             ids: Mutex::default(),
             verdict: Mutex::default(),
             withdrawn: Mutex::default(),
+            codes: Mutex::default(),
+            paused: Mutex::default(),
             activity: Mutex::default(),
             is_down: AtomicBool::default(),
             turnstile: Semaphore::new(1_000_000),
@@ -90,8 +97,12 @@ impl Nodes for TestStore {
             .lock()
             .entry(registration.device_id.clone())
             .or_insert(registration.id);
+        let is_paused = self.paused.lock().contains(&registration.device_id);
         self.registered.lock().push(registration);
-        Ok(Registered::Accepted(id))
+        Ok(match is_paused {
+            true => Registered::Paused(id),
+            false => Registered::Accepted(id),
+        })
     }
 
     async fn withdraw_consent(
@@ -113,6 +124,19 @@ impl Nodes for TestStore {
 
     async fn node_count(&self) -> Result<u64, StoreError> {
         Ok(self.ids.lock().len() as u64)
+    }
+}
+
+#[async_trait]
+impl PairingCodes for TestStore {
+    async fn set_pairing_code(&self, _: &str, _: &str, _: &str, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn set_code_of(&self, node: NodeId, code_hash: &str, _: Timestamp) -> Result<bool, StoreError> {
+        self.check()?;
+        self.codes.lock().push((node, code_hash.to_owned()));
+        Ok(true)
     }
 }
 
@@ -159,6 +183,7 @@ impl TestHub {
         let mut deps = HubDeps {
             nodes: store.clone(),
             partners: store.clone(),
+            pairing: store.clone(),
             clock: Arc::new(FixedClock),
             policy: None,
             platform_addresses: vec![[192, 0, 2, 1].into()],

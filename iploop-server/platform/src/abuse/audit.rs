@@ -120,6 +120,8 @@ actions! {
     PartnerUserLinked "partner_user_linked",
     /// It no longer may.
     PartnerUserUnlinked "partner_user_unlinked",
+    /// A device's owner withdrew its consent from afar.
+    DeviceWithdrawn "device_withdrawn",
     /// A device's owner had it erased.
     DeviceErased "device_erased",
     /// An owner's credits wait for a review.

@@ -28,7 +28,7 @@ const REFUSALS_DAYS: u32 = 7;
 /// Time for open streams when a device is drained.
 const DRAIN_GRACE: Duration = Duration::from_secs(30);
 /// Bans of other processes are looked for this often …
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// … and so far back: clocks differ, and a device may be on its way in.
 const OVERLAP: Duration = Duration::from_secs(60);
 /// Bans looked at together.

@@ -15,6 +15,8 @@ const DEFAULT_DEVICE_CREDITS_PER_DAY: u32 = 5_000;
 const DEFAULT_ACCOUNT_CREDITS_PER_DAY: u32 = 20_000;
 /// Devices of an account on one network above which its credits wait for a review.
 const DEFAULT_SUSPECT_DEVICES_PER_NETWORK: u32 = 5;
+/// Devices of an account in one autonomous system above which its credits wait for a review: a family with one provider, not a rack.
+const DEFAULT_SUSPECT_DEVICES_PER_ASN: u32 = 20;
 /// A multiplier in percent that a country may have at most.
 const MAX_RARE_PERCENT: u32 = 300;
 
@@ -30,6 +32,8 @@ pub struct OwnersConfig {
     pub account_credits_per_day: u32,
     /// Devices of an account on one network (/24 or /48) above which its credits wait for an admin.
     pub suspect_devices_per_network: u32,
+    /// Devices of an account in one autonomous system, where GeoIP knows it, above which its credits wait for an admin.
+    pub suspect_devices_per_asn: u32,
     /// Countries (ISO 3166-1 alpha-2) whose bytes count more, in percent from 100 to 300.
     pub rare_countries: BTreeMap<String, u32>,
     /// Host names of the operator's own exits for owners' VPN. Nothing is routed through other people's devices.
@@ -43,6 +47,7 @@ impl Default for OwnersConfig {
             device_credits_per_day: DEFAULT_DEVICE_CREDITS_PER_DAY,
             account_credits_per_day: DEFAULT_ACCOUNT_CREDITS_PER_DAY,
             suspect_devices_per_network: DEFAULT_SUSPECT_DEVICES_PER_NETWORK,
+            suspect_devices_per_asn: DEFAULT_SUSPECT_DEVICES_PER_ASN,
             rare_countries: BTreeMap::new(),
             vpn_exits: Vec::new(),
         }
@@ -77,6 +82,7 @@ impl OwnersConfig {
             device_credits_per_day: self.device_credits_per_day,
             account_credits_per_day: self.account_credits_per_day,
             suspect_devices_per_network: self.suspect_devices_per_network,
+            suspect_devices_per_asn: self.suspect_devices_per_asn,
             rare_percent: self.rare_countries.clone(),
         }
     }

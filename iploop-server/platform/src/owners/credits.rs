@@ -24,6 +24,8 @@ pub struct CreditRules {
     pub account_credits_per_day: u32,
     /// Devices on one network above which an account's credits wait for an admin.
     pub suspect_devices_per_network: u32,
+    /// Devices in one autonomous system above which they wait as well.
+    pub suspect_devices_per_asn: u32,
     /// Multipliers of countries, in percent; others have 100.
     pub rare_percent: BTreeMap<String, u32>,
 }
@@ -50,6 +52,8 @@ pub struct Presence {
     pub ip: IpAddr,
     /// ISO 3166-1 alpha-2.
     pub country: Option<String>,
+    /// Its autonomous system, where that is known.
+    pub asn: Option<u32>,
     /// Since when without a break.
     pub connected_since: Timestamp,
 }
@@ -62,17 +66,9 @@ pub fn earned(
     devices: &[DeviceHour],
     account_today_nanos: i64,
 ) -> (Vec<i64>, bool) {
-    let mut on_network: BTreeMap<(bool, u128), u32> = BTreeMap::new();
-    for device in devices.iter().filter(|device| !device.is_banned) {
-        if let Some(presence) = &device.presence {
-            *on_network.entry(network(presence.ip)).or_default() += 1;
-        }
-    }
-    // Many devices behind one address are one household, or one rack.
-    let is_multi = on_network.keys().collect::<BTreeSet<_>>().len() >= MULTI_DEVICE;
-    let is_suspect = on_network
-        .values()
-        .any(|devices| *devices > rules.suspect_devices_per_network);
+    let around = Around::of(devices);
+    let is_multi = around.distinct() >= MULTI_DEVICE;
+    let is_suspect = around.is_suspect(rules);
     let of_account = i64::from(rules.account_credits_per_day).saturating_mul(NANOS_PER_CREDIT);
     let mut left = of_account.saturating_sub(account_today_nanos).max(0);
     let earned = devices.iter().map(|device| {
@@ -86,6 +82,48 @@ pub fn earned(
         nanos
     });
     (earned.collect(), is_suspect)
+}
+
+/// Where an account's devices are. Many of them behind one address are one household, or one rack; a rack may have addresses of
+/// many networks, and still is in one autonomous system.
+#[derive(Default)]
+struct Around {
+    by_network: BTreeMap<Prefix, u32>,
+    by_asn: BTreeMap<u32, u32>,
+    /// In no autonomous system that is known.
+    elsewhere: BTreeSet<Prefix>,
+}
+
+/// A /24 or a /48.
+type Prefix = (bool, u128);
+
+impl Around {
+    fn of(devices: &[DeviceHour]) -> Self {
+        let mut around = Self::default();
+        for device in devices.iter().filter(|device| !device.is_banned) {
+            let Some(presence) = &device.presence else {
+                continue;
+            };
+            let network = network(presence.ip);
+            *around.by_network.entry(network).or_default() += 1;
+            match presence.asn {
+                Some(asn) => *around.by_asn.entry(asn).or_default() += 1,
+                None => _ = around.elsewhere.insert(network),
+            }
+        }
+        around
+    }
+
+    /// Places that differ by network as well as by autonomous system, as far as that is known.
+    fn distinct(&self) -> usize {
+        (self.by_asn.len() + self.elsewhere.len()).min(self.by_network.len())
+    }
+
+    fn is_suspect(&self, rules: &CreditRules) -> bool {
+        let above = |counts: Option<&u32>, most| counts.is_some_and(|devices| *devices > most);
+        above(self.by_network.values().max(), rules.suspect_devices_per_network)
+            || above(self.by_asn.values().max(), rules.suspect_devices_per_asn)
+    }
 }
 
 /// Before caps.
@@ -109,8 +147,7 @@ fn nanos(rules: &CreditRules, hour: Timestamp, device: &DeviceHour, is_multi: bo
     i64::try_from(nanos).unwrap_or(i64::MAX)
 }
 
-/// A /24 or a /48.
-fn network(ip: IpAddr) -> (bool, u128) {
+fn network(ip: IpAddr) -> Prefix {
     match ip.to_canonical() {
         IpAddr::V4(ip) => (false, u128::from(ip.to_bits() >> 8)),
         IpAddr::V6(ip) => (true, ip.to_bits() >> 80),
@@ -129,6 +166,7 @@ mod tests {
             device_credits_per_day: 5_000,
             account_credits_per_day: 20_000,
             suspect_devices_per_network: 5,
+            suspect_devices_per_asn: 7,
             rare_percent: [("IS".to_owned(), 300)].into(),
         }
     }
@@ -141,6 +179,7 @@ mod tests {
             presence: Some(Presence {
                 ip: ip.parse().unwrap(),
                 country: Some("IS".to_owned()),
+                asn: None,
                 connected_since: HOUR.minus(DAY * days_connected),
             }),
             earned_today_nanos: 0,
@@ -174,6 +213,36 @@ mod tests {
             .collect();
         assert!(earned(&rules(), HOUR, &rack, 0).1);
         assert!(!earned(&rules(), HOUR, &rack[..5], 0).1);
+    }
+
+    fn in_asn(ip: &str, asn: u32) -> DeviceHour {
+        let mut device = device(ip, 0);
+        if let Some(presence) = &mut device.presence {
+            presence.asn = Some(asn);
+        }
+        device
+    }
+
+    #[test]
+    fn networks_of_one_autonomous_system_do_not_multiply_and_too_many_devices_in_it_are_suspect() {
+        let ips = ["192.0.2.1", "198.51.100.1", "203.0.113.1"];
+        assert_eq!(credits(&ips.map(|ip| in_asn(ip, 64_500))), [300; 3]);
+        let mut numbers = 64_500..;
+        let apart = ips.map(|ip| in_asn(ip, numbers.next().unwrap()));
+        assert_eq!(credits(&apart), [600; 3]);
+        let known_in_part = [in_asn(ips[0], 64_500), in_asn(ips[1], 64_501), device(ips[2], 0)];
+        assert_eq!(
+            credits(&known_in_part),
+            [600; 3],
+            "the network counts where that is all we know"
+        );
+        let one_network = [64_500, 64_501, 64_502].map(|asn| in_asn("192.0.2.1", asn));
+        assert_eq!(credits(&one_network), [300; 3]);
+        let rack: Vec<DeviceHour> = (0..8)
+            .map(|network| in_asn(&format!("10.0.{network}.1"), 64_500))
+            .collect();
+        assert!(earned(&rules(), HOUR, &rack, 0).1);
+        assert!(!earned(&rules(), HOUR, &rack[..7], 0).1);
     }
 
     #[test]

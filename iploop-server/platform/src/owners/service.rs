@@ -1,37 +1,23 @@
-//! The rules around owners: pairing, and the rights over a device's data.
-
-use std::time::Duration;
+//! The rules around owners: claiming, wishes, and the rights over a device's data.
 
 use serde_json::Value;
 
+use super::pairing::{self, NewCode};
 use super::store::OwnedDevice;
 use crate::abuse::{Actor, AuditAction, AuditEntry};
 use crate::api_key::ApiKeyHash;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
+use crate::device_news::NewsBell;
 use crate::field::{self, FieldProblem};
 use crate::ids::{AccountId, AuditId, NodeId};
 use crate::store::{Store, StoreError};
-
-/// How long a pairing code is good.
-pub const PAIRING_LASTS: Duration = Duration::from_secs(600);
-
-/// Without letters and digits that look alike: 32 of them, so that a byte's low bits choose evenly.
-const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
 /// What owners do with devices. Made for one request.
 #[derive(Clone, Copy)]
 pub struct OwnerService<'a> {
     store: &'a dyn Store,
     clock: &'a dyn Clock,
-}
-
-/// A code to be shown.
-#[derive(Clone, Debug)]
-pub struct NewCode {
-    /// Eight characters.
-    pub code: String,
-    /// Good before this.
-    pub expires_at: Timestamp,
+    bell: &'a NewsBell,
 }
 
 /// Why something could not be done.
@@ -59,9 +45,9 @@ pub enum OwnerError {
 }
 
 impl<'a> OwnerService<'a> {
-    /// On these data.
-    pub fn new(store: &'a dyn Store, clock: &'a dyn Clock) -> Self {
-        Self { store, clock }
+    /// On these data; `bell` tells of what connected devices have to know.
+    pub fn new(store: &'a dyn Store, clock: &'a dyn Clock, bell: &'a NewsBell) -> Self {
+        Self { store, clock, bell }
     }
 
     /// A code for a device that proves itself by its secret: to be shown on the device, for its owner to type.
@@ -69,24 +55,7 @@ impl<'a> OwnerService<'a> {
     /// # Errors
     /// [`OwnerError::NotFound`] also for a wrong secret.
     pub async fn pairing_code(&self, device_id: &str, secret: &str) -> Result<NewCode, OwnerError> {
-        let random: [u8; 8] = rand::random();
-        let code: String = random
-            .iter()
-            .filter_map(|byte| {
-                ALPHABET
-                    .get(usize::from(byte & 31))
-                    .map(|symbol| char::from(*symbol))
-            })
-            .collect();
-        let expires_at = self.clock.now().plus(PAIRING_LASTS);
-        // SHA-256 in hex, as the hub keeps a device's secret.
-        let (secret, hash) = (ApiKeyHash::of(secret).to_hex(), ApiKeyHash::of(&code).to_hex());
-        let set = self.store.set_pairing_code(device_id, &secret, &hash, expires_at);
-        if set.await? {
-            Ok(NewCode { code, expires_at })
-        } else {
-            Err(OwnerError::NotFound)
-        }
+        pairing::code_for_secret(self.store, self.clock, device_id, secret).await
     }
 
     /// Claims the device that shows this code; spaces, dashes and case do not matter.
@@ -102,7 +71,12 @@ impl<'a> OwnerService<'a> {
         let hash = ApiKeyHash::of(&code.to_ascii_uppercase()).to_hex();
         match self.store.claim_device(account, &hash, self.clock.now()).await {
             Err(StoreError::LimitReached { limit, .. }) => Err(OwnerError::TooMany(limit)),
-            claimed => claimed?.ok_or(OwnerError::CodeInvalid),
+            claimed => {
+                let device = claimed?.ok_or(OwnerError::CodeInvalid)?;
+                // A wish of the owner before has ended.
+                self.bell.ring();
+                Ok(device)
+            }
         }
     }
 
@@ -111,7 +85,34 @@ impl<'a> OwnerService<'a> {
     /// # Errors
     /// [`OwnerError::NotFound`].
     pub async fn unclaim(&self, account: AccountId, device: NodeId) -> Result<(), OwnerError> {
-        found(self.store.unclaim_device(account, device).await?)
+        let now = self.clock.now();
+        self.told(self.store.unclaim_device(account, device, now).await?)
+    }
+
+    /// Wishes that a device pauses, or goes on: what it does at the device stays as it is. A device that is connected hears it
+    /// at once, others when they next register; none gets a stream meanwhile.
+    ///
+    /// # Errors
+    /// [`OwnerError::NotFound`].
+    pub async fn pause(&self, account: AccountId, device: NodeId, is_paused: bool) -> Result<(), OwnerError> {
+        let now = self.clock.now();
+        self.told(self.store.wish_pause(account, device, is_paused, now).await?)
+    }
+
+    /// Withdraws a device's consent: it is disconnected within seconds and shares no more until its owner agrees anew, at the
+    /// device. It stays claimed, with what it earned.
+    ///
+    /// # Errors
+    /// [`OwnerError::NotFound`].
+    pub async fn withdraw(&self, account: AccountId, device: NodeId) -> Result<(), OwnerError> {
+        let entry = self.entry(
+            AuditAction::DeviceWithdrawn,
+            Actor::System,
+            account,
+            device.to_string(),
+            "asked by its owner",
+        )?;
+        self.told(self.store.withdraw_device(account, device, entry).await?)
     }
 
     /// An account's devices behind `after`, oldest first, at most `limit`.
@@ -136,7 +137,7 @@ impl<'a> OwnerService<'a> {
         export.ok_or(OwnerError::NotFound)
     }
 
-    /// Withdraws a device's consent and erases what leads to it.
+    /// Withdraws a device's consent and erases what leads to it. A connected one is disconnected within seconds.
     ///
     /// # Errors
     /// [`OwnerError::NotFound`].
@@ -148,7 +149,7 @@ impl<'a> OwnerService<'a> {
             device.to_string(),
             "asked by its owner",
         )?;
-        found(self.store.erase_device(account, device, entry).await?)
+        self.told(self.store.erase_device(account, device, entry).await?)
     }
 
     /// Whether one of the account's devices is connected, which opens the VPN.
@@ -187,6 +188,16 @@ impl<'a> OwnerService<'a> {
         }
     }
 
+    /// Tells connected devices of what was done.
+    fn told(&self, is_found: bool) -> Result<(), OwnerError> {
+        if is_found {
+            self.bell.ring();
+            Ok(())
+        } else {
+            Err(OwnerError::NotFound)
+        }
+    }
+
     fn entry(
         &self,
         action: AuditAction,
@@ -206,13 +217,5 @@ impl<'a> OwnerService<'a> {
             after: Value::Null,
             reason: field::line("reason", "Reason", reason, 1, 200).map_err(OwnerError::Invalid)?,
         })
-    }
-}
-
-fn found(is_found: bool) -> Result<(), OwnerError> {
-    if is_found {
-        Ok(())
-    } else {
-        Err(OwnerError::NotFound)
     }
 }

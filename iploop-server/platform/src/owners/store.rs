@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::credits::CreditRules;
 use crate::abuse::AuditEntry;
 use crate::clock::Timestamp;
+use crate::device_news::DeviceNews;
 use crate::ids::{AccountId, NodeId};
 use crate::store::StoreError;
 
@@ -28,8 +29,23 @@ pub struct OwnedDevice {
     pub last_seen_at: Timestamp,
     /// When its owner claimed it.
     pub claimed_at: Timestamp,
+    /// Whether its owner wishes that it pauses.
+    pub is_paused: bool,
     /// Its newest consent record, and whether it was withdrawn.
     pub consent: Option<Value>,
+}
+
+/// What a device earned for an account in an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EarnedHour {
+    /// When it began.
+    pub hour: Timestamp,
+    /// The device.
+    pub node: NodeId,
+    /// Paid bytes of others.
+    pub bytes: i64,
+    /// In nano-credits.
+    pub nanos: i64,
 }
 
 /// An account's credits.
@@ -52,9 +68,9 @@ pub enum HourCounted {
     Nothing,
 }
 
-/// Devices' owners, and what they earn.
+/// Codes by which an account claims a device.
 #[async_trait]
-pub trait Owners: Send + Sync + 'static {
+pub trait PairingCodes: Send + Sync + 'static {
     /// Sets the code that a device shows, in place of the one before; false: no such device, or another secret is its.
     async fn set_pairing_code(
         &self,
@@ -63,6 +79,18 @@ pub trait Owners: Send + Sync + 'static {
         code_hash: &str,
         expires_at: Timestamp,
     ) -> Result<bool, StoreError>;
+    /// The same for a device that proved itself when it registered; false: there is none.
+    async fn set_code_of(
+        &self,
+        device: NodeId,
+        code_hash: &str,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError>;
+}
+
+/// Devices' owners.
+#[async_trait]
+pub trait Owners: PairingCodes + Earnings + DeviceNews {
     /// Uses a code up: the device is the account's, and no longer another's. Exactly one of many parallel tries succeeds;
     /// none: the code is unknown, used or expired.
     async fn claim_device(
@@ -71,8 +99,28 @@ pub trait Owners: Send + Sync + 'static {
         code_hash: &str,
         now: Timestamp,
     ) -> Result<Option<NodeId>, StoreError>;
-    /// Gives a device up; false: it is not the account's.
-    async fn unclaim_device(&self, account: AccountId, device: NodeId) -> Result<bool, StoreError>;
+    /// Gives a device up, and with it the owner's wish; false: it is not the account's.
+    async fn unclaim_device(
+        &self,
+        account: AccountId,
+        device: NodeId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+    /// Notes whether the owner wishes that a device pauses; false: it is not the account's.
+    async fn wish_pause(
+        &self,
+        account: AccountId,
+        device: NodeId,
+        is_paused: bool,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+    /// Withdraws every consent of a device; false: it is not the account's.
+    async fn withdraw_device(
+        &self,
+        account: AccountId,
+        device: NodeId,
+        entry: AuditEntry,
+    ) -> Result<bool, StoreError>;
     /// An account's devices behind `after`, oldest first, at most `limit`.
     async fn owned_devices(
         &self,
@@ -90,7 +138,11 @@ pub trait Owners: Send + Sync + 'static {
         device: NodeId,
         entry: AuditEntry,
     ) -> Result<bool, StoreError>;
+}
 
+/// What devices' owners earn.
+#[async_trait]
+pub trait Earnings: Send + Sync + 'static {
     /// Notes how claimed devices are that were heard after `active_after`, once for an hour. Forgets hours before `forget`.
     async fn note_device_hours(
         &self,
@@ -114,6 +166,13 @@ pub trait Owners: Send + Sync + 'static {
     async fn finish_credit_hour(&self, next: Timestamp) -> Result<(), StoreError>;
     /// What an account has.
     async fn credits(&self, account: AccountId) -> Result<CreditBalance, StoreError>;
+    /// What an account's devices earned, those included that it gave up, the latest hours first, behind `after`, at most `limit`.
+    async fn earned_hours(
+        &self,
+        account: AccountId,
+        after: Option<(Timestamp, NodeId)>,
+        limit: u32,
+    ) -> Result<Vec<EarnedHour>, StoreError>;
     /// Holds an account's credits back, or lets them go: what was pending is posted. False: it is so, or it has none.
     async fn hold_credits(
         &self,

@@ -15,6 +15,7 @@ use crate::abuse::{Actor, AuditAction, AuditEntry};
 use crate::accounts::email::EmailAddress;
 use crate::api_key::ApiKeyHash;
 use crate::clock::{Clock, DAY, Timestamp};
+use crate::device_news::NewsBell;
 use crate::field::{self, FieldProblem};
 use crate::ids::{AccountId, AppId, AuditId, NodeId, PartnerId};
 use crate::keys::key_prefix;
@@ -40,6 +41,7 @@ const MAX_MONTHS: u32 = 24;
 pub struct PartnerService<'a> {
     store: &'a dyn Store,
     clock: &'a dyn Clock,
+    bell: &'a NewsBell,
 }
 
 /// Who wants something, and why.
@@ -78,9 +80,9 @@ pub struct WantedApp<'a> {
 }
 
 impl<'a> PartnerService<'a> {
-    /// On these data.
-    pub fn new(store: &'a dyn Store, clock: &'a dyn Clock) -> Self {
-        Self { store, clock }
+    /// On these data; `bell` tells hubs of devices that have to leave.
+    pub fn new(store: &'a dyn Store, clock: &'a dyn Clock, bell: &'a NewsBell) -> Self {
+        Self { store, clock, bell }
     }
 
     /// Partners behind `after`, oldest first, at most `limit`.
@@ -126,7 +128,7 @@ impl<'a> PartnerService<'a> {
         Ok(self.store.partner_countries(id, self.active_after()).await?)
     }
 
-    /// Changes a partner.
+    /// Changes a partner. Devices of one that is switched off are disconnected within seconds.
     ///
     /// # Errors
     /// [`PartnerError`].
@@ -163,6 +165,7 @@ impl<'a> PartnerService<'a> {
         }
         let entry = self.entry(AuditAction::PartnerChanged, id.to_string(), who)?;
         let changed = self.store.change_partner(id, &change, entry).await?;
+        self.bell.ring();
         changed.ok_or(PartnerError::NotFound)
     }
 
@@ -202,7 +205,10 @@ impl<'a> PartnerService<'a> {
     pub async fn delete(&self, id: PartnerId, who: Wanting<'_>) -> Result<(), PartnerError> {
         let entry = self.entry(AuditAction::PartnerDeleted, id.to_string(), who)?;
         match self.store.delete_partner(id, self.active_after(), entry).await? {
-            PartnerDeleted::Gone => Ok(()),
+            PartnerDeleted::Gone => {
+                self.bell.ring();
+                Ok(())
+            }
             PartnerDeleted::NotThere => Err(PartnerError::NotFound),
             PartnerDeleted::HasActiveDevices(devices) => Err(PartnerError::HasActiveDevices(devices)),
         }
@@ -256,7 +262,7 @@ impl<'a> PartnerService<'a> {
         }
     }
 
-    /// Decides about an app. Devices that are connected notice when they next register.
+    /// Decides about an app. Connected devices of one that may bring none are disconnected within seconds.
     ///
     /// # Errors
     /// [`PartnerError`].
@@ -269,6 +275,7 @@ impl<'a> PartnerService<'a> {
     ) -> Result<App, PartnerError> {
         let entry = self.entry(AuditAction::AppReviewed, app.to_string(), who)?;
         let reviewed = self.store.review_app(partner, app, state, entry).await?;
+        self.bell.ring();
         reviewed.ok_or(PartnerError::NotFound)
     }
 

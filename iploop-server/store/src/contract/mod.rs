@@ -11,6 +11,7 @@ mod billing;
 mod books;
 mod checkouts;
 mod database;
+mod device_news;
 mod disputes;
 mod events;
 mod ip_logins;
@@ -245,6 +246,18 @@ on_every_database! {
         own_traffic_banned_devices_and_later_claims_earn_nothing
         parts_of_a_credit_wait_until_they_are_whole
         a_farm_is_held_until_an_admin_lets_it_go
+        a_code_of_a_connected_device_takes_the_place_of_the_one_before
+        a_wish_stands_until_it_or_the_claim_ends
+        a_withdrawal_by_the_owner_holds_and_the_claim_stays
+        an_erased_accounts_devices_are_erased_and_its_credits_gone
+        earned_hours_are_read_page_by_page_latest_first
+        the_autonomous_system_of_a_device_counts_for_its_hour
+    }
+    device_news {
+        a_wish_is_news_as_it_is_now_until_it_is_forgotten
+        a_withdrawal_is_news_of_the_consent_that_it_is_about
+        an_app_or_a_partner_that_is_stopped_is_news_as_long_as_it_is
+        of_much_news_the_latest_come_first
     }
     partner_records {
         a_replaced_key_works_for_its_overlap_and_the_one_before_it_no_longer

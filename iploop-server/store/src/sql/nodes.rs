@@ -13,6 +13,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::columns::{clean, id, number, text, text_or_none, time_or_none};
+use super::device_news::{About, note};
 use super::ledger::ids;
 use super::partner_records::is_app_admitted;
 use super::{SqlStore, Tx};
@@ -38,10 +39,13 @@ impl Nodes for SqlStore {
             if !is_app_admitted(&mut tx, registration.partner, app, os, registration.review_apps).await? {
                 return Ok(Registered::AppNotAdmitted);
             }
-            update_node(&mut tx, node, &registration).await?;
+            let is_paused = update_node(&mut tx, node, &registration).await?;
             append_consent(&mut tx, &registration).await?;
             tx.commit().await?;
-            Ok(Registered::Accepted(node))
+            Ok(match is_paused {
+                true => Registered::Paused(node),
+                false => Registered::Accepted(node),
+            })
         })
         .await
     }
@@ -53,6 +57,7 @@ impl Nodes for SqlStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         act(async {
+            let mut tx = self.begin().await?;
             sqlx::query(
                 "INSERT INTO consent_withdrawals (device_id, consent_id, withdrawn_at) VALUES ($1, $2, $3)
                  ON CONFLICT (device_id, consent_id) DO NOTHING",
@@ -60,8 +65,17 @@ impl Nodes for SqlStore {
             .bind(text(device_id))
             .bind(consent.uuid())
             .bind(now.as_millis())
-            .execute(&self.write)
+            .execute(&mut *tx)
             .await?;
+            // Of a device that is connected elsewhere still.
+            let node = sqlx::query("SELECT id FROM nodes WHERE device_id = $1")
+                .bind(text(device_id))
+                .fetch_optional(&mut *tx)
+                .await?;
+            if let Some(node) = node {
+                note(&mut tx, About::Withdrawal, node.try_get("id")?, now).await?;
+            }
+            tx.commit().await?;
             Ok(())
         })
         .await
@@ -176,13 +190,16 @@ async fn is_withdrawn(tx: &mut Tx, given: &NodeRegistration) -> Result<bool, sql
     Ok(row.is_some())
 }
 
-async fn update_node(tx: &mut Tx, node: NodeId, given: &NodeRegistration) -> Result<(), sqlx::Error> {
+/// Whether the device's owner wishes that it pauses.
+async fn update_node(tx: &mut Tx, node: NodeId, given: &NodeRegistration) -> Result<bool, sqlx::Error> {
     let place = &given.place;
-    sqlx::query(
+    let row = sqlx::query(
         "UPDATE nodes SET partner_id = $2, ip_address = $3, country = $4, region = $5, city = $6, zip = $7, asn = $8,
              isp = $9, connection_type = $10, device_type = $11, sdk_version = $12, status = 'available',
              ban_reason = NULL, banned_until = NULL, last_heartbeat = $13, connected_since = $13
-         WHERE id = $1",
+         WHERE id = $1
+         RETURNING EXISTS (SELECT 1 FROM device_owners o WHERE o.node_id = nodes.id AND o.paused_at IS NOT NULL)
+             AS is_paused",
     )
     .bind(node.uuid())
     .bind(given.partner.uuid())
@@ -197,9 +214,9 @@ async fn update_node(tx: &mut Tx, node: NodeId, given: &NodeRegistration) -> Res
     .bind(text_or_none(given.device_type.as_deref()))
     .bind(text(&given.sdk_version))
     .bind(given.now.as_millis())
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await?;
-    Ok(())
+    row.try_get("is_paused")
 }
 
 async fn append_consent(tx: &mut Tx, given: &NodeRegistration) -> Result<(), sqlx::Error> {

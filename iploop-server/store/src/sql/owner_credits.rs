@@ -6,15 +6,15 @@ use iploop_platform::clock::{DAY, Timestamp};
 use iploop_platform::ids::{AccountId, AuditId, NodeId};
 use iploop_platform::ledger::{Act, Booking, NewEntry};
 use iploop_platform::owners::{
-    CreditBalance, CreditRules, DeviceHour, HourCounted, NANOS_PER_CREDIT, OwnedDevice, Owners, Presence,
+    CreditBalance, CreditRules, DeviceHour, EarnedHour, Earnings, HourCounted, NANOS_PER_CREDIT, Presence,
     earned,
 };
 use iploop_platform::store::StoreError;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::columns::{address_or_none, id, time, time_or_none};
+use super::columns::{address_or_none, id, number_or_none, time, time_or_none};
 use super::ledger::{internal, lock_purse};
 use super::{Row, SqlStore, Tx, audit, books};
 use crate::error::{Failure, act};
@@ -24,52 +24,7 @@ const HOUR_MILLIS: i64 = 3_600_000;
 const FARM: &str = "many devices on one network";
 
 #[async_trait]
-impl Owners for SqlStore {
-    async fn set_pairing_code(
-        &self,
-        device_id: &str,
-        device_secret_hash: &str,
-        code_hash: &str,
-        expires_at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        act(self.set_code(device_id, device_secret_hash, code_hash, expires_at)).await
-    }
-
-    async fn claim_device(
-        &self,
-        account: AccountId,
-        code_hash: &str,
-        now: Timestamp,
-    ) -> Result<Option<NodeId>, StoreError> {
-        act(self.claim(account, code_hash, now)).await
-    }
-
-    async fn unclaim_device(&self, account: AccountId, device: NodeId) -> Result<bool, StoreError> {
-        act(self.unclaim(account, device)).await
-    }
-
-    async fn owned_devices(
-        &self,
-        account: AccountId,
-        after: Option<NodeId>,
-        limit: u32,
-    ) -> Result<Vec<OwnedDevice>, StoreError> {
-        act(self.devices_of(account, after, limit)).await
-    }
-
-    async fn export_device(&self, account: AccountId, device: NodeId) -> Result<Option<Value>, StoreError> {
-        act(self.everything_of(account, device)).await
-    }
-
-    async fn erase_device(
-        &self,
-        account: AccountId,
-        device: NodeId,
-        entry: AuditEntry,
-    ) -> Result<bool, StoreError> {
-        act(self.erase_owned(account, device, entry)).await
-    }
-
+impl Earnings for SqlStore {
     async fn note_device_hours(
         &self,
         hour: Timestamp,
@@ -78,12 +33,12 @@ impl Owners for SqlStore {
     ) -> Result<(), StoreError> {
         act(async {
             sqlx::query(
-                "INSERT INTO device_hours (node_id, hour_at, ip_address, country, connected_since)
-                 SELECT n.id, $1, n.ip_address, n.country, n.connected_since
+                "INSERT INTO device_hours (node_id, hour_at, ip_address, country, asn, connected_since)
+                 SELECT n.id, $1, n.ip_address, n.country, n.asn, n.connected_since
                  FROM device_owners o JOIN nodes n ON n.id = o.node_id
                  WHERE n.status = 'available' AND n.last_heartbeat > $2 AND n.connected_since IS NOT NULL
                  ON CONFLICT (hour_at, node_id) DO UPDATE SET ip_address = excluded.ip_address,
-                     country = excluded.country, connected_since = excluded.connected_since",
+                     country = excluded.country, asn = excluded.asn, connected_since = excluded.connected_since",
             )
             .bind(hour.as_millis())
             .bind(active_after.as_millis())
@@ -216,6 +171,40 @@ impl Owners for SqlStore {
                 pending_nanos: row.try_get("pending_nanos")?,
                 held: is_held.then(|| reason.unwrap_or_default()),
             })
+        })
+        .await
+    }
+
+    async fn earned_hours(
+        &self,
+        account: AccountId,
+        after: Option<(Timestamp, NodeId)>,
+        limit: u32,
+    ) -> Result<Vec<EarnedHour>, StoreError> {
+        act(async {
+            let (hour, node) = after.map_or((i64::MAX, Uuid::nil()), |(hour, node)| {
+                (hour.as_millis(), node.uuid())
+            });
+            let rows = sqlx::query(
+                "SELECT hour_at, node_id, bytes, nanos FROM credit_hours
+                 WHERE user_id = $1 AND (hour_at, node_id) < ($2, $3)
+                 ORDER BY hour_at DESC, node_id DESC LIMIT $4",
+            )
+            .bind(account.uuid())
+            .bind(hour)
+            .bind(node)
+            .bind(i64::from(limit))
+            .fetch_all(&self.read)
+            .await?;
+            let hours = rows.iter().map(|row| {
+                Ok(EarnedHour {
+                    hour: time(row, "hour_at")?,
+                    node: id(row, "node_id")?,
+                    bytes: row.try_get("bytes")?,
+                    nanos: row.try_get("nanos")?,
+                })
+            });
+            Ok(hours.collect::<Result<_, sqlx::Error>>()?)
         })
         .await
     }
@@ -376,7 +365,7 @@ async fn device_hours(
     hour: Timestamp,
 ) -> Result<Vec<DeviceHour>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT o.node_id, n.status, d.ip_address, d.country, d.connected_since,
+        "SELECT o.node_id, n.status, d.ip_address, d.country, d.asn, d.connected_since,
              (SELECT CAST(COALESCE(SUM(r.bytes_uploaded + r.bytes_downloaded), 0) AS BIGINT) FROM usage_records r
               WHERE r.node_id = o.node_id AND r.started_at >= $2 AND r.started_at < $3 AND r.billable
                   AND r.user_id <> $1 AND r.bytes_uploaded < 1000000000000000
@@ -405,6 +394,7 @@ fn device_hour_from(row: &Row) -> Result<DeviceHour, sqlx::Error> {
         (Some(ip), Some(connected_since)) => Some(Presence {
             ip,
             country: row.try_get("country")?,
+            asn: number_or_none(row, "asn")?,
             connected_since,
         }),
         _ => None,

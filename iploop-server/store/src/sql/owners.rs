@@ -1,47 +1,200 @@
-//! Devices' owners: pairing codes, claims, and the rights over a device's data. What they earn: `owner_credits`.
+//! Devices' owners: pairing codes, claims, wishes, and the rights over a device's data. What they earn: `owner_credits`; what
+//! they may have exported: `owner_export`.
+//!
+//! Who changes more than one row of a device holds the lock of its row in `nodes`.
 
+use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, NodeId};
-use iploop_platform::owners::OwnedDevice;
+use iploop_platform::owners::{OwnedDevice, Owners, PairingCodes};
 use iploop_platform::store::StoreError;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::columns::{id, json as json_of, number, text, time, time_or_none};
+use super::columns::{id, number, text, time, time_or_none};
+use super::device_news::{About, note};
 use super::ledger::lock_purse;
-use super::{Row, SqlStore, Tx, audit};
-use crate::error::Failure;
+use super::owner_export::consents;
+use super::{SqlStore, Tx, audit};
+use crate::error::{Failure, act};
 
 /// Most devices of an account.
 const MAX_DEVICES: u32 = 1_000;
-/// Most rows of each kind in a device's export.
-const MAX_EXPORTED: i64 = 1_000;
 
-impl SqlStore {
-    pub(super) async fn set_code(
+#[async_trait]
+impl PairingCodes for SqlStore {
+    async fn set_pairing_code(
         &self,
         device_id: &str,
-        secret_hash: &str,
+        device_secret_hash: &str,
         code_hash: &str,
         expires_at: Timestamp,
-    ) -> Result<bool, Failure> {
-        let done = sqlx::query(
-            "INSERT INTO pairing_codes (node_id, code_hash, expires_at)
-             SELECT id, $3, $4 FROM nodes WHERE device_id = $1 AND device_secret_hash = $2
-             ON CONFLICT (node_id) DO UPDATE SET code_hash = excluded.code_hash, expires_at = excluded.expires_at",
-        )
-        .bind(text(device_id))
-        .bind(text(secret_hash))
-        .bind(code_hash)
-        .bind(expires_at.as_millis())
-        .execute(&self.write)
-        .await?;
-        Ok(done.rows_affected() > 0)
+    ) -> Result<bool, StoreError> {
+        act(async {
+            let done = sqlx::query(
+                "INSERT INTO pairing_codes (node_id, code_hash, expires_at)
+                 SELECT id, $3, $4 FROM nodes WHERE device_id = $1 AND device_secret_hash = $2
+                 ON CONFLICT (node_id) DO UPDATE SET
+                     code_hash = excluded.code_hash, expires_at = excluded.expires_at",
+            )
+            .bind(text(device_id))
+            .bind(text(device_secret_hash))
+            .bind(code_hash)
+            .bind(expires_at.as_millis())
+            .execute(&self.write)
+            .await?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
     }
 
-    pub(super) async fn claim(
+    async fn set_code_of(
+        &self,
+        device: NodeId,
+        code_hash: &str,
+        expires_at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        act(async {
+            // No secret has an empty hash: the row of an erased device.
+            let done = sqlx::query(
+                "INSERT INTO pairing_codes (node_id, code_hash, expires_at)
+                 SELECT id, $2, $3 FROM nodes WHERE id = $1 AND device_secret_hash <> ''
+                 ON CONFLICT (node_id) DO UPDATE SET
+                     code_hash = excluded.code_hash, expires_at = excluded.expires_at",
+            )
+            .bind(device.uuid())
+            .bind(code_hash)
+            .bind(expires_at.as_millis())
+            .execute(&self.write)
+            .await?;
+            Ok(done.rows_affected() > 0)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Owners for SqlStore {
+    async fn claim_device(
+        &self,
+        account: AccountId,
+        code_hash: &str,
+        now: Timestamp,
+    ) -> Result<Option<NodeId>, StoreError> {
+        act(self.claim(account, code_hash, now)).await
+    }
+
+    async fn unclaim_device(
+        &self,
+        account: AccountId,
+        device: NodeId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            if !give_up(&mut tx, account, device).await? {
+                return Ok(false);
+            }
+            note(&mut tx, About::Wish, device.uuid(), now).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn wish_pause(
+        &self,
+        account: AccountId,
+        device: NodeId,
+        is_paused: bool,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let done = sqlx::query(
+                "UPDATE device_owners SET paused_at = CASE WHEN $3 THEN COALESCE(paused_at, $4) END
+                 WHERE node_id = $1 AND user_id = $2",
+            )
+            .bind(device.uuid())
+            .bind(account.uuid())
+            .bind(is_paused)
+            .bind(now.as_millis())
+            .execute(&mut *tx)
+            .await?;
+            if done.rows_affected() == 0 {
+                return Ok(false);
+            }
+            note(&mut tx, About::Wish, device.uuid(), now).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn withdraw_device(
+        &self,
+        account: AccountId,
+        device: NodeId,
+        mut entry: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let owned = sqlx::query("SELECT 1 FROM device_owners WHERE node_id = $1 AND user_id = $2")
+                .bind(device.uuid())
+                .bind(account.uuid());
+            let Some(device_id) = lock_device(&mut tx, device).await? else {
+                return Ok(false);
+            };
+            if owned.fetch_optional(&mut *tx).await?.is_none() {
+                return Ok(false);
+            }
+            withdraw_all(&mut tx, &device_id, entry.at).await?;
+            note(&mut tx, About::Withdrawal, device.uuid(), entry.at).await?;
+            entry.after = json!({ "consent": "withdrawn" });
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn owned_devices(
+        &self,
+        account: AccountId,
+        after: Option<NodeId>,
+        limit: u32,
+    ) -> Result<Vec<OwnedDevice>, StoreError> {
+        act(self.devices_of(account, after, limit)).await
+    }
+
+    async fn export_device(&self, account: AccountId, device: NodeId) -> Result<Option<Value>, StoreError> {
+        act(self.everything_of(account, device)).await
+    }
+
+    async fn erase_device(
+        &self,
+        account: AccountId,
+        device: NodeId,
+        mut entry: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            if !erase(&mut tx, account, device, entry.at).await? {
+                return Ok(false);
+            }
+            entry.after = json!({ "deviceId": "erased" });
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+impl SqlStore {
+    async fn claim(
         &self,
         account: AccountId,
         code_hash: &str,
@@ -50,16 +203,26 @@ impl SqlStore {
         let mut tx = self.begin().await?;
         // Orders the claims of one account, so that their number holds.
         lock_purse(&mut tx, account).await?;
-        let row = sqlx::query(
-            "DELETE FROM pairing_codes WHERE code_hash = $1 AND expires_at > $2 RETURNING node_id",
-        )
-        .bind(code_hash)
-        .bind(now.as_millis())
-        .fetch_optional(&mut *tx)
-        .await?;
+        let row = sqlx::query("SELECT node_id FROM pairing_codes WHERE code_hash = $1 AND expires_at > $2")
+            .bind(code_hash)
+            .bind(now.as_millis())
+            .fetch_optional(&mut *tx)
+            .await?;
         let Some(node) = row.map(|row| id::<NodeId>(&row, "node_id")).transpose()? else {
             return Ok(None);
         };
+        lock_device(&mut tx, node).await?;
+        let used = sqlx::query(
+            "DELETE FROM pairing_codes WHERE node_id = $1 AND code_hash = $2 AND expires_at > $3",
+        )
+        .bind(node.uuid())
+        .bind(code_hash)
+        .bind(now.as_millis())
+        .execute(&mut *tx)
+        .await?;
+        if used.rows_affected() == 0 {
+            return Ok(None);
+        }
         let row = sqlx::query("SELECT COUNT(*) AS devices FROM device_owners WHERE user_id = $1")
             .bind(account.uuid())
             .fetch_one(&mut *tx)
@@ -71,29 +234,24 @@ impl SqlStore {
             }
             .into());
         }
+        // A wish is its owner's: another one begins without.
         sqlx::query(
             "INSERT INTO device_owners (node_id, user_id, claimed_at) VALUES ($1, $2, $3)
-             ON CONFLICT (node_id) DO UPDATE SET user_id = excluded.user_id, claimed_at = excluded.claimed_at",
+             ON CONFLICT (node_id) DO UPDATE SET
+                 user_id = excluded.user_id, claimed_at = excluded.claimed_at,
+                 paused_at = CASE WHEN device_owners.user_id = excluded.user_id THEN device_owners.paused_at END",
         )
         .bind(node.uuid())
         .bind(account.uuid())
         .bind(now.as_millis())
         .execute(&mut *tx)
         .await?;
+        note(&mut tx, About::Wish, node.uuid(), now).await?;
         tx.commit().await?;
         Ok(Some(node))
     }
 
-    pub(super) async fn unclaim(&self, account: AccountId, device: NodeId) -> Result<bool, Failure> {
-        let done = sqlx::query("DELETE FROM device_owners WHERE node_id = $1 AND user_id = $2")
-            .bind(device.uuid())
-            .bind(account.uuid())
-            .execute(&self.write)
-            .await?;
-        Ok(done.rows_affected() > 0)
-    }
-
-    pub(super) async fn devices_of(
+    async fn devices_of(
         &self,
         account: AccountId,
         after: Option<NodeId>,
@@ -101,7 +259,7 @@ impl SqlStore {
     ) -> Result<Vec<OwnedDevice>, Failure> {
         let rows = sqlx::query(
             "SELECT n.id, n.device_id, n.status, n.country, n.device_type, n.sdk_version, n.bandwidth_used_bytes,
-                 n.last_heartbeat, o.claimed_at
+                 n.last_heartbeat, o.claimed_at, o.paused_at
              FROM device_owners o JOIN nodes n ON n.id = o.node_id
              WHERE o.user_id = $1 AND o.node_id > $2 ORDER BY o.node_id LIMIT $3",
         )
@@ -123,121 +281,60 @@ impl SqlStore {
                 bytes: number(row, "bandwidth_used_bytes")?,
                 last_seen_at: time(row, "last_heartbeat")?,
                 claimed_at: time(row, "claimed_at")?,
+                is_paused: time_or_none(row, "paused_at")?.is_some(),
                 consent: consents.pop(),
             });
         }
         Ok(devices)
     }
-
-    pub(super) async fn everything_of(
-        &self,
-        account: AccountId,
-        device: NodeId,
-    ) -> Result<Option<Value>, Failure> {
-        let row = sqlx::query(
-            "SELECT n.id, n.device_id, n.ip_address, n.country, n.region, n.city, n.zip, n.asn, n.isp, n.connection_type,
-                 n.device_type, n.sdk_version, n.status, n.ban_reason, n.bandwidth_used_bytes, n.total_requests,
-                 n.last_heartbeat, n.connected_since, n.created_at, o.claimed_at
-             FROM device_owners o JOIN nodes n ON n.id = o.node_id WHERE o.user_id = $1 AND o.node_id = $2",
-        )
-        .bind(account.uuid())
-        .bind(device.uuid())
-        .fetch_optional(&self.read)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let device_id: String = row.try_get("device_id")?;
-        let words = |column: &str| row.try_get::<Option<String>, _>(column);
-        let facts = json!({
-            "id": id::<NodeId>(&row, "id")?,
-            "deviceId": device_id,
-            "address": words("ip_address")?,
-            "country": words("country")?,
-            "region": words("region")?,
-            "city": words("city")?,
-            "zip": words("zip")?,
-            "asn": row.try_get::<Option<i64>, _>("asn")?,
-            "isp": words("isp")?,
-            "connectionType": words("connection_type")?,
-            "deviceType": words("device_type")?,
-            "sdkVersion": words("sdk_version")?,
-            "status": words("status")?,
-            "banReason": words("ban_reason")?,
-            "bytes": row.try_get::<i64, _>("bandwidth_used_bytes")?,
-            "requests": row.try_get::<i64, _>("total_requests")?,
-            "lastSeenAt": time(&row, "last_heartbeat")?,
-            "connectedSince": time_or_none(&row, "connected_since")?,
-            "createdAt": time(&row, "created_at")?,
-            "claimedAt": time(&row, "claimed_at")?,
-        });
-        let notes = sqlx::query(
-            "SELECT hour_at, ip_address, country FROM device_hours WHERE node_id = $1 ORDER BY hour_at DESC LIMIT $2",
-        )
-        .bind(device.uuid())
-        .bind(MAX_EXPORTED)
-        .fetch_all(&self.read)
-        .await?;
-        let notes = notes.iter().map(|row| {
-            let address: String = row.try_get("ip_address")?;
-            let country: Option<String> = row.try_get("country")?;
-            Ok(json!({ "hour": time(row, "hour_at")?, "address": address, "country": country }))
-        });
-        let hours = sqlx::query(
-            "SELECT hour_at, bytes, nanos FROM credit_hours WHERE node_id = $1 AND user_id = $2
-             ORDER BY hour_at DESC LIMIT $3",
-        )
-        .bind(device.uuid())
-        .bind(account.uuid())
-        .bind(MAX_EXPORTED)
-        .fetch_all(&self.read)
-        .await?;
-        let hours = hours.iter().map(|row| {
-            let (bytes, nanos): (i64, i64) = (row.try_get("bytes")?, row.try_get("nanos")?);
-            Ok(json!({ "hour": time(row, "hour_at")?, "bytes": bytes, "nanoCredits": nanos }))
-        });
-        Ok(Some(json!({
-            "device": facts,
-            "consents": consents(&self.read, &device_id, MAX_EXPORTED).await?,
-            "presence": notes.collect::<Result<Vec<_>, sqlx::Error>>()?,
-            "earnings": hours.collect::<Result<Vec<_>, sqlx::Error>>()?,
-        })))
-    }
-
-    pub(super) async fn erase_owned(
-        &self,
-        account: AccountId,
-        device: NodeId,
-        mut entry: AuditEntry,
-    ) -> Result<bool, Failure> {
-        let mut tx = self.begin().await?;
-        let row = sqlx::query(concat!("SELECT device_id FROM nodes WHERE id = $1", locked!()))
-            .bind(device.uuid())
-            .fetch_optional(&mut *tx)
-            .await?;
-        let Some(row) = row else { return Ok(false) };
-        let device_id: String = row.try_get("device_id")?;
-        let given_up = sqlx::query("DELETE FROM device_owners WHERE node_id = $1 AND user_id = $2")
-            .bind(device.uuid())
-            .bind(account.uuid())
-            .execute(&mut *tx)
-            .await?;
-        if given_up.rows_affected() == 0 {
-            return Ok(false);
-        }
-        pseudonymise(&mut tx, device, &device_id, entry.at).await?;
-        entry.after = json!({ "deviceId": "erased" });
-        audit::insert(&mut tx, &entry).await?;
-        tx.commit().await?;
-        Ok(true)
-    }
 }
 
-/// Under the lock of the device's row.
-async fn pseudonymise(
-    tx: &mut Tx,
-    device: NodeId,
-    device_id: &str,
-    now: Timestamp,
-) -> Result<(), sqlx::Error> {
+/// Erases all devices of an account, in the order of their ids.
+pub(super) async fn erase_all(tx: &mut Tx, account: AccountId, now: Timestamp) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query("SELECT node_id FROM device_owners WHERE user_id = $1 ORDER BY node_id")
+        .bind(account.uuid())
+        .fetch_all(&mut **tx)
+        .await?;
+    for row in &rows {
+        erase(tx, account, id(row, "node_id")?, now).await?;
+    }
+    Ok(())
+}
+
+/// Withdraws, takes out what leads to the device, and gives it up; false: it is not the account's.
+async fn erase(tx: &mut Tx, account: AccountId, device: NodeId, now: Timestamp) -> Result<bool, sqlx::Error> {
+    let Some(device_id) = lock_device(tx, device).await? else {
+        return Ok(false);
+    };
+    if !give_up(tx, account, device).await? {
+        return Ok(false);
+    }
+    pseudonymise(tx, device, &device_id, now).await?;
+    note(tx, About::Erasure, device.uuid(), now).await?;
+    Ok(true)
+}
+
+/// Locks the row of a device; its own id.
+async fn lock_device(tx: &mut Tx, device: NodeId) -> Result<Option<String>, sqlx::Error> {
+    let row = sqlx::query(concat!("SELECT device_id FROM nodes WHERE id = $1", locked!()))
+        .bind(device.uuid())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| row.try_get("device_id")).transpose()
+}
+
+/// False: it is not the account's.
+async fn give_up(tx: &mut Tx, account: AccountId, device: NodeId) -> Result<bool, sqlx::Error> {
+    let given_up = sqlx::query("DELETE FROM device_owners WHERE node_id = $1 AND user_id = $2")
+        .bind(device.uuid())
+        .bind(account.uuid())
+        .execute(&mut **tx)
+        .await?;
+    Ok(given_up.rows_affected() > 0)
+}
+
+/// Withdraws every consent of a device.
+async fn withdraw_all(tx: &mut Tx, device_id: &str, now: Timestamp) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO consent_withdrawals (device_id, consent_id, withdrawn_at)
          SELECT device_id, id, $2 FROM consents WHERE device_id = $1
@@ -247,6 +344,17 @@ async fn pseudonymise(
     .bind(now.as_millis())
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// Under the lock of the device's row.
+async fn pseudonymise(
+    tx: &mut Tx,
+    device: NodeId,
+    device_id: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    withdraw_all(tx, device_id, now).await?;
     let alias = format!("erased-{device}");
     sqlx::query("UPDATE consents SET device_id = $2, networks = '{}' WHERE device_id = $1")
         .bind(device_id)
@@ -273,36 +381,4 @@ async fn pseudonymise(
             .await?;
     }
     Ok(())
-}
-
-/// A device's consent records, newest first.
-async fn consents(pool: &super::Pool, device_id: &str, limit: i64) -> Result<Vec<Value>, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT c.id, c.app_id, c.app_version, c.text_version, c.text_hash, c.language, c.act, c.networks, c.minimum_age,
-             c.given_at, w.withdrawn_at
-         FROM consents c LEFT JOIN consent_withdrawals w ON w.device_id = c.device_id AND w.consent_id = c.id
-         WHERE c.device_id = $1 ORDER BY c.recorded_at DESC, c.id DESC LIMIT $2",
-    )
-    .bind(device_id)
-    .bind(limit)
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(consent_from).collect()
-}
-
-fn consent_from(row: &Row) -> Result<Value, sqlx::Error> {
-    let words = |column: &str| row.try_get::<String, _>(column);
-    Ok(json!({
-        "id": row.try_get::<Uuid, _>("id")?,
-        "appId": words("app_id")?,
-        "appVersion": words("app_version")?,
-        "textVersion": words("text_version")?,
-        "textHash": words("text_hash")?,
-        "language": words("language")?,
-        "act": words("act")?,
-        "networks": json_of::<Value>(row, "networks")?,
-        "minimumAge": row.try_get::<bool, _>("minimum_age")?,
-        "givenAt": time(row, "given_at")?,
-        "withdrawnAt": time_or_none(row, "withdrawn_at")?,
-    }))
 }

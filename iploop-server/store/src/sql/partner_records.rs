@@ -15,6 +15,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::columns::{id, number, number_or_none, text, text_or_none, time};
+use super::device_news::{About, note};
 use super::partners::partner_from;
 use super::{Row, SqlStore, Tx, audit};
 use crate::error::{act, unreadable};
@@ -164,6 +165,7 @@ impl PartnerRecords for SqlStore {
             let after = partner_from(&row)?;
             (entry.before, entry.after) = (json!(before), json!(after));
             audit::insert(&mut tx, &entry).await?;
+            note(&mut tx, About::Partner, id.uuid(), entry.at).await?;
             tx.commit().await?;
             Ok(Some(after))
         })
@@ -250,6 +252,7 @@ impl PartnerRecords for SqlStore {
             // The address goes with the partner, so the record, which never changes, does not hold it.
             entry.before = json!({ "name": before.name, "revenueShareBp": before.revenue_share_bp });
             audit::insert(&mut tx, &entry).await?;
+            note(&mut tx, About::Partner, id.uuid(), entry.at).await?;
             tx.commit().await?;
             Ok(PartnerDeleted::Gone)
         })
@@ -393,6 +396,7 @@ impl PartnerRecords for SqlStore {
             let after = app_from(&row)?;
             (entry.before, entry.after) = (json!(before), json!(after));
             audit::insert(&mut tx, &entry).await?;
+            note(&mut tx, About::App, app.uuid(), entry.at).await?;
             tx.commit().await?;
             Ok(Some(after))
         })

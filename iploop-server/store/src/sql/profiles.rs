@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::account::Account;
 use iploop_platform::accounts::{Erased, ProfileChange, Profiles, Unlock, Unlocked};
+use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::AccountId;
 use iploop_platform::login::SignInSettings;
 use iploop_platform::notices::Notice;
@@ -15,7 +16,7 @@ use sqlx::types::Json;
 
 use super::accounts::{account_columns, account_from, fold_name};
 use super::columns::{json as json_of, number_or_none, text_or_none};
-use super::{Row, SqlStore, Tx, audit, errands, logins, notices, second_factors};
+use super::{Row, SqlStore, Tx, audit, errands, logins, notices, owners, second_factors};
 use crate::error::act;
 
 /// Of a row of `users`.
@@ -187,7 +188,7 @@ impl Profiles for SqlStore {
                 Some("admin") if rows.len() == 1 => return Ok(Erased::LastAdmin),
                 Some(_) => {}
             }
-            erase(&mut tx, account).await?;
+            erase(&mut tx, account, entry.at).await?;
             audit::insert(&mut tx, &entry).await?;
             tx.commit().await?;
             Ok(Erased::Gone)
@@ -197,7 +198,8 @@ impl Profiles for SqlStore {
 }
 
 /// Every table that holds something personal of an account has its line here.
-async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
+async fn erase(tx: &mut Tx, account: AccountId, now: Timestamp) -> Result<(), sqlx::Error> {
+    owners::erase_all(tx, account, now).await?;
     logins::delete_all(tx, account).await?;
     second_factors::delete(tx, account).await?;
     errands::leave(tx, account).await?;
@@ -206,7 +208,7 @@ async fn erase(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
         "DELETE FROM mail_tokens WHERE user_id = $1",
         "DELETE FROM ip_login_addresses WHERE user_id = $1",
         "DELETE FROM partner_users WHERE user_id = $1",
-        "DELETE FROM device_owners WHERE user_id = $1",
+        "DELETE FROM credit_accounts WHERE user_id = $1",
         "DELETE FROM node_sessions WHERE user_id = $1",
         "DELETE FROM proxy_defaults WHERE user_id = $1",
         "DELETE FROM api_keys WHERE user_id = $1",

@@ -17,6 +17,7 @@ use iploop_platform::accounts::{AccountParts, AccountService, AccountsConfig, Pe
 use iploop_platform::admin::{AdminParts, AdminService};
 use iploop_platform::billing::{BillingConfig, BillingParts, BillingService, PaymentProvider};
 use iploop_platform::clock::Clock as _;
+use iploop_platform::device_news::NewsTask;
 use iploop_platform::keys::{KeyService, NobodyToTell};
 use iploop_platform::ledger::{LedgerParts, LedgerService};
 use iploop_platform::live::Live;
@@ -221,7 +222,11 @@ impl Api {
                 mail: mail.clone(),
                 changes: changes.clone(),
                 public_url: settings.public_url.parse().unwrap(),
-                personal_data: settings.personal_data,
+                personal_data: settings
+                    .personal_data
+                    .into_iter()
+                    .chain(iploop_platform::owners::personal_data(&store))
+                    .collect(),
             },
             &settings.accounts,
         );
@@ -267,7 +272,11 @@ impl Api {
         );
         let draining = CancellationToken::new();
         let live = Arc::new(Live::new(clock.now()));
+        let (bell, news) = NewsTask::new(Arc::clone(&store) as _, clock.clone(), devices.clone());
+        tokio::spawn(news.run(tasks.clone()));
         let state = ApiState::new(ApiParts {
+            bell,
+            connected: devices.clone(),
             abuse: abuse.clone(),
             assistant: assistant.unwrap(),
             tickets,
