@@ -19,6 +19,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod money;
+mod owners;
 mod policy;
 mod postgres;
 mod python_node;

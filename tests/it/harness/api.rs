@@ -27,6 +27,14 @@ impl Api {
         }
     }
 
+    /// The same at another process.
+    pub(crate) fn elsewhere(&self, address: SocketAddr) -> Self {
+        Self {
+            address,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Response {
         self.ask("GET", path, None)
     }
