@@ -26,8 +26,9 @@ fn status(sharing: bool, reason: &str) -> ToHub {
 }
 
 async fn no_exit(hub: &TestHub) {
-    let refused = hub.hub.open(request("")).await.map(|_| ()).unwrap_err();
-    assert_eq!(refused.error, ExitError::NoExit);
+    let opened = hub.hub.open(request("")).await;
+    let refused = opened.err().map(|refused| refused.error);
+    assert_eq!(refused, Some(ExitError::NoExit));
 }
 
 async fn is_served_by(hub: &TestHub, node: &mut TestNode) {
