@@ -17,3 +17,4 @@ mod policy;
 pub mod server;
 mod shared;
 mod support;
+mod together;

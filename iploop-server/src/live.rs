@@ -3,23 +3,23 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use iploop_hub::Hub;
 use iploop_platform::live::{Live, LiveParts, LiveTask};
 use iploop_platform::metering::Meters;
+use iploop_platform::network::Network;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Starts counting for those who watch; the feeds are the meters' own.
 pub(crate) fn start(
     meters: Meters,
-    hub: &Hub,
+    network: &Arc<dyn Network>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Arc<Live> {
     let live = Arc::clone(meters.live());
     let task = LiveTask::new(LiveParts {
         meters,
-        network: Arc::new(hub.clone()),
+        network: Arc::clone(network),
     });
     tasks.spawn(task.run(stop.clone()));
     live

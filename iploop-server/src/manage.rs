@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use iploop_platform::abuse::status_from_command_line;
+use iploop_platform::abuse::{Actor, status_from_command_line};
 use iploop_platform::account::AccountStatus;
 use iploop_platform::accounts::password::Passwords;
 use iploop_platform::accounts::{
@@ -14,7 +14,7 @@ use iploop_platform::clock::{Clock, SystemClock};
 use iploop_platform::ids::AccountId;
 use iploop_platform::keys::{KeyService, NobodyToTell, WantedLimits};
 use iploop_platform::notices::previews;
-use iploop_platform::partners;
+use iploop_platform::partners::{self, Wanting};
 use iploop_platform::secret::Secret;
 use serde_json::{Value, json};
 
@@ -120,7 +120,11 @@ async fn unlock(config: &Config, whom: AccountUnlock) -> Result<Value> {
 pub async fn partner(config: &Config, act: PartnerAct) -> Result<Value> {
     let PartnerAct::Create { name, email } = act;
     let store = open_store(config).await?;
-    let made = partners::create(store.as_ref(), &SystemClock, &name, email.as_deref()).await?;
+    let who = Wanting {
+        actor: Actor::CommandLine,
+        reason: "a new partner",
+    };
+    let made = partners::create(store.as_ref(), &SystemClock, &name, email.as_deref(), who).await?;
     Ok(json!({
         "partnerId": made.partner.id,
         "name": made.partner.name,

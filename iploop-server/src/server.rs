@@ -36,6 +36,7 @@ use crate::config::{self, Config, JOURNAL};
 use crate::notify::Notifying;
 use crate::policy::{Enforcers, PolicyFile};
 use crate::shared::Shared;
+use crate::together::Devices;
 
 /// How long streams may go on after SIGTERM (DESIGN 6).
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
@@ -149,6 +150,16 @@ impl Server {
         let sessions = Sessions::restore(&config.gateway, &*clock, Arc::clone(&store) as _)
             .await
             .context("sticky sessions can't be read")?;
+        let secret =
+            SigningSecret::load_or_create(&config.login_secret_file()).context("login.secret_file")?;
+        let together = crate::together::Parts {
+            hub: &hub,
+            sessions: sessions.clone(),
+            live: meters.live(),
+            clock: Arc::clone(&clock),
+            secret: &secret,
+        };
+        let devices = crate::together::start(&shared, together, &stop, &mut tasks)?;
         let gateway = Gateway::bind(
             config.gateway_section(),
             iploop_gateway::Dependencies {
@@ -175,7 +186,9 @@ impl Server {
             policy,
             watch,
             suspicions,
-            live: crate::live::start(meters, &hub, &stop, &mut tasks),
+            live: crate::live::start(meters, &devices.network, &stop, &mut tasks),
+            devices,
+            secret,
         };
         let (state, abuse) = parts.assemble(&draining, &stop, &mut tasks).await?;
         let limits = ServeLimits {
@@ -357,6 +370,8 @@ struct ApiPieces<'a> {
     watch: AbuseWatch,
     suspicions: mpsc::Receiver<Suspicion>,
     live: Arc<Live>,
+    devices: Devices,
+    secret: SigningSecret,
 }
 
 impl ApiPieces<'_> {
@@ -380,10 +395,10 @@ impl ApiPieces<'_> {
             watch,
             suspicions,
             live,
+            devices,
+            secret,
         } = self;
         let passwords = Passwords::new(&config.accounts.password)?;
-        let secret =
-            SigningSecret::load_or_create(&config.login_secret_file()).context("login.secret_file")?;
         let (logins, login_task) = Logins::start(
             Arc::clone(&store),
             Arc::clone(&shared.state),
@@ -415,8 +430,8 @@ impl ApiPieces<'_> {
             logins: logins.clone(),
             changes: Arc::clone(&changes),
             watch: watch.clone(),
-            nodes: Arc::new(hub.clone()),
-            network: Arc::new(hub.clone()),
+            nodes: devices.nodes,
+            network: Arc::clone(&devices.network),
         };
         let admin = crate::admin::start(admin_parts, stop, tasks);
         let around = crate::billing::Around {
@@ -484,7 +499,7 @@ impl ApiPieces<'_> {
             webhooks,
             notices,
             store,
-            network: Arc::new(hub.clone()),
+            network: devices.network,
             live,
             clock,
             proxy: ProxyAddresses {

@@ -55,6 +55,11 @@ impl Shared {
         Arc::new(changes)
     }
 
+    /// The state that other processes have too; none: this one is alone.
+    pub(crate) fn with_others(&self) -> Option<Arc<dyn SharedState>> {
+        self.is_redis.then(|| Arc::clone(&self.state))
+    }
+
     /// What `/readyz` asks.
     pub(crate) fn ready_checks(&self) -> Vec<Arc<dyn ReadyCheck>> {
         match self.is_redis {

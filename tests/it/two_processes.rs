@@ -1,8 +1,217 @@
 //! Two servers on one PostgreSQL and one Redis: what is done at one holds at the other.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::harness::{Api, Customer, Postgres, Redis, Settings, World, eventually};
+use crate::harness::{
+    Account, Api, Customer, Place, Postgres, Program, Ready, Redis, Settings, World, eventually, manage,
+};
+
+/// The plan that accounts begin with, which has no sticky sessions, and one that has.
+const STARTER: &str = "01900000-0000-7000-8000-000000000001";
+const GROWTH: &str = "01900000-0000-7000-8000-000000000002";
+
+/// Two servers that share a database and a Redis, and let no time bring news by itself.
+struct Two {
+    world: World,
+    _second: Program,
+    there: Ready,
+    _redis: Redis,
+    _postgres: Postgres,
+}
+
+impl Two {
+    fn start(places: &[Place]) -> Self {
+        let postgres = Postgres::start();
+        let redis = Redis::start();
+        let settings = Settings {
+            database: Some(postgres.url()),
+            ..Settings::with_places(places)
+        }
+        .set("IPLOOP_REDIS__URL", &redis.url())
+        .set("IPLOOP_ADMISSION__KEY_TTL", "30m")
+        .set("IPLOOP_ABUSE__LOOK_EVERY", "10m");
+        let world = World::start_with(settings);
+        let (second, there) = world.second_server();
+        Self {
+            world,
+            _second: second,
+            there,
+            _redis: redis,
+            _postgres: postgres,
+        }
+    }
+
+    /// The customer at the other process.
+    fn customer_there(&self) -> Customer {
+        Customer {
+            proxy: self.there.proxy,
+            ..self.world.customer()
+        }
+    }
+
+    /// An admin's session.
+    fn admin(&self) -> Api {
+        let root = manage(
+            self.world.folder(),
+            &[
+                "account",
+                "create",
+                "--email",
+                "root@example.com",
+                "--admin",
+                "--verified",
+            ],
+        );
+        let login = json!({ "email": "root@example.com", "password": root["password"] });
+        let api = self.world.api();
+        let token = api.post("/api/auth/login", &login).json()["token"].clone();
+        api.with_token(token.as_str().unwrap())
+    }
+
+    fn give_plan(&self, admin: &Api, plan: &str) {
+        let path = format!("/api/admin/users/{}", self.world.account.id);
+        let changed = admin.put(&path, &json!({ "plan": plan, "reason": "a test" }));
+        assert!(changed.status < 300, "{}", changed.text());
+    }
+
+    /// Both processes know of so many devices.
+    fn know_devices(&self, admin: &Api, wanted: u64) {
+        let there = Api {
+            address: self.there.api,
+            ..admin.clone()
+        };
+        for api in [admin, &there] {
+            eventually("figures are of both processes", || {
+                // Told to customers, so never older than a second; admins' may be half a minute old.
+                let stats = api.get("/api/nodes/stats").json();
+                (stats["connectedNodes"] == wanted).then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn a_session_has_its_exit_at_one_process_and_is_not_changed_silently_at_the_other() {
+    let mut two = Two::start(&[Place::NEW_YORK]);
+    let admin = two.admin();
+    let berlin = two.world.begin_device_by(Place::BERLIN, two.there.hub);
+    berlin.program.event("sharing");
+    two.know_devices(&admin, 2);
+    two.give_plan(&admin, GROWTH);
+
+    let (here, there) = (
+        two.world.customer().with("session-mine"),
+        two.customer_there().with("session-mine"),
+    );
+    let url = two.world.origin.url("/echo");
+    let first = here.get(&url);
+    assert_eq!(
+        (first.status, first.field("x-iploop-exit-country")),
+        (200, Some("US"))
+    );
+    let refused = there.get(&url);
+    assert_eq!(
+        (refused.status, refused.code()),
+        (503, "session_exit_gone"),
+        "its exit is at the first process, and another would be a silent change"
+    );
+    let other = two.customer_there().with("session-other").get(&url);
+    assert_eq!(other.field("x-iploop-exit-country"), Some("DE"));
+    assert_eq!(here.get(&url).status, 200, "the first process goes on");
+
+    let nodes = admin.get("/api/admin/nodes?status=available").json();
+    let holders: Vec<_> = nodes["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| &node["process"])
+        .collect();
+    assert!(
+        holders.len() == 2 && holders[0].is_string() && holders[1].is_string() && holders[0] != holders[1],
+        "each device with its process: {holders:?}"
+    );
+
+    two.world.devices.clear();
+    eventually("the session moves where there are devices", || {
+        let answer = there.get(&url);
+        (answer.status == 200).then(|| {
+            assert_eq!(answer.field("x-iploop-exit-country"), Some("DE"));
+            assert_eq!(answer.field("x-iploop-session"), Some("rotated"), "and says so");
+        })
+    });
+    assert_eq!(there.get(&url).field("x-iploop-session"), Some("mine"));
+    eventually("the first process knows where it is", || {
+        (here.get(&url).code() == "session_exit_gone").then_some(())
+    });
+    two.know_devices(&admin, 1);
+}
+
+#[test]
+fn what_passes_through_one_process_is_seen_live_at_the_other() {
+    let two = Two::start(&[Place::BERLIN]);
+    let admin = two.admin();
+    two.know_devices(&admin, 1);
+    let Account { email, password, .. } = &two.world.account;
+    let there = Api::at(two.there.api);
+    let login = json!({ "email": email, "password": password });
+    let token = there.post("/api/auth/login", &login).json()["token"].clone();
+
+    let mut live = TcpStream::connect(two.there.api).unwrap();
+    live.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let token = token.as_str().unwrap();
+    write!(
+        live,
+        "GET /api/live HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\n\r\n"
+    )
+    .unwrap();
+    let url = two.world.origin.url("/echo");
+    let mut seen = String::new();
+    eventually("requests and numbers of the other process", || {
+        assert_eq!(two.world.customer().get(&url).status, 200);
+        let mut part = [0; 16 * 1024];
+        if let Ok(length) = live.read(&mut part) {
+            seen.push_str(&String::from_utf8_lossy(&part[..length]));
+        }
+        let has_request = seen.contains("event: request") && seen.contains("/24");
+        let has_nodes = seen.contains(r#""connectedNodes":1"#);
+        (has_request && has_nodes).then_some(())
+    });
+    assert!(!seen.contains("event: gap"), "nothing was lost: {seen}");
+}
+
+#[test]
+fn a_changed_plan_and_a_suspension_are_in_force_at_the_other_process_at_once() {
+    let two = Two::start(&[]);
+    let admin = two.admin();
+    let there = two.customer_there();
+    let url = two.world.origin.url("/echo");
+    let sticky = there.with("session-a");
+    assert_eq!(sticky.get(&url).code(), "plan_feature", "known there");
+    let path = format!("/api/admin/plans/{STARTER}");
+    for (has_sessions, code) in [(true, "no_exit"), (false, "plan_feature")] {
+        let body = json!({ "stickySessions": has_sessions, "reason": "a test" });
+        let changed = admin.put(&path, &body);
+        assert_eq!(changed.status, 200, "{}", changed.text());
+        eventually("the plan is another one there", || {
+            (sticky.get(&url).code() == code).then_some(())
+        });
+    }
+    two.give_plan(&admin, GROWTH);
+    eventually("the account has another plan there", || {
+        (sticky.get(&url).code() == "no_exit").then_some(())
+    });
+
+    let path = format!("/api/admin/accounts/{}/suspend", two.world.account.id);
+    let suspended = admin.post(&path, &json!({ "reason": "a test" }));
+    assert!(suspended.status < 300, "{}", suspended.text());
+    eventually("the account is suspended there", || {
+        (there.get(&url).code() == "account_suspended").then_some(())
+    });
+}
 
 #[test]
 fn sign_outs_keys_and_tries_count_in_both_processes_and_what_ended_stays_ended_without_redis() {

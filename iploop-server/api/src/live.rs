@@ -71,7 +71,7 @@ struct Topics {
 /// * `numbers`: `balanceBytes`, `activeConnections`, `requests` within `windowSeconds`, `bytesPerSecond`; at most once a second
 /// * `request`: a request that ended, as `/api/usage/requests` shows it; with an id
 /// * `nodes`: `connectedNodes`, `availableNodes`; when they change, at most once a second
-/// * `gap`: requests ended that are remembered here no more; `/api/usage/requests` has them
+/// * `gap`: requests ended that are remembered here no more, or were lost on the way from another process; `/api/usage/requests` has them
 ///
 /// With `Last-Event-ID` requests that ended since then come first. At most 5 at the same time for an account.
 #[utoipa::path(
@@ -102,7 +102,7 @@ pub(crate) async fn live(
     answer(state, client, &headers, watch, topics)
 }
 
-/// Events of the whole process as they happen: `network`, with `activeAccounts`, `activeConnections`, `requests` within
+/// Events of the whole platform as they happen, as far as its processes share a Redis: `network`, with `activeAccounts`, `activeConnections`, `requests` within
 /// `windowSeconds`, `bytesPerSecond`, `connectedNodes`, `availableNodes` and `watchers`; at most once a second.
 #[utoipa::path(
     get, path = "/live", tag = "admin", security(("bearer" = []), ("cookie" = [])),

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::PartnerId;
+use iploop_platform::partners;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -50,6 +51,10 @@ pub(crate) struct CreatePartnerBody {
     #[schema(format = Email)]
     #[serde(default)]
     email: Option<String>,
+    /// For the record; `a new partner` where it is absent.
+    #[schema(max_length = 200)]
+    #[serde(default)]
+    reason: Option<String>,
 }
 
 /// A new partner with its key.
@@ -78,13 +83,16 @@ pub(crate) struct NewPartner {
 )]
 pub(crate) async fn create_partner(
     State(state): State<ApiState>,
-    _: Admin,
+    Admin(admin): Admin,
     Json(body): Json<CreatePartnerBody>,
 ) -> Result<Response, ApiError> {
     let parts = state.parts();
-    let created =
-        iploop_platform::partners::create(&*parts.store, &*parts.clock, &body.name, body.email.as_deref())
-            .await?;
+    let who = manage::by(
+        admin.account.id,
+        body.reason.as_deref().unwrap_or("a new partner"),
+    );
+    let email = body.email.as_deref();
+    let created = partners::create(&*parts.store, &*parts.clock, &body.name, email, who).await?;
     let partner = created.partner;
     let answer = NewPartner {
         key: created.key.expose().to_owned(),

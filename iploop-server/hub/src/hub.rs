@@ -9,6 +9,7 @@ use iploop_platform::abuse::AbuseWatch;
 use iploop_platform::clock::Clock;
 use iploop_platform::network::{CountryPresence, Network, NetworkStats, NodePage, NodeRow, NodeWish, Pool};
 use iploop_platform::owners::PairingCodes;
+use iploop_platform::presence::NodeMoves;
 use iploop_platform::store::{Nodes, Partners};
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{PolicyUpdate, ToNode};
@@ -135,6 +136,11 @@ impl Hub {
                 locations: Mutex::default(),
             }),
         })
+    }
+
+    /// Tells these of each device that comes or goes from now on. The first ones stay.
+    pub fn tell_moves(&self, moves: Arc<dyn NodeMoves>) {
+        self.shared.tell_moves(moves);
     }
 
     /// Where devices connect: the real port.

@@ -2,13 +2,14 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use iploop_platform::clock::Clock;
 use iploop_platform::ids::AccountId;
 use iploop_platform::owners::PairingCodes;
+use iploop_platform::presence::NodeMoves;
 use iploop_platform::store::Nodes;
 use iploop_protocol::control::PolicyUpdate;
 use iploop_protocol::policy::{AbuseLimits, PlatformPolicy};
@@ -71,6 +72,8 @@ pub(crate) struct Shared {
     streams: AtomicUsize,
     streams_gone: Notify,
     draining: AtomicBool,
+    /// Told of devices that come and go.
+    moves: OnceLock<Arc<dyn NodeMoves>>,
 }
 
 impl Shared {
@@ -104,6 +107,18 @@ impl Shared {
             streams: AtomicUsize::new(0),
             streams_gone: Notify::new(),
             draining: AtomicBool::new(false),
+            moves: OnceLock::new(),
+        }
+    }
+
+    /// Tells these of devices from now on; the first ones stay.
+    pub(crate) fn tell_moves(&self, moves: Arc<dyn NodeMoves>) {
+        let _ = self.moves.set(moves);
+    }
+
+    pub(crate) fn moved(&self, tell: impl FnOnce(&dyn NodeMoves)) {
+        if let Some(moves) = self.moves.get() {
+            tell(&**moves);
         }
     }
 

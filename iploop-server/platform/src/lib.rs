@@ -34,6 +34,7 @@ pub mod owners;
 pub mod partner;
 pub mod partners;
 pub mod plan;
+pub mod presence;
 pub mod proxy_defaults;
 pub mod secret;
 pub mod shared;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use iploop_protocol::targeting::Targeting;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Reads the live directory. Implemented by the hub.
 pub trait Network: Send + Sync + 'static {
@@ -82,7 +82,7 @@ pub struct Pool {
 }
 
 /// Counts over the live devices.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkStats {
     /// Connected devices.

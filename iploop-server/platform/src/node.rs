@@ -23,6 +23,8 @@ pub struct NodeRegistration {
     pub ip: IpAddr,
     /// Where that is.
     pub place: Place,
+    /// What else is known of that.
+    pub geo: GeoFacts,
     /// `wifi`, `cellular` or `ethernet`.
     pub connection_type: Option<String>,
     /// `android`, `ios`, `windows`, `mac`, `linux` or `browser`.
@@ -35,6 +37,66 @@ pub struct NodeRegistration {
     pub review_apps: bool,
     /// When.
     pub now: Timestamp,
+}
+
+/// What is known of a device's whereabouts besides its [`Place`]. For admins: nothing is chosen by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GeoFacts {
+    /// The country's English name.
+    pub country_name: Option<String>,
+    /// Where its city or region is, as GeoIP has it.
+    pub point: Option<Point>,
+    /// The mobile network's name, where the device says that it is on one.
+    pub carrier: Option<String>,
+}
+
+/// A place on the earth, to a tenth of a degree (some 10 km): finer is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    latitude_tenths: i16,
+    longitude_tenths: i16,
+}
+
+impl Point {
+    /// From degrees, rounded; none if they are not on the earth.
+    pub fn from_degrees(latitude: f64, longitude: f64) -> Option<Self> {
+        Self::from_tenths(tenths(latitude)?, tenths(longitude)?)
+    }
+
+    /// From tenths of a degree, as they are stored.
+    pub fn from_tenths(latitude: i16, longitude: i16) -> Option<Self> {
+        let is_on_earth = latitude.unsigned_abs() <= 900 && longitude.unsigned_abs() <= 1800;
+        is_on_earth.then_some(Self {
+            latitude_tenths: latitude,
+            longitude_tenths: longitude,
+        })
+    }
+
+    /// Latitude and longitude in tenths of a degree.
+    pub const fn tenths(self) -> (i16, i16) {
+        (self.latitude_tenths, self.longitude_tenths)
+    }
+
+    /// Degrees north.
+    pub fn latitude(self) -> f64 {
+        f64::from(self.latitude_tenths) / 10.0
+    }
+
+    /// Degrees east.
+    pub fn longitude(self) -> f64 {
+        f64::from(self.longitude_tenths) / 10.0
+    }
+}
+
+fn tenths(degrees: f64) -> Option<i16> {
+    let tenths = (degrees * 10.0).round();
+    if !(-1800.0..=1800.0).contains(&tenths) {
+        return None;
+    }
+    // In range, so nothing is cut.
+    #[expect(clippy::cast_possible_truncation, reason = "-1800 to 1800")]
+    let tenths = tenths as i16;
+    Some(tenths)
 }
 
 /// What the database answers to a registration.
@@ -102,4 +164,19 @@ pub struct NodeActivity {
     pub last_heartbeat: Timestamp,
     /// False when it disconnected.
     pub connected: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_point_is_kept_to_a_tenth_of_a_degree_and_only_on_the_earth() {
+        let point = Point::from_degrees(52.5163, -13.3777).unwrap();
+        assert_eq!(point.tenths(), (525, -134));
+        assert_eq!((point.latitude(), point.longitude()), (52.5, -13.4));
+        for (latitude, longitude) in [(90.1, 0.0), (0.0, -180.1), (f64::NAN, 0.0), (0.0, f64::INFINITY)] {
+            assert_eq!(Point::from_degrees(latitude, longitude), None);
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::abuse::AuditEntry;
 use crate::api_key::ApiKeyHash;
 use crate::clock::Timestamp;
 use crate::ids::PartnerId;
@@ -43,4 +44,6 @@ pub struct NewPartner {
     pub revenue_share_bp: u32,
     /// When.
     pub now: Timestamp,
+    /// Its record; what it is now is filled in.
+    pub audit: AuditEntry,
 }

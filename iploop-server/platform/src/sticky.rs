@@ -1,7 +1,10 @@
 //! Sticky sessions between gateway, API and store: what one is, and who may see and change it.
 //!
 //! The gateway has them in memory and decides about them ([`LiveSessions`]); the store keeps them over a restart
-//! ([`crate::store::StickySessions`]). [`SessionService`] holds what the API's side has to check.
+//! ([`crate::store::StickySessions`]). Where processes share state their gateways know each other's sessions
+//! ([`SharedSessions`]). [`SessionService`] holds what the API's side has to check.
+
+mod shared;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,7 +12,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use iploop_protocol::targeting::{SessionName, Targeting, TargetingError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+pub use self::shared::{SessionKey, SessionNews, SessionsChanged, SharedSession, SharedSessions};
 
 use crate::admission::{AdmissionError, check_plan};
 use crate::clock::Timestamp;
@@ -21,7 +26,7 @@ use crate::store::{Store, StoreError};
 pub const MAX_PAGE: u32 = 100;
 
 /// A sticky session as it is kept: a row of `node_sessions`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StickySession {
     /// Whose it is: all keys of the account share it.
     pub account: AccountId,
@@ -56,7 +61,7 @@ pub struct StickySession {
 }
 
 /// The exit of a sticky session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldExit {
     /// The device.
     pub node: NodeId,

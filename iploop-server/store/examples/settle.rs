@@ -10,12 +10,13 @@
 
 use std::time::{Duration, Instant};
 
+use iploop_platform::abuse::{Actor, AuditAction, AuditEntry};
 use iploop_platform::account::{NewAccount, Role, Standing};
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, NodeId, PartnerId, RequestId};
-use iploop_platform::node::{ConsentRecord, NodeRegistration};
+use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration};
 use iploop_platform::partner::NewPartner;
 use iploop_platform::store::Store;
 use iploop_platform::usage::{Timings, UsageRecord};
@@ -109,6 +110,13 @@ async fn nodes(store: &dyn Store) -> Vec<NodeId> {
             key_prefix: "iplp_012345678".into(),
             revenue_share_bp: 7_000,
             now: now(),
+            audit: AuditEntry::new(
+                Actor::System,
+                AuditAction::PartnerCreated,
+                id.to_string(),
+                "an example",
+                now(),
+            ),
         };
         partners.push(store.create_partner(partner).await.unwrap().id);
     }
@@ -121,6 +129,7 @@ async fn nodes(store: &dyn Store) -> Vec<NodeId> {
             device_secret_hash: "secret".into(),
             partner: partners[i % PARTNERS],
             ip: "203.0.113.7".parse().unwrap(),
+            geo: GeoFacts::default(),
             place: Place::default(),
             connection_type: None,
             device_type: None,

@@ -102,6 +102,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "device_news",
         sql: include_str!("../migrations/0018_device_news.sql"),
     },
+    Migration {
+        version: 19,
+        name: "node_facts",
+        sql: include_str!("../migrations/0019_node_facts.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

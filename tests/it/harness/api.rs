@@ -11,7 +11,7 @@ use super::{PATIENCE, Response, eventually, read_response};
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(crate) address: SocketAddr,
-    token: Option<String>,
+    pub(crate) token: Option<String>,
 }
 
 impl Api {

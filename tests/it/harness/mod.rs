@@ -26,7 +26,7 @@ pub(crate) use self::postgres::Postgres;
 pub(crate) use self::program::{Program, agent, chromium, node_folder, python, repository, run, server};
 pub(crate) use self::redis::Redis;
 pub(crate) use self::world::{
-    Account, Device, Place, Settings, TERMS, World, check, manage, policy, refuse_to_serve,
+    Account, Device, Place, Ready, Settings, TERMS, World, check, manage, policy, refuse_to_serve,
 };
 
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use iploop_platform::abuse::{AbuseError, AbuseService, Actor, AuditEntry, AuditQuery};
+use iploop_platform::abuse::{AbuseError, AbuseService, AuditEntry, AuditQuery};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::records::AuditFilter;
@@ -91,16 +91,13 @@ impl Export {
 }
 
 fn put_row(text: &mut String, record: &AuditEntry) {
-    let actor_id = match record.actor {
-        Actor::Admin(account) => account.to_string(),
-        Actor::System | Actor::CommandLine => String::new(),
-    };
+    let actor_id = record.actor.account().map(|account| account.to_string());
     let account = record.account.map(|account| account.to_string());
     let cells = [
         record.id.to_string(),
         record.at.to_string(),
         record.actor.as_str().to_owned(),
-        actor_id,
+        actor_id.unwrap_or_default(),
         record.action.to_string(),
         account.unwrap_or_default(),
         record.subject.clone(),

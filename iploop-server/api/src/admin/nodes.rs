@@ -9,6 +9,7 @@ use iploop_platform::admin::{
 };
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
+use iploop_platform::node::Point;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -61,11 +62,19 @@ pub(crate) struct AdminNode {
     ip_address: IpAddr,
     /// ISO 3166-1 alpha-2.
     country: Option<String>,
+    /// Its English name.
+    country_name: Option<String>,
     region: Option<String>,
     city: Option<String>,
     zip: Option<String>,
+    /// Degrees north, to a tenth: of the city or region, as GeoIP has it.
+    latitude: Option<f64>,
+    /// Degrees east, to a tenth.
+    longitude: Option<f64>,
     asn: Option<u32>,
     isp: Option<String>,
+    /// The mobile network, where the device is on one.
+    carrier: Option<String>,
     connection_type: Option<String>,
     device_type: Option<String>,
     sdk_version: String,
@@ -97,6 +106,9 @@ pub(crate) struct AdminNode {
     #[schema(value_type = String, format = Uuid)]
     partner_id: PartnerId,
     partner_name: String,
+    /// The process that holds its connection; none: not connected, or processes share no state.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    process: Option<String>,
 }
 
 /// A page of devices.
@@ -330,6 +342,10 @@ impl From<KnownNode> for AdminNode {
             device_id: node.device_id,
             ip_address: node.ip,
             country: node.place.country,
+            country_name: node.geo.country_name,
+            latitude: node.geo.point.map(Point::latitude),
+            longitude: node.geo.point.map(Point::longitude),
+            carrier: node.geo.carrier,
             region: node.place.region,
             city: node.place.city,
             zip: node.place.zip,
@@ -352,6 +368,7 @@ impl From<KnownNode> for AdminNode {
             created_at: node.created_at,
             partner_id: node.partner,
             partner_name: node.partner_name,
+            process: node.process.map(|process| process.to_string()),
         }
     }
 }

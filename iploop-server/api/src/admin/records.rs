@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::State;
-use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery, ExitUse, ExitUseQuery};
+use iploop_platform::abuse::{AuditAction, AuditEntry, AuditQuery, ExitUse, ExitUseQuery};
 use iploop_platform::abuse::{RefusalCount, RefusalQuery};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::field::FieldProblem;
@@ -201,9 +201,9 @@ pub(crate) struct AuditInfo {
     id: AuditId,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
-    /// `admin`, `system` or `command_line`.
+    /// `admin`, `user`, `system` or `command_line`.
     actor: &'static str,
-    /// The admin.
+    /// The admin or user.
     #[schema(value_type = Option<String>, format = Uuid)]
     actor_id: Option<AccountId>,
     action: &'static str,
@@ -350,15 +350,11 @@ impl From<RefusalCount> for RefusalInfo {
 
 impl From<AuditEntry> for AuditInfo {
     fn from(entry: AuditEntry) -> Self {
-        let actor_id = match entry.actor {
-            Actor::Admin(account) => Some(account),
-            Actor::System | Actor::CommandLine => None,
-        };
         Self {
             id: entry.id,
             at: entry.at,
             actor: entry.actor.as_str(),
-            actor_id,
+            actor_id: entry.actor.account(),
             action: entry.action.as_str(),
             account_id: entry.account,
             subject: entry.subject,

@@ -75,7 +75,7 @@ struct NodeFigures {
     total: u64,
     /// Ever registered, by `available`, `inactive` and `banned`.
     by_status: BTreeMap<String, u64>,
-    /// Connected here now.
+    /// Connected now, to all processes that share a Redis.
     connected: u64,
     /// Of these, the ones that take requests.
     available: u64,

@@ -319,11 +319,14 @@ pub(crate) async fn list_apps(
 )]
 pub(crate) async fn create_app(
     State(state): State<ApiState>,
-    _: Admin,
+    Admin(admin): Admin,
     Path(partner): Path<String>,
     Json(body): Json<AppBody>,
 ) -> Result<Response, ApiError> {
-    let app = service(&state).create_app(id(&partner)?, body.wanted()).await?;
+    let who = by(admin.account.id, "handed in for the partner");
+    let app = service(&state)
+        .create_app(id(&partner)?, body.wanted(), who)
+        .await?;
     Ok((StatusCode::CREATED, Json(AppInfo::from(app))).into_response())
 }
 
@@ -491,7 +494,7 @@ fn id(text: &str) -> Result<PartnerId, ApiError> {
     text.parse().map_err(|_| ApiError::NotFound)
 }
 
-fn by(admin: AccountId, reason: &str) -> Wanting<'_> {
+pub(super) fn by(admin: AccountId, reason: &str) -> Wanting<'_> {
     Wanting {
         actor: Actor::Admin(admin),
         reason,

@@ -44,6 +44,16 @@ pub(crate) struct PartnerUser {
     account: AccountId,
 }
 
+impl PartnerUser {
+    /// What the record says of an act: users give no reasons for what is their own.
+    fn wanting(&self) -> Wanting<'static> {
+        Wanting {
+            actor: Actor::User(self.account),
+            reason: "by the partner itself",
+        }
+    }
+}
+
 impl FromRequestParts<ApiState> for PartnerUser {
     type Rejection = ApiError;
 
@@ -134,14 +144,8 @@ pub(crate) async fn rotate_key(
     user: PartnerUser,
     Json(body): Json<RotateKeyBody>,
 ) -> Result<Response, ApiError> {
-    // The record knows admins and us as actors: the user stands in its reason.
-    let reason = format!("by the partner's user {}", user.account);
-    let who = Wanting {
-        actor: Actor::System,
-        reason: &reason,
-    };
     let replaced = service(&state)
-        .replace_key(user.partner, body.overlap_hours, who)
+        .replace_key(user.partner, body.overlap_hours, user.wanting())
         .await?;
     let answer = ReplacedKey {
         key: replaced.key.expose().to_owned(),
@@ -172,7 +176,9 @@ pub(crate) async fn hand_in_app(
     user: PartnerUser,
     Json(body): Json<AppBody>,
 ) -> Result<Response, ApiError> {
-    let app = service(&state).create_app(user.partner, body.wanted()).await?;
+    let app = service(&state)
+        .create_app(user.partner, body.wanted(), user.wanting())
+        .await?;
     Ok((StatusCode::CREATED, Json(AppInfo::from(app))).into_response())
 }
 
@@ -189,7 +195,7 @@ pub(crate) async fn change_app(
     Json(body): Json<AppBody>,
 ) -> Result<Json<AppInfo>, ApiError> {
     let changed = service(&state)
-        .change_app(user.partner, app_id(&app)?, body.wanted())
+        .change_app(user.partner, app_id(&app)?, body.wanted(), user.wanting())
         .await?;
     Ok(Json(changed.into()))
 }
@@ -205,7 +211,9 @@ pub(crate) async fn remove_app(
     user: PartnerUser,
     Path(app): Path<String>,
 ) -> Result<StatusCode, ApiError> {
-    service(&state).delete_app(user.partner, app_id(&app)?).await?;
+    service(&state)
+        .delete_app(user.partner, app_id(&app)?, user.wanting())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

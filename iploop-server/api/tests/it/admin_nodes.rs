@@ -1,12 +1,13 @@
 //! What admins do with single devices, and that all of it is on record.
 
 use http::Method;
+use iploop_platform::abuse::{Actor, AuditAction, AuditEntry};
 use iploop_platform::admin::LiveNode;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Clock as _;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
-use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
+use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
 use iploop_platform::partner::NewPartner;
 use serde_json::{Value, json};
 
@@ -25,6 +26,13 @@ pub(crate) async fn device(api: &Api, number: u8) -> (NodeId, NodeRegistration) 
         key_prefix: "iplp_012345678".into(),
         revenue_share_bp: 7_000,
         now,
+        audit: AuditEntry::new(
+            Actor::CommandLine,
+            AuditAction::PartnerCreated,
+            "it".to_owned(),
+            "a test",
+            now,
+        ),
     };
     let partner = api.store.create_partner(partner).await.unwrap().id;
     let registration = NodeRegistration {
@@ -34,6 +42,7 @@ pub(crate) async fn device(api: &Api, number: u8) -> (NodeId, NodeRegistration) 
         device_secret_hash: "secret".into(),
         partner,
         ip: [203, 0, 113, number].into(),
+        geo: GeoFacts::default(),
         place: Place {
             country: Some("DE".into()),
             ..Place::default()

@@ -8,7 +8,7 @@ use iploop_platform::device_news::News;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{AccountId, ConsentId, NodeId};
 use iploop_platform::ledger::{Act, NewEntry};
-use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
+use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Api, PASSWORD, get, send};
@@ -30,9 +30,15 @@ async fn owner(api: &Api, email: &str) -> (String, AccountId) {
 /// A connected device, and the body with which it proves itself.
 async fn device(api: &Api, device_id: &str) -> (NodeId, Value) {
     let clock = &*api.clock;
-    let partner = iploop_platform::partners::create(&*api.store, clock, "Games", None)
-        .await
-        .unwrap();
+    let partner = iploop_platform::partners::create(
+        &*api.store,
+        clock,
+        "Games",
+        None,
+        crate::partners::by_command_line(),
+    )
+    .await
+    .unwrap();
     let consent = ConsentRecord {
         id: ConsentId::new(),
         text_version: "1".to_owned(),
@@ -52,6 +58,7 @@ async fn device(api: &Api, device_id: &str) -> (NodeId, Value) {
         device_secret_hash: ApiKeyHash::of(secret).to_hex(),
         partner: partner.partner.id,
         ip: "203.0.113.77".parse().unwrap(),
+        geo: GeoFacts::default(),
         place: Place::default(),
         connection_type: None,
         device_type: None,
@@ -287,9 +294,15 @@ async fn the_partner_that_an_account_acts_for_is_in_its_export() {
     let login = api.register("ada@example.com").await;
     let account: AccountId = login["user"]["id"].as_str().unwrap().parse().unwrap();
     let (_, admin) = api.admin().await;
-    let partner = iploop_platform::partners::create(&*api.store, &*api.clock, "Games", None)
-        .await
-        .unwrap();
+    let partner = iploop_platform::partners::create(
+        &*api.store,
+        &*api.clock,
+        "Games",
+        None,
+        crate::partners::by_command_line(),
+    )
+    .await
+    .unwrap();
     let path = format!("/api/partners/{}/users", partner.partner.id);
     let body = json!({ "accountId": account, "reason": "hers" });
     let linked = send(&api, &admin, Method::POST, &path, body).await;

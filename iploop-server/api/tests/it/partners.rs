@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use http::Method;
+use iploop_platform::abuse::Actor;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Clock as _;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, NodeId, PartnerId, RequestId};
 use iploop_platform::ledger::{LedgerParts, LedgerService, Purchase};
-use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
+use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
+use iploop_platform::partners::Wanting;
 use iploop_platform::usage::{Timings, UsageRecord};
 use serde_json::{Value, json};
 
@@ -16,6 +18,14 @@ use crate::harness::{Answer, Api, get, send};
 
 async fn delete(api: &Api, token: &str, path: &str) -> Answer {
     api.call(Method::DELETE, path).bearer(token).send().await
+}
+
+/// Who makes partners that tests need at once.
+pub(crate) fn by_command_line() -> Wanting<'static> {
+    Wanting {
+        actor: Actor::CommandLine,
+        reason: "a test",
+    }
 }
 
 /// A partner's id and key.
@@ -69,6 +79,7 @@ async fn a_sold_gigabyte(api: &Api, partner: &str) {
         device_secret_hash: "00".repeat(32),
         partner,
         ip: "203.0.113.77".parse().unwrap(),
+        geo: GeoFacts::default(),
         place: Place {
             country: Some("DE".to_owned()),
             city: Some("Passau".to_owned()),
@@ -227,7 +238,8 @@ async fn a_partner_is_listed_changed_paid_and_deleted_and_all_of_it_is_on_record
             "partner_deleted",
             "partner_key_replaced",
             "partner_paid",
-            "partner_changed"
+            "partner_changed",
+            "partner_created"
         ]
     );
     let checked = api.store.check_ledger().await.unwrap();
@@ -334,6 +346,17 @@ async fn a_partners_user_sees_and_does_its_own_partners_and_nothing_else() {
     )
     .await;
     assert_eq!(rotated.status, 201);
+    let audit = get(
+        &api,
+        &admin,
+        "/api/admin/audit?limit=1&action=partner_key_replaced",
+    )
+    .await;
+    let record = &audit.json()["records"][0];
+    assert_eq!(record["actor"], "user", "as the partner's own user, {record}");
+    assert!(record["actorId"].is_string());
+    let made = get(&api, &admin, "/api/admin/audit?limit=1&action=partner_created").await;
+    assert_eq!(made.json()["records"][0]["actor"], "admin");
     let old = api
         .store
         .partner_by_key(ApiKeyHash::of(&key), api.clock.now())

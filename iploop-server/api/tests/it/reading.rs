@@ -5,7 +5,7 @@ use std::time::Duration;
 use iploop_platform::clock::{Clock as _, Timestamp};
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, NodeId, RequestId};
-use iploop_platform::node::{ConsentRecord, NodeRegistration, Registered};
+use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
 use iploop_platform::partners;
 use iploop_platform::usage::{Timings, UsageRecord};
 use serde_json::{Value, json};
@@ -182,10 +182,16 @@ async fn requests_name_no_device() {
 
 /// A registered device.
 async fn device(api: &Api) -> NodeId {
-    let partner = partners::create(&*api.store, &*api.clock, "Acme", None)
-        .await
-        .unwrap()
-        .partner;
+    let partner = partners::create(
+        &*api.store,
+        &*api.clock,
+        "Acme",
+        None,
+        crate::partners::by_command_line(),
+    )
+    .await
+    .unwrap()
+    .partner;
     let consent = ConsentRecord {
         id: ConsentId::new(),
         text_version: "1".to_owned(),
@@ -204,6 +210,7 @@ async fn device(api: &Api) -> NodeId {
         device_secret_hash: "00".repeat(32),
         partner: partner.id,
         ip: "192.0.2.9".parse().unwrap(),
+        geo: GeoFacts::default(),
         place: Place::default(),
         connection_type: None,
         device_type: None,

@@ -214,6 +214,7 @@ impl Search {
                     permit,
                 } => (prefer, Rotating::of(avoid), Some(permit)),
                 Turn::TimedOut => return Err(ProxyError::NodeTimeout),
+                Turn::Elsewhere => return Err(ProxyError::SessionExitGone),
             },
             None => {
                 let last = sessions.last_exit(self.key, Instant::now());
@@ -264,6 +265,9 @@ impl Search {
                     let now = Instant::now();
                     sessions.note_exit(self.key, opened.exit.ip, now);
                     let session = self.visit.as_ref().map(|visit| visit.opened(&opened.exit));
+                    if let Some(visit) = &self.visit {
+                        visit.share().await;
+                    }
                     drop(turn);
                     let host = &self.destination.host;
                     let gauge = Arc::clone(&opened.gauge);
@@ -318,6 +322,8 @@ impl Search {
                                 permit,
                             } => (prefer, rotating, turn) = (other, Rotating::of(avoid), Some(permit)),
                             Turn::TimedOut => return Err(ProxyError::NodeTimeout),
+                            // Another exit would be a silent change of the session at the process that has this one.
+                            Turn::Elsewhere => return Err(ProxyError::SessionExitGone),
                         }
                         continue;
                     }

@@ -191,7 +191,7 @@ impl Sessions {
     fn mark_stale(&self, age: Duration, now: Timestamp) {
         self.inner.register.for_each(|session| {
             if session.is_stale(age, now) {
-                self.inner.mark(session, &mut session.state.lock());
+                self.inner.mark_use(session, &mut session.state.lock());
             }
         });
     }

@@ -69,6 +69,7 @@ impl LiveSessions for Gateway {
     async fn rotate(&self, account: AccountId, name: &str) -> Result<LiveSession, SessionError> {
         let sessions = self.sticky();
         let inner = &sessions.inner;
+        sessions.take_in(account, name).await;
         let session = inner.register.get(account, name).ok_or(SessionError::NotFound)?;
         session
             .view(self.exits(), inner.now())
@@ -87,6 +88,7 @@ impl LiveSessions for Gateway {
     async fn end(&self, account: AccountId, name: &str) -> Result<(), SessionError> {
         let sessions = self.sticky();
         let inner = &sessions.inner;
+        sessions.take_in(account, name).await;
         self.session(account, name).ok_or(SessionError::NotFound)?;
         let session = inner
             .register
@@ -119,6 +121,9 @@ impl super::Inner {
             state.is_deleted = true;
         }
         self.keeper.mark_ended(session.account, &session.name);
+        if let Some(together) = self.together.get() {
+            together.mark_ended(session.account, &session.name);
+        }
     }
 }
 

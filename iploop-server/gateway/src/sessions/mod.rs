@@ -6,16 +6,18 @@
 //! was told last is remembered: whatever brings another address, even the end of the session and a new one of its name,
 //! is announced.
 //!
-//! Live sessions are bounded and never put out: see [`register`]. They outlive a restart: see [`keeper`].
+//! Live sessions are bounded and never put out: see [`register`]. They outlive a restart: see [`keeper`]. Gateways that share
+//! state know each other's: see [`together`].
 
 mod keeper;
 mod live;
 mod register;
 mod session;
 mod table;
+mod together;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, ApiKeyId};
@@ -28,6 +30,7 @@ use self::keeper::Keeper;
 use self::register::{Full, Register};
 use self::session::{State, StickySession, Terms};
 use self::table::Table;
+use self::together::Together;
 use crate::answer::ProxyError;
 use crate::config::GatewayConfig;
 
@@ -43,6 +46,8 @@ struct Inner {
     register: Register,
     last_exits: Table<ApiKeyId, IpAddr>,
     keeper: Keeper,
+    /// Set where other gateways know the sessions too.
+    together: OnceLock<Together>,
     /// The wall clock at `started`: from there on time only goes forward.
     began: Timestamp,
     started: Instant,
@@ -58,6 +63,7 @@ impl Sessions {
             register: Register::new(config.max_sessions, config.max_sessions_per_account),
             last_exits: Table::new(config.max_sessions),
             keeper: Keeper::new(store, config.max_sessions),
+            together: OnceLock::new(),
             began: now,
             started,
             grace_end: started + config.session_grace,
@@ -122,6 +128,19 @@ impl Inner {
     fn mark(&self, session: &Arc<StickySession>, state: &mut State) {
         if !state.is_dirty && !state.is_deleted {
             state.is_dirty = self.keeper.mark(session);
+        }
+        if let Some(together) = self.together.get() {
+            together.mark(session, state, true);
+        }
+    }
+
+    /// The same where nothing changed but its counts.
+    fn mark_use(&self, session: &Arc<StickySession>, state: &mut State) {
+        if !state.is_dirty && !state.is_deleted {
+            state.is_dirty = self.keeper.mark(session);
+        }
+        if let Some(together) = self.together.get() {
+            together.mark(session, state, false);
         }
     }
 }

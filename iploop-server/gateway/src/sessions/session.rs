@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use iploop_platform::clock::Timestamp;
@@ -35,6 +35,8 @@ pub(super) struct StickySession {
     pub(super) state: Mutex<State>,
     /// Held by the request that looks for the session's exit.
     choosing: Semaphore,
+    /// Held by the request that asks what other gateways know of it.
+    pub(super) looking: tokio::sync::Mutex<()>,
 }
 
 /// What a session shall do, as its latest request says.
@@ -74,6 +76,12 @@ pub(super) struct State {
     /// Ended by hand: nothing of it is written any more.
     pub(super) is_deleted: bool,
     written: Option<Timestamp>,
+    /// It is asked what other gateways know of it, and no other one changed it since.
+    pub(super) is_known: bool,
+    /// Waits to be told to other gateways …
+    pub(super) is_untold: bool,
+    /// … and is another than they know.
+    pub(super) has_news: bool,
 }
 
 /// The exit that a session holds on to.
@@ -93,6 +101,8 @@ pub(crate) struct Visit {
     pub(super) terms: Terms,
     /// [`State::exits`] when this request was given its exit.
     exits: AtomicU64,
+    /// Its exit is to be given up, once it is known what that is.
+    gives_up: AtomicBool,
 }
 
 /// What a request of a session has to do about its exit.
@@ -110,6 +120,8 @@ pub(crate) enum Turn<'a> {
     },
     /// Another request still chooses, and the deadline is over.
     TimedOut,
+    /// Its exit is connected to another process, which alone can serve it.
+    Elsewhere,
 }
 
 impl Terms {
@@ -133,19 +145,13 @@ impl StickySession {
             name,
             state: Mutex::new(State::new(terms, now)),
             choosing: Semaphore::new(1),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
     /// As it was written down. The idle clock begins anew: nobody could use it meanwhile.
     pub(super) fn restored(kept: &Kept, terms: Terms, now: Timestamp) -> Self {
-        let hold = kept.exit.clone().map(|exit| Hold {
-            node: exit.node,
-            ip: exit.ip,
-            country: exit.country,
-            city: exit.city,
-            asn: exit.asn,
-            began: exit.since,
-        });
+        let hold = kept.exit.as_ref().map(Hold::of);
         let state = State {
             key: kept.api_key,
             created: kept.created_at,
@@ -171,6 +177,7 @@ impl StickySession {
             name: kept.name.as_str().into(),
             state: Mutex::new(state),
             choosing: Semaphore::new(1),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -234,6 +241,27 @@ impl StickySession {
         state.written = Some(now);
         Some(state.kept(self))
     }
+
+    /// What is to be told of it to other gateways, and whether they know another; none if it was ended by hand.
+    pub(super) fn take_told(&self) -> Option<(Kept, bool)> {
+        let mut state = self.state.lock();
+        state.is_untold = false;
+        let has_news = std::mem::take(&mut state.has_news);
+        (!state.is_deleted).then(|| (state.kept(self), has_news))
+    }
+}
+
+impl Hold {
+    fn of(exit: &HeldExit) -> Self {
+        Self {
+            node: exit.node,
+            ip: exit.ip,
+            country: exit.country.clone(),
+            city: exit.city.clone(),
+            asn: exit.asn,
+            began: exit.since,
+        }
+    }
 }
 
 impl State {
@@ -257,7 +285,60 @@ impl State {
             is_dirty: false,
             is_deleted: false,
             written: None,
+            is_known: false,
+            is_untold: false,
+            has_news: false,
         }
+    }
+
+    /// Goes on as another gateway left it. The requests that run here, and what they want of it, stay.
+    pub(super) fn adopt(&mut self, kept: &Kept, now: Timestamp) {
+        let is_same = match (&self.hold, &kept.exit) {
+            (Some(hold), Some(exit)) => hold.ip == exit.ip,
+            (None, None) => true,
+            _ => false,
+        };
+        self.hold = kept.exit.as_ref().map(Hold::of);
+        self.exits += u64::from(!is_same);
+        (self.left, self.told) = (kept.left_ip, kept.told_ip);
+        (self.created, self.key) = (kept.created_at, self.key.or(kept.api_key));
+        (self.is_restored, self.is_over) = (false, false);
+        self.requests = self
+            .requests
+            .max(kept.requests.saturating_add(self.running.into()));
+        self.bytes_up = self.bytes_up.max(kept.bytes_up);
+        self.bytes_down = self.bytes_down.max(kept.bytes_down);
+        self.rotations = self.rotations.max(kept.rotations);
+        self.bring_up(now);
+        if self.is_over && self.running > 0 {
+            self.go_on_anew(now);
+        }
+    }
+
+    /// Another gateway ended it by hand.
+    pub(super) fn end_elsewhere(&mut self, now: Timestamp) {
+        self.end();
+        if self.running > 0 {
+            self.go_on_anew(now);
+        }
+    }
+
+    /// A new life begins with the requests that run.
+    fn go_on_anew(&mut self, now: Timestamp) {
+        let running = self.running;
+        self.begin_anew(now);
+        self.used = Some(now);
+        self.requests = running.into();
+    }
+
+    pub(super) fn has_exit(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// The device that it holds on to, if its address is this one.
+    pub(super) fn exit_at(&self, ip: IpAddr) -> Option<NodeId> {
+        let hold = self.hold.as_ref().filter(|hold| hold.ip == ip)?;
+        Some(hold.node)
     }
 
     /// A request enters; whether this is worth writing down.
@@ -429,6 +510,7 @@ impl Visit {
             session,
             terms,
             exits: AtomicU64::new(0),
+            gives_up: AtomicBool::new(false),
         }
     }
 
@@ -439,7 +521,11 @@ impl Visit {
 
     /// Gives the session's exit up: this request gets a new one.
     pub(crate) fn rotate(&self) {
-        self.change(State::give_up);
+        if self.session.state.lock().is_known || self.inner.together.get().is_none() {
+            self.change(State::give_up);
+        } else {
+            self.gives_up.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The session's exit, or the right to choose it. After a restart a request waits a while for its session's exit.
@@ -447,6 +533,10 @@ impl Visit {
     /// # Cancel safety
     /// Safe: dropping the future leaves the choice to the next in line.
     pub(crate) async fn turn(&self, exits: &dyn Exits, deadline: Instant) -> Turn<'_> {
+        self.inner.learn(&self.session).await;
+        if self.gives_up.swap(false, Ordering::Relaxed) {
+            self.change(State::give_up);
+        }
         self.leave_if_moved(exits);
         if let Some((held, is_restored)) = self.held() {
             if !is_restored {
@@ -473,6 +563,11 @@ impl Visit {
         let Ok(Ok(permit)) = timeout_at(deadline, self.session.choosing.acquire()).await else {
             return Turn::TimedOut;
         };
+        if let Some(gone) = gone
+            && self.is_elsewhere(gone).await
+        {
+            return Turn::Elsewhere;
+        }
         let state = self.session.state.lock();
         self.exits.store(state.exits, Ordering::Relaxed);
         match state.preference(None) {
@@ -561,11 +656,7 @@ impl Visit {
             let mut state = self.session.state.lock();
             if state.has_moved(exits) {
                 state.end();
-                let now = self.inner.now();
-                let running = state.running;
-                state.begin_anew(now);
-                state.used = Some(now);
-                state.requests = running.into();
+                state.go_on_anew(self.inner.now());
                 self.inner.mark(&self.session, &mut state);
             }
         }

@@ -71,7 +71,7 @@ async fn held(visit: &Visit) -> Option<Preference> {
     match visit.turn(&HERE, Instant::now()).await {
         Turn::Held(held) => Some(held),
         Turn::Choose { .. } => None,
-        Turn::TimedOut => panic!("nobody else chooses"),
+        Turn::TimedOut | Turn::Elsewhere => panic!("nobody else chooses"),
     }
 }
 

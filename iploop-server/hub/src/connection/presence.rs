@@ -78,6 +78,7 @@ impl Presence {
                 .close(CloseCode::Replaced, None, "the same device connected again");
         }
         metrics::gauge!("iploop_hub_nodes").increment(1.0);
+        shared.moved(|moves| moves.came(exit.node));
         Self {
             shared: Arc::clone(shared),
             node,
@@ -135,6 +136,9 @@ impl Presence {
     pub(super) fn retire(&mut self) {
         if std::mem::take(&mut self.listed) {
             self.was_last = self.shared.live.lock().remove(self.key).is_some();
+            if self.was_last {
+                self.shared.moved(|moves| moves.went(self.node.exit.node));
+            }
         }
     }
 

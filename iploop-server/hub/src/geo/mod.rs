@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use iploop_platform::exits::Place;
+use iploop_platform::node::{GeoFacts, Point};
 use maxminddb::geoip2::{City, Isp};
 use maxminddb::{MaxMindDbError, Reader};
 use schemars::JsonSchema;
@@ -81,6 +82,8 @@ pub struct Located {
     pub place: Place,
     /// The region's own code (`FL` for Florida; ISO 3166-2 without the country).
     pub region_code: Option<String>,
+    /// The country's name and a rounded point; what it is served by depends on the device.
+    pub facts: GeoFacts,
 }
 
 /// Looks addresses up.
@@ -122,6 +125,11 @@ impl Geo {
                 .iso_code
                 .filter(|code| code.len() == 2)
                 .map(str::to_ascii_uppercase);
+            located.facts.country_name = owned(city.country.names.english);
+            located.facts.point = match (city.location.latitude, city.location.longitude) {
+                (Some(latitude), Some(longitude)) => Point::from_degrees(latitude, longitude),
+                _ => None,
+            };
             let region = city.subdivisions.first();
             place.region = region.and_then(|region| owned(region.names.english));
             located.region_code = region.and_then(|region| owned(region.iso_code));

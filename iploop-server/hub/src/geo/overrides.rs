@@ -106,6 +106,12 @@ impl Overrides {
         if found.region.is_some() || !stays {
             located.region_code = None;
         }
+        if !stays {
+            located.facts.country_name = None;
+        }
+        if !stays || found.region.is_some() || found.city.is_some() || found.zip.is_some() {
+            located.facts.point = None;
+        }
         located.place = Place {
             country: found.country.or(country),
             region: found.region.or(region.filter(|_| stays)),

@@ -10,11 +10,12 @@ enum Value {
     Short(u16),
     Number(u32),
     Long(u64),
+    Degrees(f64),
     Map(Vec<(&'static str, Value)>),
     List(Vec<Value>),
 }
 
-use Value::{List, Long, Map, Number, Short, Text};
+use Value::{Degrees, List, Long, Map, Number, Short, Text};
 
 impl Value {
     fn write(&self, out: &mut Vec<u8>) {
@@ -35,6 +36,10 @@ impl Value {
             Long(number) => {
                 out.extend([8, 9 - 7]);
                 out.extend(number.to_be_bytes());
+            }
+            Degrees(degrees) => {
+                out.push(3 << 5 | 8);
+                out.extend(degrees.to_be_bytes());
             }
             Number(number) => {
                 out.push(6 << 5 | 4);
@@ -99,7 +104,20 @@ fn named(name: &'static str) -> Value {
 fn files() -> (NamedTempFile, NamedTempFile) {
     let city = Map(vec![
         ("city", named("Haifa")),
-        ("country", Map(vec![("iso_code", Text("IL"))])),
+        (
+            "country",
+            Map(vec![
+                ("iso_code", Text("IL")),
+                ("names", Map(vec![("en", Text("Israel"))])),
+            ]),
+        ),
+        (
+            "location",
+            Map(vec![
+                ("latitude", Degrees(32.8191)),
+                ("longitude", Degrees(34.9983)),
+            ]),
+        ),
         ("postal", Map(vec![("code", Text("3100000"))])),
         (
             "subdivisions",
@@ -155,6 +173,11 @@ fn the_files_tell_place_and_network() {
     let located = Located {
         place,
         region_code: Some("HA".into()),
+        facts: GeoFacts {
+            country_name: Some("Israel".into()),
+            point: Point::from_tenths(328, 350),
+            carrier: None,
+        },
     };
     assert_eq!(geo.locate(ip("198.51.100.7")), located);
     assert_eq!(

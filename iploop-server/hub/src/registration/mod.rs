@@ -11,7 +11,7 @@ use std::time::Duration;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::Exit;
 use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
-use iploop_platform::node::{NodeRegistration, Registered};
+use iploop_platform::node::{GeoFacts, NodeRegistration, Registered};
 use iploop_platform::store::{Nodes, Partners, StoreError};
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{Hello, SharingStatus};
@@ -123,6 +123,11 @@ impl Registrar {
                 return Err(Refusal::new(CloseCode::PartnerRejected, reason));
             };
             let located = self.geo.locate(ip);
+            let on_cellular = checked.net.is_some_and(|net| net.to_string() == "cellular");
+            let geo = GeoFacts {
+                carrier: located.place.isp.clone().filter(|_| on_cellular),
+                ..located.facts.clone()
+            };
             let registered = self.nodes.register_node(NodeRegistration {
                 id: NodeId::new(),
                 device_id: checked.device_id.clone(),
@@ -130,6 +135,7 @@ impl Registrar {
                 partner,
                 ip,
                 place: located.place.clone(),
+                geo,
                 connection_type: checked.net.map(|net| net.to_string()),
                 device_type: checked.os.map(|os| os.to_string()),
                 sdk_version: checked.sdk_version.clone(),

@@ -31,11 +31,30 @@ pub struct AuditEntry {
     pub reason: String,
 }
 
+impl AuditEntry {
+    /// A record without values, about no customer.
+    pub fn new(actor: Actor, action: AuditAction, subject: String, reason: &str, at: Timestamp) -> Self {
+        Self {
+            id: AuditId::new(),
+            at,
+            actor,
+            action,
+            account: None,
+            subject,
+            before: Value::Null,
+            after: Value::Null,
+            reason: reason.to_owned(),
+        }
+    }
+}
+
 /// Who changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// A signed-in admin.
     Admin(AccountId),
+    /// Another signed-in user, about what is the user's own.
+    User(AccountId),
     /// The server itself, by its rules.
     System,
     /// Somebody at the server's own command line.
@@ -43,10 +62,19 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// `admin`, `system` or `command_line`.
+    /// The account of whoever was signed in.
+    pub const fn account(self) -> Option<AccountId> {
+        match self {
+            Self::Admin(account) | Self::User(account) => Some(account),
+            Self::System | Self::CommandLine => None,
+        }
+    }
+
+    /// `admin`, `user`, `system` or `command_line`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admin(_) => "admin",
+            Self::User(_) => "user",
             Self::System => "system",
             Self::CommandLine => "command_line",
         }
@@ -108,12 +136,20 @@ actions! {
     SubscriptionRefused "subscription_refused",
     /// A partner was paid.
     PartnerPaid "partner_paid",
+    /// A partner was made.
+    PartnerCreated "partner_created",
     /// A partner's name, address, share or standing changed.
     PartnerChanged "partner_changed",
     /// A partner got another key.
     PartnerKeyReplaced "partner_key_replaced",
     /// A partner was deleted.
     PartnerDeleted "partner_deleted",
+    /// A partner's app was handed in.
+    AppHandedIn "app_handed_in",
+    /// Something else was said of it.
+    AppChanged "app_changed",
+    /// It was removed.
+    AppRemoved "app_removed",
     /// An admin decided about a partner's app.
     AppReviewed "app_reviewed",
     /// An account may act for a partner.

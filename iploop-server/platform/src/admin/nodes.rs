@@ -3,17 +3,19 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{AdminError, AdminService, reason_line};
 use crate::abuse::{Actor, AuditAction, RefusalCount, RefusalQuery};
 use crate::clock::{DAY, Timestamp};
 use crate::exits::Place;
 use crate::ids::{ConsentId, NodeId, PartnerId};
-use crate::node::ConsentRecord;
+use crate::node::{ConsentRecord, GeoFacts};
 use crate::store::StoreError;
 
 /// A device not heard of for longer is inactive, whatever was noted of it: two heartbeats and some time.
@@ -84,13 +86,15 @@ pub struct KnownNode {
     pub ip: IpAddr,
     /// Where that is.
     pub place: Place,
+    /// What else is known of that.
+    pub geo: GeoFacts,
     /// `wifi`, `cellular` or `ethernet`.
     pub connection_type: Option<String>,
     /// `android`, `ios`, `windows`, `mac`, `linux` or `browser`.
     pub device_type: Option<String>,
     /// The library's version.
     pub sdk_version: String,
-    /// As of now; [`NodeStatus::Busy`] only where the device is connected here.
+    /// As of now; [`NodeStatus::Busy`] only where that is known of the device: it is of those that are connected here.
     pub status: NodeStatus,
     /// Why it is banned.
     pub ban_reason: Option<String>,
@@ -114,6 +118,8 @@ pub struct KnownNode {
     pub partner: PartnerId,
     /// That partner's name.
     pub partner_name: String,
+    /// The process that holds its connection, where processes share state: filled in by the service.
+    pub process: Option<Uuid>,
 }
 
 /// A page of devices.
@@ -199,6 +205,7 @@ pub struct LiveNode {
 }
 
 /// Reads and acts on single connected devices. Implemented by the hub.
+#[async_trait]
 pub trait LiveNodes: Send + Sync + 'static {
     /// A device's connection; none: it is not connected here.
     fn live(&self, node: NodeId) -> Option<LiveNode>;
@@ -209,6 +216,11 @@ pub trait LiveNodes: Send + Sync + 'static {
     /// Gives a device no more streams; those open may finish within `grace`, then it is asked to come back later. False: it
     /// is not connected here.
     fn drain_node(&self, node: NodeId, grace: Duration) -> bool;
+    /// The processes that hold these devices, in their order; none where that is not known, as it is where processes share no
+    /// state.
+    async fn holders(&self, nodes: &[NodeId]) -> Vec<Option<Uuid>> {
+        vec![None; nodes.len()]
+    }
 }
 
 impl AdminService {
@@ -219,7 +231,13 @@ impl AdminService {
     pub async fn nodes(&self, mut query: NodeQuery) -> Result<NodePage, AdminError> {
         let parts = self.parts();
         query.busy = parts.nodes.busy(MAX_BUSY);
-        Ok(parts.store.node_page(&query, parts.clock.now()).await?)
+        let mut page = parts.store.node_page(&query, parts.clock.now()).await?;
+        let ids: Vec<NodeId> = page.rows.iter().map(|node| node.id).collect();
+        let holders = parts.nodes.holders(&ids).await;
+        for (node, holder) in page.rows.iter_mut().zip(holders) {
+            node.process = holder;
+        }
+        Ok(page)
     }
 
     /// All about one device.
@@ -241,6 +259,7 @@ impl AdminService {
             store.consents_of(&node.device_id, MAX_CONSENTS),
             store.refusals(&refusals)
         )?;
+        node.process = parts.nodes.holders(&[id]).await.pop().flatten();
         let live = parts.nodes.live(id);
         if let Some(live) = &live
             && node.status != NodeStatus::Banned

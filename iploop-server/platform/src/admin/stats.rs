@@ -24,7 +24,7 @@ pub(super) type Cached = Option<(Instant, Arc<PlatformStats>)>;
 pub struct PlatformStats {
     /// From the database.
     pub stored: StoredStats,
-    /// The devices that are connected to this process's hub.
+    /// The devices that are connected: to this process's hub, or to all that share state.
     pub network: NetworkStats,
     /// When it was counted.
     pub at: Timestamp,

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::AdmissionStore;
 use super::exchange::Elsewhere;
@@ -22,6 +23,9 @@ pub(super) struct AccountUse {
     connections: AtomicU32,
     /// The UTC day in the upper half, requests of that day in the lower: they change together.
     today: AtomicU64,
+    /// The same of other gateways, as of the last time.
+    others_today: AtomicU64,
+    told: Mutex<Told>,
     forgiven: Mutex<Forgiven>,
     /// Cancelled, and replaced, when what runs under the account shall end.
     cut: Mutex<CancellationToken>,
@@ -34,6 +38,27 @@ pub(super) struct AccountUse {
 struct Forgiven {
     day: u32,
     bytes: u64,
+}
+
+/// What other gateways know of a day's requests.
+#[derive(Default)]
+struct Told {
+    day: u32,
+    /// Of [`AccountUse::today`], the ones that they know of.
+    count: u32,
+    /// All gateways' together, as of the last time.
+    whole: u64,
+    /// What was told and not answered, and under which name: it is told again, and counts once.
+    pending: Option<(Uuid, u32)>,
+}
+
+/// What is to be told of an account's requests of a day.
+pub(super) struct ToTell {
+    pub(super) day: u32,
+    pub(super) turn: Uuid,
+    pub(super) add: u32,
+    /// All gateways' together at least.
+    pub(super) at_least: u64,
 }
 
 /// A tunnel or request that runs; dropping it makes room for the next.
@@ -105,11 +130,9 @@ impl AccountUse {
     /// Counts a request of today, or says how long until tomorrow.
     pub(super) fn count_request(&self, now: Timestamp, limit: u64) -> Result<CountedRequest<'_>, Duration> {
         let day = now.utc_day();
+        let limit = limit.saturating_sub(of_day(self.others_today.load(Acquire), day).into());
         let counted = |today| {
-            let count = match unpack(today) {
-                (known, count) if known == day => count,
-                _ => 0,
-            };
+            let count = of_day(today, day);
             (u64::from(count) < limit).then(|| pack(day, count.saturating_add(1)))
         };
         match self.today.fetch_update(AcqRel, Acquire, counted) {
@@ -129,14 +152,51 @@ impl AccountUse {
 
     /// Requests of today, and connections now, those at other gateways included.
     pub(super) fn counts(&self, now: Timestamp) -> (u64, u32) {
-        let today = match unpack(self.today.load(Acquire)) {
-            (day, count) if day == now.utc_day() => u64::from(count),
-            _ => 0,
-        };
+        let day = now.utc_day();
+        let own = of_day(self.today.load(Acquire), day);
+        let today = u64::from(own) + u64::from(of_day(self.others_today.load(Acquire), day));
         let open = self
             .own_connections()
             .saturating_add(self.elsewhere.connections());
         (today, open)
+    }
+
+    /// What other gateways do not know of today's requests.
+    pub(super) fn to_tell(&self, now: Timestamp) -> ToTell {
+        let day = now.utc_day();
+        let own = of_day(self.today.load(Acquire), day);
+        let mut told = self.told.lock();
+        if told.day != day {
+            *told = Told {
+                day,
+                ..Told::default()
+            };
+        }
+        let add = own.saturating_sub(told.count);
+        let (turn, add) = *told.pending.get_or_insert_with(|| (Uuid::now_v7(), add));
+        ToTell {
+            day,
+            turn,
+            add,
+            at_least: told.whole,
+        }
+    }
+
+    /// It was told, and this is what all gateways have together.
+    pub(super) fn was_told(&self, tell: &ToTell, whole: u64) {
+        let mut told = self.told.lock();
+        if told.day == tell.day && told.pending == Some((tell.turn, tell.add)) {
+            told.pending = None;
+            told.count = told.count.saturating_add(tell.add);
+            self.know_whole(&mut told, whole);
+        }
+    }
+
+    fn know_whole(&self, told: &mut Told, whole: u64) {
+        told.whole = whole;
+        let others = whole.saturating_sub(told.count.into());
+        let others = pack(told.day, u32::try_from(others).unwrap_or(u32::MAX));
+        self.others_today.store(others, Release);
     }
 
     /// Whether these bytes of a request that our side broke go uncharged: until `most` have today. The last request may
@@ -165,8 +225,16 @@ impl AccountUse {
             let used = store.day_use(account, now.day_start(), now.next_day()).await?;
             let day = now.utc_day();
             let count = u32::try_from(used.requests).unwrap_or(u32::MAX);
-            self.today
-                .store(pack(day, count), std::sync::atomic::Ordering::Release);
+            self.today.store(pack(day, count), Release);
+            let mut told = self.told.lock();
+            // What was booked before is known to all who share the database.
+            let whole = match told.day == day {
+                true => told.whole.max(count.into()),
+                false => count.into(),
+            };
+            (told.day, told.count) = (day, count);
+            self.know_whole(&mut told, whole);
+            drop(told);
             *self.forgiven.lock() = Forgiven {
                 day,
                 bytes: used.forgiven_bytes,
@@ -220,6 +288,8 @@ impl AccountUses {
         let fresh = Arc::new(AccountUse {
             connections: AtomicU32::new(0),
             today: AtomicU64::new(0),
+            others_today: AtomicU64::new(0),
+            told: Mutex::default(),
             forgiven: Mutex::default(),
             cut: Mutex::default(),
             loaded: OnceCell::new(),
@@ -232,6 +302,14 @@ impl AccountUses {
 
 fn pack(day: u32, count: u32) -> u64 {
     u64::from(day) << 32 | u64::from(count)
+}
+
+/// The count, if it is this day's.
+fn of_day(packed: u64, day: u32) -> u32 {
+    match unpack(packed) {
+        (known, count) if known == day => count,
+        _ => 0,
+    }
 }
 
 fn unpack(today: u64) -> (u32, u32) {

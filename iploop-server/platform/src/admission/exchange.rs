@@ -1,10 +1,11 @@
 //! What keys and accounts use at other gateways, learnt in the background: no request waits for it.
 //!
 //! Every [`EVERY`] each gateway tells the shared state which requests it admitted since the last time and how many
-//! connections it has, and learns the others'. Until then it knows nothing of theirs, so a limit may be passed: the pace by
+//! connections it has, and learns the others'; of an account also how many requests it had today. Until then it knows nothing of theirs, so a limit may be passed: the pace by
 //! one burst for each further gateway and what the pace allows in that time, connections by what the others open in that
 //! time. The pace is a debt, so what was too much at first is missing later, and over time the limit holds exactly. While
-//! the shared state is away each gateway counts for itself.
+//! the shared state is away each gateway counts for itself; today's requests that the others were not told of are told when it
+//! is back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use uuid::Uuid;
 use super::Admission;
 use super::account_use::AccountUse;
 use super::key_use::KeyUse;
-use crate::clock::Timestamp;
+use crate::clock::{DAY, Timestamp};
 use crate::ids::{AccountId, GatewayId};
 use crate::keys::Rate;
-use crate::shared::{Charge, Name, Share, SharedError, SharedState};
+use crate::shared::{Charge, Name, Share, SharedError, SharedState, Tally};
 
 /// How often gateways tell each other.
 const EVERY: Duration = Duration::from_millis(250);
@@ -192,7 +193,7 @@ impl Admission {
     /// One round: tells what was admitted from `since` to `now`, and learns of the others.
     ///
     /// # Errors
-    /// What could not be told is not told later: who was away for long shall not come back with debts.
+    /// What could not be told of paces is not told later: who was away for long shall not come back with debts.
     pub(super) async fn exchange_use(
         &self,
         shared: &dyn SharedState,
@@ -230,6 +231,37 @@ impl Admission {
                     .connections
                     .store(u32::try_from(others).unwrap_or(u32::MAX), Release);
             }
+        }
+        self.tell_today(shared, gateway, &used, now).await
+    }
+
+    /// Adds this gateway's requests of today to the others'.
+    async fn tell_today(
+        &self,
+        shared: &dyn SharedState,
+        gateway: GatewayId,
+        used: &[(Used, u32)],
+        now: Timestamp,
+    ) -> Result<(), SharedError> {
+        let accounts: Vec<_> = used
+            .iter()
+            .filter_map(|(used, _)| match used {
+                Used::Account(id, account) => Some((id, account, account.to_tell(now))),
+                Used::Key(_) => None,
+            })
+            .collect();
+        let tallies: Vec<Tally> = accounts
+            .iter()
+            .map(|(id, _, tell)| Tally {
+                name: Name::new("account-requests", &format!("{id} {}", tell.day)),
+                turn: tell.turn,
+                add: tell.add,
+                at_least: tell.at_least,
+            })
+            .collect();
+        let wholes = shared.tally(gateway.uuid(), &tallies, DAY, now).await?;
+        for ((_, account, tell), whole) in accounts.iter().zip(wholes) {
+            account.was_told(tell, whole);
         }
         Ok(())
     }

@@ -28,9 +28,9 @@
 //!
 //! Metrics: `iploop_admitted_total` and `iploop_refused_total{code}`, both counters.
 //!
-//! Connections, rates and requests are counted in this process; connections and rates of other gateways count too, a moment
-//! late, where they have a shared state ([`Admission::count_together`]), and requests of other processes up to the moment when
-//! an account is first seen here. After a kill the day's count lacks what the journal had not
+//! Connections, rates and requests are counted in this process; those of other gateways count too, a moment late, where they
+//! have a shared state ([`Admission::count_together`]). Without one, requests of other processes count up to the moment when an
+//! account is first seen here. After a kill the day's count lacks what the journal had not
 //! taken yet: the requests of its last tick. A key's bytes of other gateways count once they are booked and read, within
 //! [`key_refresh_interval`](AdmissionConfig::key_refresh_interval) of that.
 

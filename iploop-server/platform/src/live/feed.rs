@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::broadcast;
 
+use super::together::Others;
 use super::{Event, EventId};
 
 /// Events that a feed remembers: some 100 KiB.
@@ -30,6 +31,9 @@ pub(super) struct Feed {
     /// Requests of the last seconds, the newest at the end.
     requests: VecDeque<u64>,
     unwatched_for: u32,
+    /// Somebody looked at it here and may come back.
+    kept_here: bool,
+    pub(super) others: Others,
 }
 
 impl Feed {
@@ -43,6 +47,20 @@ impl Feed {
             requests_now: 0,
             requests: VecDeque::new(),
             unwatched_for: 0,
+            kept_here: false,
+            others: Others::default(),
+        }
+    }
+
+    /// Whether events are for somebody here, and not only for other processes.
+    pub(super) fn is_kept_here(&self) -> bool {
+        self.kept_here
+    }
+
+    /// Tells that events were lost on their way here.
+    pub(super) fn gap(&mut self) {
+        if self.kept_here {
+            self.tell((None, Event::Gap));
         }
     }
 
@@ -52,6 +70,7 @@ impl Feed {
 
     pub(super) fn watch(&mut self, last: Option<EventId>) -> Watch {
         self.unwatched_for = 0;
+        self.kept_here = true;
         let mut waiting: VecDeque<Numbered> = self.states.iter().map(|state| (None, state.clone())).collect();
         if let Some(last) = last {
             let is_known = last.run == self.run && last.number < self.next;
@@ -117,7 +136,8 @@ impl Feed {
         } else {
             0
         };
-        self.unwatched_for > KEPT
+        self.kept_here &= self.unwatched_for <= KEPT;
+        !self.kept_here && !self.others.is_wanted()
     }
 
     fn tell(&self, event: Numbered) {

@@ -6,28 +6,31 @@
 //! ```
 //!
 //! Nobody waits for a watcher: one that is slower than its queue is ended and may come back, with the id of the event that it
-//! saw last; what the feed still remembers it gets, and is told of the gap where that is not enough. A feed is of this process:
-//! of several gateways each knows its own requests.
+//! saw last; what the feed still remembers it gets, and is told of the gap where that is not enough. A feed is of this process;
+//! where processes share state it hears also what passes through the others (`together`).
 
 mod feed;
 mod task;
+mod together;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::feed::Feed;
+use self::together::Outgoing;
 use crate::clock::Timestamp;
 use crate::ids::AccountId;
 use crate::usage::UsageRecord;
 
 pub use feed::Watch;
 pub use task::{LiveParts, LiveTask};
+pub use together::LiveTogether;
 
 /// Watchers of one account at the same time.
 pub const MAX_WATCHERS_PER_ACCOUNT: usize = 5;
@@ -45,9 +48,9 @@ pub enum Event {
     Numbers(Numbers),
     /// How many devices there are now.
     Nodes(NodesNow),
-    /// How the whole process does now. For admins.
+    /// How the whole platform does now. For admins.
     Network(NetworkNow),
-    /// Events behind the one that was seen last are forgotten.
+    /// Events are missing here: those behind the one that was seen last are forgotten, or some of other processes were lost.
     Gap,
 }
 
@@ -77,11 +80,11 @@ pub struct NodesNow {
     pub available_nodes: u64,
 }
 
-/// How the whole process does.
+/// How the whole platform does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkNow {
-    /// Accounts with a request that runs.
+    /// Accounts with a request that runs; one with requests at two processes counts twice.
     pub active_accounts: u64,
     /// Requests and tunnels that run.
     pub active_connections: u64,
@@ -147,10 +150,10 @@ pub enum WatchError {
 }
 
 /// Who looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Subject {
     Account(AccountId),
-    /// The whole process, by an admin.
+    /// The whole platform, by an admin.
     Network,
 }
 
@@ -160,6 +163,8 @@ pub struct Live {
     /// Feeds that are remembered, so that a request's end costs one look where nobody watches.
     remembered: AtomicUsize,
     feeds: Mutex<HashMap<Subject, Feed>>,
+    /// To the other processes, where they share state.
+    outgoing: OnceLock<Outgoing>,
 }
 
 impl Live {
@@ -169,6 +174,7 @@ impl Live {
             run: now.as_millis(),
             remembered: AtomicUsize::new(0),
             feeds: Mutex::default(),
+            outgoing: OnceLock::new(),
         }
     }
 
@@ -180,7 +186,7 @@ impl Live {
         self.open(Subject::Account(account), last)
     }
 
-    /// Watches the whole process.
+    /// Watches the whole platform.
     ///
     /// # Errors
     /// [`WatchError`].
@@ -203,8 +209,14 @@ impl Live {
             return Err(WatchError::TooManyOfAccount);
         }
         let watch = feed.watch(last);
-        self.remembered.store(feeds.len(), Relaxed);
+        self.note_remembered(feeds.len());
+        drop(feeds);
+        self.tell_watched(vec![subject]);
         Ok(watch)
+    }
+
+    fn note_remembered(&self, feeds: usize) {
+        self.remembered.store(feeds, Relaxed);
     }
 
     /// A request ended: `record` is asked for only if somebody may see it.
@@ -218,7 +230,13 @@ impl Live {
         }
         if let Some(feed) = feeds.get_mut(&Subject::Account(account)) {
             feed.count_request();
-            feed.remember(Event::Request(Arc::new(record())));
+            let record = Arc::new(record());
+            if feed.others.is_wanted() {
+                self.tell_request(feed.others.next_told(), &record);
+            }
+            if feed.is_kept_here() {
+                feed.remember(Event::Request(record));
+            }
         }
     }
 }

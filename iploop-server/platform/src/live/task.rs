@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::together::Part;
 use super::{Event, Live, NetworkNow, NodesNow, Numbers, Subject};
 use crate::ids::AccountId;
 use crate::metering::{Activity, Meters};
@@ -85,43 +86,69 @@ impl LiveTask {
         };
         self.read_balances(&live).await;
 
-        let mut all = NetworkNow {
-            connected_nodes: nodes.connected_nodes,
-            available_nodes: nodes.available_nodes,
-            ..NetworkNow::default()
-        };
+        let mut all = Part::default();
         for activity in activity.values() {
             all.active_accounts += u64::from(activity.active > 0);
-            all.active_connections += activity.active;
+            all.active += activity.active;
             all.bytes_per_second = all.bytes_per_second.saturating_add(bytes(activity));
         }
         let mut feeds = live.feeds.lock();
         feeds.retain(|_, feed| !feed.is_left());
         all.watchers = feeds.values().map(|feed| feed.watchers() as u64).sum();
+        let (mut watched, mut wanted) = (Vec::new(), Vec::new());
         for (subject, feed) in &mut *feeds {
             let (requests, window_seconds) = feed.second();
-            match subject {
+            let own = match subject {
                 Subject::Account(account) => {
                     let activity = activity.get(account).copied().unwrap_or_default();
+                    Part {
+                        active: activity.active,
+                        bytes_per_second: bytes(&activity),
+                        ..Part::default()
+                    }
+                }
+                Subject::Network => all,
+            };
+            let own = Part {
+                requests,
+                told: feed.others.told(),
+                ..own
+            };
+            if feed.others.is_wanted() {
+                wanted.push((*subject, own));
+            }
+            if feed.watchers() > 0 {
+                watched.push(*subject);
+            }
+            let sum = own.plus(feed.others.second());
+            match subject {
+                Subject::Account(account) => {
                     feed.state(Event::Numbers(Numbers {
                         balance_bytes: self.balances.get(account).map(|(_, bytes)| *bytes),
-                        active_connections: activity.active,
-                        requests,
+                        active_connections: sum.active,
+                        requests: sum.requests,
                         window_seconds,
-                        bytes_per_second: bytes(&activity),
+                        bytes_per_second: sum.bytes_per_second,
                     }));
                     feed.state(Event::Nodes(nodes));
                 }
                 Subject::Network => feed.state(Event::Network(NetworkNow {
-                    requests,
+                    active_accounts: sum.active_accounts,
+                    active_connections: sum.active,
+                    requests: sum.requests,
                     window_seconds,
-                    ..all
+                    bytes_per_second: sum.bytes_per_second,
+                    connected_nodes: nodes.connected_nodes,
+                    available_nodes: nodes.available_nodes,
+                    watchers: sum.watchers,
                 })),
             }
         }
+        live.tell_watched(watched);
+        live.tell_second(wanted);
         self.balances
             .retain(|account, _| feeds.contains_key(&Subject::Account(*account)));
-        live.remembered.store(feeds.len(), Relaxed);
+        live.note_remembered(feeds.len());
     }
 
     async fn read_balances(&mut self, live: &Live) {

@@ -6,6 +6,7 @@ mod service;
 mod statement;
 mod store;
 
+use crate::abuse::AuditAction;
 use crate::accounts::email::EmailAddress;
 use crate::api_key::ApiKeyHash;
 use crate::clock::Clock;
@@ -68,12 +69,18 @@ pub enum PartnerError {
 }
 
 /// Makes a partner with a fresh key.
+///
+/// # Errors
+/// A name, address or reason that can't be accepted; the store's.
 pub async fn create(
     store: &dyn Store,
     clock: &dyn Clock,
     name: &str,
     email: Option<&str>,
+    who: Wanting<'_>,
 ) -> Result<CreatedPartner, PartnerError> {
+    let (id, now) = (PartnerId::new(), clock.now());
+    let audit = service::entry(AuditAction::PartnerCreated, id.to_string(), who, now)?;
     let name = field::line("name", "Name", name, 1, 100).map_err(PartnerError::Invalid)?;
     let email = email
         .map(str::parse::<EmailAddress>)
@@ -82,13 +89,14 @@ pub async fn create(
     let key = Secret::random::<24>("iplp_");
     let partner = store
         .create_partner(NewPartner {
-            id: PartnerId::new(),
+            id,
             name,
             email: email.map(|email| email.to_string()),
             key_hash: ApiKeyHash::of(key.expose()),
             key_prefix: key_prefix(&key),
             revenue_share_bp: DEFAULT_REVENUE_SHARE_BP,
-            now: clock.now(),
+            now,
+            audit,
         })
         .await?;
     Ok(CreatedPartner { partner, key })

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::app::{App, AppFacts, AppPlatform, AppState, MAX_APPS};
 use super::statement::{self, Month};
 use super::store::{
@@ -17,7 +15,7 @@ use crate::api_key::ApiKeyHash;
 use crate::clock::{Clock, DAY, Timestamp};
 use crate::device_news::NewsBell;
 use crate::field::{self, FieldProblem};
-use crate::ids::{AccountId, AppId, AuditId, NodeId, PartnerId};
+use crate::ids::{AccountId, AppId, NodeId, PartnerId};
 use crate::keys::key_prefix;
 use crate::ledger::{PartnerTotals, ShareRow, Step};
 use crate::partner::Partner;
@@ -226,9 +224,16 @@ impl<'a> PartnerService<'a> {
     ///
     /// # Errors
     /// [`PartnerError`].
-    pub async fn create_app(&self, partner: PartnerId, wanted: WantedApp<'_>) -> Result<App, PartnerError> {
+    pub async fn create_app(
+        &self,
+        partner: PartnerId,
+        wanted: WantedApp<'_>,
+        who: Wanting<'_>,
+    ) -> Result<App, PartnerError> {
         let facts = facts(wanted).map_err(PartnerError::Invalid)?;
-        let created = self.store.create_app(partner, &facts, self.clock.now()).await;
+        let app = AppId::new();
+        let entry = self.entry(AuditAction::AppHandedIn, app.to_string(), who)?;
+        let created = self.store.create_app(partner, app, &facts, entry).await;
         created.map_err(about_apps)?.ok_or(PartnerError::NotFound)
     }
 
@@ -241,12 +246,11 @@ impl<'a> PartnerService<'a> {
         partner: PartnerId,
         app: AppId,
         wanted: WantedApp<'_>,
+        who: Wanting<'_>,
     ) -> Result<App, PartnerError> {
         let facts = facts(wanted).map_err(PartnerError::Invalid)?;
-        let changed = self
-            .store
-            .change_app(partner, app, &facts, self.clock.now())
-            .await;
+        let entry = self.entry(AuditAction::AppChanged, app.to_string(), who)?;
+        let changed = self.store.change_app(partner, app, &facts, entry).await;
         changed.map_err(about_apps)?.ok_or(PartnerError::NotFound)
     }
 
@@ -254,8 +258,14 @@ impl<'a> PartnerService<'a> {
     ///
     /// # Errors
     /// [`PartnerError::NotFound`] also for one that was rejected or suspended: that stays on record.
-    pub async fn delete_app(&self, partner: PartnerId, app: AppId) -> Result<(), PartnerError> {
-        if self.store.delete_app(partner, app).await? {
+    pub async fn delete_app(
+        &self,
+        partner: PartnerId,
+        app: AppId,
+        who: Wanting<'_>,
+    ) -> Result<(), PartnerError> {
+        let entry = self.entry(AuditAction::AppRemoved, app.to_string(), who)?;
+        if self.store.delete_app(partner, app, entry).await? {
             Ok(())
         } else {
             Err(PartnerError::NotFound)
@@ -373,19 +383,19 @@ impl<'a> PartnerService<'a> {
         subject: String,
         who: Wanting<'_>,
     ) -> Result<AuditEntry, PartnerError> {
-        let reason = field::line("reason", "Reason", who.reason, 1, 200).map_err(PartnerError::Invalid)?;
-        Ok(AuditEntry {
-            id: AuditId::new(),
-            at: self.clock.now(),
-            actor: who.actor,
-            action,
-            account: None,
-            subject,
-            before: Value::Null,
-            after: Value::Null,
-            reason,
-        })
+        entry(action, subject, who, self.clock.now())
     }
+}
+
+/// A record of what somebody wanted.
+pub(super) fn entry(
+    action: AuditAction,
+    subject: String,
+    who: Wanting<'_>,
+    now: Timestamp,
+) -> Result<AuditEntry, PartnerError> {
+    let reason = field::line("reason", "Reason", who.reason, 1, 200).map_err(PartnerError::Invalid)?;
+    Ok(AuditEntry::new(who.actor, action, subject, &reason, now))
 }
 
 /// When the month began that was `back` months before that of `now`.

@@ -175,6 +175,8 @@ pub trait PartnerRecords: Send + Sync + 'static {
         entry: AuditEntry,
     ) -> Result<PartnerDeleted, StoreError>;
 
+    // The record of each change of an app gets its `before` and `after` filled in.
+
     /// Its apps, oldest first.
     async fn partner_apps(&self, partner: PartnerId) -> Result<Vec<App>, StoreError>;
     /// Hands an app in, to be looked at; none: no such partner. `Conflict { what: "app" }` if it has one of this bundle id and
@@ -182,8 +184,9 @@ pub trait PartnerRecords: Send + Sync + 'static {
     async fn create_app(
         &self,
         partner: PartnerId,
+        app: AppId,
         facts: &AppFacts,
-        now: Timestamp,
+        entry: AuditEntry,
     ) -> Result<Option<App>, StoreError>;
     /// Says something else of an app, which is to be looked at again; none: no such app of this partner. One that was
     /// suspended stays so.
@@ -192,10 +195,11 @@ pub trait PartnerRecords: Send + Sync + 'static {
         partner: PartnerId,
         app: AppId,
         facts: &AppFacts,
-        now: Timestamp,
+        entry: AuditEntry,
     ) -> Result<Option<App>, StoreError>;
     /// Removes an app nobody decided against; false: no such app of this partner, or it was rejected or suspended.
-    async fn delete_app(&self, partner: PartnerId, app: AppId) -> Result<bool, StoreError>;
+    async fn delete_app(&self, partner: PartnerId, app: AppId, entry: AuditEntry)
+    -> Result<bool, StoreError>;
     /// Decides about an app. The record's `before` and `after` are filled.
     async fn review_app(
         &self,

@@ -1,12 +1,15 @@
-//! State that the processes of one platform share, beside the database: how often somebody tried, what each gateway uses of a key's limits, and news of what changed.
+//! State that the processes of one platform share, beside the database: how often somebody tried, what each gateway uses of
+//! limits, which devices and sticky sessions are where, and news of what changed and happens.
 //!
 //! None of it is the truth: that is the database. It may be lost at any time, and every user of it says what it does then
 //! (`docs/operations.md`). `iploop-store` implements [`SharedState`] in Redis and in this process alone.
 
 mod changes;
+mod sealed;
 mod throttle;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +18,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub use self::changes::{ChangesTask, SharedChanges};
+pub use self::sealed::{SealedNews, SealedState};
 pub use self::throttle::SharedThrottle;
 pub use crate::login::throttle::Allowance;
 
@@ -88,6 +92,66 @@ pub struct Share {
     pub count: u32,
 }
 
+/// What a holder adds to a count that several add to.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally {
+    /// Which count.
+    pub name: Name,
+    /// Which addition: the same one again adds nothing, so that it may be repeated where no answer came.
+    pub turn: Uuid,
+    /// How many more.
+    pub add: u32,
+    /// What the holder knows of the count already: it is never less.
+    pub at_least: u64,
+}
+
+/// A small value that is kept for a while.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// Where it is found.
+    pub name: Name,
+    /// What it says.
+    pub value: Vec<u8>,
+    /// How long it is kept.
+    pub lasts: Duration,
+}
+
+/// What processes tell each other besides [`Change`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// What happens now, for those who look ([`crate::live`]).
+    Live,
+    /// Which sticky sessions changed ([`crate::sticky`]).
+    Sessions,
+}
+
+impl Topic {
+    /// Every topic.
+    pub const ALL: [Self; 2] = [Self::Live, Self::Sessions];
+
+    /// Its name in the shared state.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
+/// What is heard of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Another process says this.
+    Told {
+        /// Which process: another id each time that one starts.
+        from: Uuid,
+        /// What it says.
+        message: Arc<[u8]>,
+    },
+    /// Something may have been lost.
+    Missed,
+}
+
 /// News for the other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -131,6 +195,34 @@ pub trait SharedState: Send + Sync + 'static {
         lasts: Duration,
         now: Timestamp,
     ) -> Result<Vec<u64>, SharedError>;
+    /// Adds a holder's part to each count, once for each turn; the counts. A count expires when nobody adds to it for `lasts`.
+    async fn tally(
+        &self,
+        holder: Uuid,
+        tallies: &[Tally],
+        lasts: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<u64>, SharedError>;
+    /// Puts a holder's card on a board for `lasts`, in place of its last one; the others' cards that hold.
+    async fn post(
+        &self,
+        board: Name,
+        holder: Uuid,
+        card: &[u8],
+        lasts: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<(Uuid, Vec<u8>)>, SharedError>;
+    /// Keeps values, in place of what their names had.
+    async fn keep(&self, notes: &[Note], now: Timestamp) -> Result<(), SharedError>;
+    /// The values of these names, in their order.
+    async fn read(&self, names: &[Name], now: Timestamp) -> Result<Vec<Option<Vec<u8>>>, SharedError>;
+    /// Takes values away, where they are still the ones given.
+    async fn take_away(&self, values: &[(Name, Vec<u8>)]) -> Result<(), SharedError>;
+    /// Tells the other processes something of a topic. Who does not listen, or listens too slowly, does not hear it.
+    async fn tell(&self, topic: Topic, message: &[u8]) -> Result<(), SharedError>;
+    /// What other processes tell of a topic from now on. Who falls behind by more than a thousand should take it as
+    /// [`Heard::Missed`], which also comes whenever something may have been lost on the way.
+    fn hear(&self, topic: Topic) -> broadcast::Receiver<Heard>;
     /// Tells the other processes.
     async fn publish(&self, change: Change) -> Result<(), SharedError>;
     /// What other processes tell from now on. Who falls behind by more than a thousand hears so, and should take it as

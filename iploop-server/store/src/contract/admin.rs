@@ -252,6 +252,14 @@ pub(super) async fn figures_count_users_requests_and_devices(db: &Database) {
     assert_eq!(stats.errors, [("no_exit".to_owned(), 2)].into());
     assert_eq!(stats.nodes, [("available".to_owned(), 2)].into());
     assert_eq!(stats.versions, [("2.0.0".to_owned(), 2)].into());
+    let mid_slot = db.store.stored_stats(at(15), at(600)).await.unwrap();
+    assert_eq!(
+        mid_slot.recent.requests, 2,
+        "to the millisecond, whatever sums are kept by"
+    );
+    assert_eq!(mid_slot.errors, [("no_exit".to_owned(), 2)].into());
+    let later = db.store.stored_stats(at(25), at(600)).await.unwrap();
+    assert_eq!((later.recent.requests, later.errors["no_exit"]), (1, 1));
     let much_later = db.store.stored_stats(at(86_400), at(86_400)).await.unwrap();
     assert_eq!(
         much_later.nodes,
@@ -288,6 +296,8 @@ pub(super) async fn devices_are_found_by_what_they_are(db: &Database) {
         assert_eq!(page.total, page.rows.len() as u64);
         page.rows.iter().map(|node| node.id).collect::<Vec<_>>()
     };
+    let known = db.store.known_node(first, at(2)).await.unwrap().unwrap();
+    assert_eq!(known.geo, registration(mine, "any").geo);
     let none = NodeQuery::default;
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(found(none()).await, nodes);

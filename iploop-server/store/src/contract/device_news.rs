@@ -1,6 +1,6 @@
 use iploop_platform::abuse::{AuditAction, AuditEntry};
 use iploop_platform::device_news::News;
-use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
+use iploop_platform::ids::{AppId, ConsentId, NodeId, PartnerId};
 use iploop_platform::partners::{App, AppFacts, AppPlatform, AppState, PartnerChange};
 
 use super::nodes::{new_partner, registered};
@@ -26,7 +26,12 @@ async fn app(db: &Database, partner: PartnerId, platform: AppPlatform) -> App {
         store_url: None,
     };
     db.store
-        .create_app(partner, &facts, at(1))
+        .create_app(
+            partner,
+            AppId::new(),
+            &facts,
+            audit::record(AuditAction::AppHandedIn),
+        )
         .await
         .unwrap()
         .unwrap()

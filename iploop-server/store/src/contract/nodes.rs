@@ -1,11 +1,13 @@
+use iploop_platform::abuse::AuditAction;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
-use iploop_platform::node::{ConsentRecord, NodeActivity, NodeRegistration, Registered};
+use iploop_platform::node::{ConsentRecord, GeoFacts, NodeActivity, NodeRegistration, Point, Registered};
 use iploop_platform::partner::NewPartner;
 use iploop_platform::store::{Store, StoreError};
 use tokio::task::JoinSet;
 
+use super::safeguards::audit;
 use super::{Database, at};
 
 pub(super) async fn new_partner(store: &dyn Store) -> PartnerId {
@@ -18,6 +20,7 @@ pub(super) async fn new_partner(store: &dyn Store) -> PartnerId {
         key_prefix: "iplp_012345678".into(),
         revenue_share_bp: 7_000,
         now: at(0),
+        audit: audit(AuditAction::PartnerCreated, None, 0),
     };
     store.create_partner(partner).await.unwrap().id
 }
@@ -44,6 +47,11 @@ pub(super) fn registration(partner: PartnerId, device_id: &str) -> NodeRegistrat
         device_secret_hash: "secret".into(),
         partner,
         ip: "203.0.113.7".parse().unwrap(),
+        geo: GeoFacts {
+            country_name: Some("Germany".into()),
+            point: Point::from_degrees(52.52, 13.405),
+            carrier: Some("Example Mobile".into()),
+        },
         place: Place {
             country: Some("DE".into()),
             city: Some("Berlin".into()),

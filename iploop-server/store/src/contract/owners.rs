@@ -294,7 +294,8 @@ pub(super) async fn an_erased_device_leaves_nothing_that_leads_to_it_and_its_wit
     let entry = record(AuditAction::DeviceErased);
     assert!(db.store.erase_device(account, device.id, entry).await.unwrap());
     for left in [
-        "SELECT COUNT(*) FROM nodes WHERE device_id = 'device-1' OR ip_address LIKE '203%' OR city IS NOT NULL",
+        "SELECT COUNT(*) FROM nodes WHERE device_id = 'device-1' OR ip_address LIKE '203%' OR city IS NOT NULL
+             OR latitude_tenths IS NOT NULL OR longitude_tenths IS NOT NULL OR carrier IS NOT NULL",
         "SELECT COUNT(*) FROM consents WHERE device_id = 'device-1'",
         "SELECT COUNT(*) FROM device_hours",
         "SELECT COUNT(*) FROM device_owners",

@@ -147,7 +147,7 @@ pub(super) async fn a_deleted_partner_is_gone_and_still_can_be_paid(db: &Databas
     };
     db.store.settle(&[served], at(20)).await.unwrap();
     db.store
-        .create_app(partner, &app("a"), at(0))
+        .create_app(partner, AppId::new(), &app("a"), record(AuditAction::AppHandedIn))
         .await
         .unwrap()
         .unwrap();
@@ -187,12 +187,15 @@ pub(super) async fn apps_are_looked_at_again_once_they_change(db: &Database) {
     let partner = new_partner(&*db.store).await;
     let made = db
         .store
-        .create_app(partner, &app("a"), at(0))
+        .create_app(partner, AppId::new(), &app("a"), record(AuditAction::AppHandedIn))
         .await
         .unwrap()
         .unwrap();
     assert_eq!((made.state, made.bundle_id.as_str()), (AppState::Pending, "a"));
-    let taken = db.store.create_app(partner, &app("a"), at(0)).await;
+    let taken = db
+        .store
+        .create_app(partner, AppId::new(), &app("a"), record(AuditAction::AppHandedIn))
+        .await;
     assert!(
         matches!(taken, Err(StoreError::Conflict { what: "app" })),
         "{taken:?}"
@@ -214,7 +217,7 @@ pub(super) async fn apps_are_looked_at_again_once_they_change(db: &Database) {
     let change = |bundle| async move {
         let facts = app(bundle);
         db.store
-            .change_app(partner, made.id, &facts, at(9))
+            .change_app(partner, made.id, &facts, record(AuditAction::AppChanged))
             .await
             .unwrap()
             .unwrap()
@@ -227,13 +230,28 @@ pub(super) async fn apps_are_looked_at_again_once_they_change(db: &Database) {
         AppState::Suspended,
         "nobody talks himself out of it"
     );
-    assert!(!db.store.delete_app(partner, made.id).await.unwrap());
+    assert!(
+        !db.store
+            .delete_app(partner, made.id, record(AuditAction::AppRemoved))
+            .await
+            .unwrap()
+    );
     review(AppState::Approved).await.unwrap();
-    assert!(db.store.delete_app(partner, made.id).await.unwrap());
+    assert!(
+        db.store
+            .delete_app(partner, made.id, record(AuditAction::AppRemoved))
+            .await
+            .unwrap()
+    );
     assert_eq!(db.store.partner_apps(partner).await.unwrap(), vec![]);
     assert_eq!(
         db.store
-            .create_app(PartnerId::new(), &app("a"), at(0))
+            .create_app(
+                PartnerId::new(),
+                AppId::new(),
+                &app("a"),
+                record(AuditAction::AppHandedIn)
+            )
             .await
             .unwrap(),
         None
@@ -247,7 +265,12 @@ pub(super) async fn a_partner_has_so_many_apps_also_of_parallel_tries(db: &Datab
         let store = db.store.clone();
         tries.spawn(async move {
             store
-                .create_app(partner, &app(&number.to_string()), at(0))
+                .create_app(
+                    partner,
+                    AppId::new(),
+                    &app(&number.to_string()),
+                    record(AuditAction::AppHandedIn),
+                )
                 .await
                 .is_ok()
         });
@@ -271,7 +294,7 @@ pub(super) async fn an_app_that_is_not_admitted_brings_no_device(db: &Database) 
     let facts = app("com.example.game");
     let made = db
         .store
-        .create_app(partner, &facts, at(0))
+        .create_app(partner, AppId::new(), &facts, record(AuditAction::AppHandedIn))
         .await
         .unwrap()
         .unwrap();
@@ -297,7 +320,12 @@ pub(super) async fn an_app_that_is_not_admitted_brings_no_device(db: &Database) 
     };
     let made = db
         .store
-        .create_app(partner, &elsewhere, at(0))
+        .create_app(
+            partner,
+            AppId::new(),
+            &elsewhere,
+            record(AuditAction::AppHandedIn),
+        )
         .await
         .unwrap()
         .unwrap();
@@ -373,13 +401,13 @@ pub(super) async fn a_partner_sees_its_own_alone(db: &Database) {
     );
     let made = db
         .store
-        .create_app(theirs, &app("a"), at(0))
+        .create_app(theirs, AppId::new(), &app("a"), record(AuditAction::AppHandedIn))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(
         db.store
-            .change_app(ours, made.id, &app("b"), at(1))
+            .change_app(ours, made.id, &app("b"), record(AuditAction::AppChanged))
             .await
             .unwrap(),
         None
@@ -391,8 +419,18 @@ pub(super) async fn a_partner_sees_its_own_alone(db: &Database) {
         .await
         .unwrap();
     assert_eq!(reviewed, None);
-    assert!(!db.store.delete_app(ours, made.id).await.unwrap());
-    assert!(!db.store.delete_app(theirs, AppId::new()).await.unwrap());
+    assert!(
+        !db.store
+            .delete_app(ours, made.id, record(AuditAction::AppRemoved))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !db.store
+            .delete_app(theirs, AppId::new(), record(AuditAction::AppRemoved))
+            .await
+            .unwrap()
+    );
     let page = db.store.partners(Some(ours), at(0), 10).await.unwrap();
     assert_eq!(
         page.iter().map(|row| row.partner.id).collect::<Vec<_>>(),

@@ -1,8 +1,10 @@
+use iploop_platform::abuse::{AuditAction, AuditQuery};
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::ids::PartnerId;
 use iploop_platform::partner::NewPartner;
 use iploop_platform::store::StoreError;
 
+use super::safeguards::audit;
 use super::{Database, at};
 
 fn partner_request(key: &str) -> NewPartner {
@@ -14,6 +16,7 @@ fn partner_request(key: &str) -> NewPartner {
         key_prefix: "iplp_012345678".into(),
         revenue_share_bp: 7_000,
         now: at(0),
+        audit: audit(AuditAction::PartnerCreated, None, 0),
     }
 }
 
@@ -28,6 +31,17 @@ pub(super) async fn a_partner_is_found_by_its_key(db: &Database) {
     );
     assert!(partner.is_active);
     assert_eq!(partner.created_at, at(0));
+    let query = AuditQuery {
+        limit: 9,
+        ..AuditQuery::default()
+    };
+    let records = db.store.audit_entries(&query).await.unwrap();
+    let [record] = &records[..] else {
+        panic!("one record: {records:?}")
+    };
+    assert_eq!(record.action, AuditAction::PartnerCreated);
+    assert_eq!(record.after["name"], "Games Ltd");
+    assert!(record.after.get("email").is_none(), "it would stay for ever");
     assert_eq!(
         db.store.partner_by_key(request.key_hash, at(1)).await.unwrap(),
         Some(partner)

@@ -282,10 +282,10 @@ pub(super) async fn audit_records_come_in_pages_and_as_a_feed(db: &Database) {
     for second in 0..5 {
         let whose = if second == 2 { other } else { account };
         let entry = AuditEntry {
-            actor: if second == 3 {
-                Actor::System
-            } else {
-                Actor::CommandLine
+            actor: match second {
+                3 => Actor::System,
+                4 => Actor::User(account),
+                _ => Actor::CommandLine,
             },
             reason: "because".into(),
             ..audit(AuditAction::AccountSuspended, Some(whose), second)

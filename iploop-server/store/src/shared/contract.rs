@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, ApiKeyId};
-use iploop_platform::shared::{Allowance, Change, Charge, Name, Share, SharedError, SharedState, Take};
+use iploop_platform::shared::{
+    Allowance, Change, Charge, Heard, Name, Note, Share, SharedError, SharedState, Take, Tally, Topic,
+};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -55,6 +57,11 @@ on_both! {
     what_was_tried_already_is_charged_without_refusal
     shares_of_others_add_up_until_they_expire
     many_names_are_answered_in_their_order
+    a_tally_is_added_once_however_often_it_is_told
+    a_tally_that_was_lost_comes_back_as_far_as_it_was_known
+    cards_of_others_are_seen_until_they_expire
+    notes_are_kept_for_their_time_and_taken_away_by_who_wrote_them
+    what_is_told_of_a_topic_is_heard_by_who_listens_to_it
     news_reach_the_other_process
     it_answers
 }
@@ -174,6 +181,109 @@ async fn many_names_are_answered_in_their_order(pair: Pair) {
     let sums = pair.there.share(second, &shares, lasts, at(0)).await.unwrap();
     assert_eq!(sums, (0..1000).collect::<Vec<u64>>());
     assert_eq!(pair.here.charge(&[], at(0)).await, Ok(Vec::new()));
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+async fn a_tally_is_added_once_however_often_it_is_told(pair: Pair) {
+    let name = Name::new("test", "tally");
+    let [first, second] = [1, 2].map(Uuid::from_u128);
+    let told = async |state: &Arc<dyn SharedState>, holder, turn, add| {
+        let turn = Uuid::from_u128(turn);
+        let tally = Tally {
+            name,
+            turn,
+            add,
+            at_least: 0,
+        };
+        state.tally(holder, &[tally], DAY, at(0)).await.unwrap()[0]
+    };
+    assert_eq!(told(&pair.here, first, 1, 5).await, 5);
+    assert_eq!(told(&pair.there, second, 1, 7).await, 12);
+    assert_eq!(told(&pair.here, first, 1, 5).await, 12, "told before");
+    assert_eq!(told(&pair.here, first, 2, 5).await, 17);
+    assert_eq!(told(&pair.there, second, 2, 0).await, 17);
+}
+
+async fn a_tally_that_was_lost_comes_back_as_far_as_it_was_known(pair: Pair) {
+    let [first, second] = [1, 2].map(Uuid::from_u128);
+    let told = async |state: &Arc<dyn SharedState>, holder, add, at_least| {
+        let tally = Tally {
+            name: Name::new("test", "lost tally"),
+            turn: Uuid::now_v7(),
+            add,
+            at_least,
+        };
+        state.tally(holder, &[tally], DAY, at(0)).await.unwrap()[0]
+    };
+    // Both know of 100 requests, and have each a few more.
+    assert_eq!(told(&pair.here, first, 2, 100).await, 102);
+    assert_eq!(told(&pair.there, second, 3, 100).await, 105);
+}
+
+async fn cards_of_others_are_seen_until_they_expire(pair: Pair) {
+    let board = Name::new("test-board", "cards");
+    let [first, second] = [1, 2].map(Uuid::from_u128);
+    let post = async |state: &Arc<dyn SharedState>, holder, card: &[u8], now| {
+        let lasts = Duration::from_secs(3);
+        state.post(board, holder, card, lasts, now).await.unwrap()
+    };
+    assert_eq!(post(&pair.here, first, b"one", at(0)).await, vec![]);
+    let card = b"\0 two\n\xff";
+    let seen = post(&pair.there, second, card, at(1)).await;
+    assert_eq!(seen, [(first, b"one".to_vec())]);
+    let seen = post(&pair.here, first, b"one", at(2)).await;
+    assert_eq!(seen, [(second, card.to_vec())], "whatever its bytes are");
+    assert_eq!(post(&pair.here, first, b"one", at(4)).await, vec![]);
+}
+
+async fn notes_are_kept_for_their_time_and_taken_away_by_who_wrote_them(pair: Pair) {
+    let [a, b, c] = ["a", "b", "c"].map(|subject| Name::new("test-note", subject));
+    let note = |name, value: &str, lasts| Note {
+        name,
+        value: value.into(),
+        lasts,
+    };
+    let notes = [note(a, "old", DAY), note(b, "two", DAY)];
+    pair.here.keep(&notes, at(0)).await.unwrap();
+    pair.there.keep(&[note(a, "new", DAY)], at(0)).await.unwrap();
+    let (new, two) = (Some(b"new".to_vec()), Some(b"two".to_vec()));
+    assert_eq!(
+        pair.here.read(&[b, c, a], at(0)).await,
+        Ok(vec![two, None, new.clone()])
+    );
+    let gone = [(a, b"old".to_vec()), (b, b"two".to_vec())];
+    pair.here.take_away(&gone).await.unwrap();
+    assert_eq!(pair.there.read(&[a, b], at(0)).await, Ok(vec![new, None]));
+    let lasts = Duration::from_millis(1);
+    pair.here.keep(&[note(c, "short", lasts)], at(0)).await.unwrap();
+    while pair.here.read(&[c], at(1)).await != Ok(vec![None]) {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn what_is_told_of_a_topic_is_heard_by_who_listens_to_it(pair: Pair) {
+    let mut live = pair.there.hear(Topic::Live);
+    let mut sessions = pair.there.hear(Topic::Sessions);
+    // Hearing begins in the background.
+    let first = loop {
+        pair.here.tell(Topic::Live, b"\0first").await.unwrap();
+        let next = tokio::time::timeout(Duration::from_millis(50), told(&mut live)).await;
+        if let Ok(message) = next {
+            break message;
+        }
+    };
+    assert_eq!(&*first, b"\0first");
+    pair.here.tell(Topic::Sessions, b"other").await.unwrap();
+    assert_eq!(&*told(&mut sessions).await, b"other");
+}
+
+async fn told(heard: &mut broadcast::Receiver<Heard>) -> Arc<[u8]> {
+    loop {
+        if let Heard::Told { message, .. } = heard.recv().await.unwrap() {
+            return message;
+        }
+    }
 }
 
 async fn news_reach_the_other_process(pair: Pair) {

@@ -1,11 +1,14 @@
 //! Shared state of a platform that is one process.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use iploop_platform::clock::Timestamp;
-use iploop_platform::shared::{Allowance, Change, Charge, Name, Share, SharedError, SharedState, Take};
+use iploop_platform::shared::{
+    Allowance, Change, Charge, Heard, Name, Note, Share, SharedError, SharedState, Take, Tally, Topic,
+};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -21,7 +24,11 @@ pub struct MemoryState {
     /// When each allowance will be whole again, in microseconds since 1970 (the generic cell rate algorithm), by kind.
     whole_at: Mutex<Tables<i64>>,
     shares: Mutex<Tables<HashMap<Uuid, Part>>>,
+    tallies: Mutex<Tables<Count>>,
+    boards: Mutex<Tables<HashMap<Uuid, Value>>>,
+    notes: Mutex<Tables<Value>>,
     changes: broadcast::Sender<Change>,
+    topics: [broadcast::Sender<Heard>; Topic::ALL.len()],
 }
 
 type Tables<V> = HashMap<&'static str, HashMap<Name, V>>;
@@ -33,11 +40,30 @@ struct Part {
     until: Timestamp,
 }
 
+/// A count, and which turn each holder added last.
+#[derive(Clone, Debug)]
+struct Count {
+    whole: u64,
+    turns: HashMap<Uuid, Uuid>,
+    until: Timestamp,
+}
+
+/// What is kept until a time.
+#[derive(Clone, Debug)]
+struct Value {
+    bytes: Vec<u8>,
+    until: Timestamp,
+}
+
 impl Default for MemoryState {
     fn default() -> Self {
         Self {
             whole_at: Mutex::default(),
             shares: Mutex::default(),
+            tallies: Mutex::default(),
+            boards: Mutex::default(),
+            notes: Mutex::default(),
+            topics: std::array::from_fn(|_| broadcast::Sender::new(CHANGES_BEHIND)),
             changes: broadcast::Sender::new(CHANGES_BEHIND),
         }
     }
@@ -118,6 +144,106 @@ impl SharedState for MemoryState {
             sum
         });
         Ok(others.collect())
+    }
+
+    async fn tally(
+        &self,
+        holder: Uuid,
+        tallies: &[Tally],
+        lasts: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<u64>, SharedError> {
+        let mut tables = self.tallies.lock();
+        let wholes = tallies.iter().map(|tally| {
+            let table = tables.entry(tally.name.space()).or_default();
+            if table.get(&tally.name).is_some_and(|count| count.until <= now) {
+                table.remove(&tally.name);
+            }
+            make_room(table, &tally.name, |count| count.until > now);
+            let count = table.entry(tally.name).or_insert(Count {
+                whole: 0,
+                turns: HashMap::new(),
+                until: now,
+            });
+            count.until = now.plus(lasts);
+            count.whole = count.whole.max(tally.at_least);
+            if count.turns.insert(holder, tally.turn) != Some(tally.turn) {
+                count.whole = count.whole.saturating_add(tally.add.into());
+            }
+            count.whole
+        });
+        Ok(wholes.collect())
+    }
+
+    async fn post(
+        &self,
+        board: Name,
+        holder: Uuid,
+        card: &[u8],
+        lasts: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<(Uuid, Vec<u8>)>, SharedError> {
+        let mut tables = self.boards.lock();
+        let table = tables.entry(board.space()).or_default();
+        make_room(table, &board, |cards| cards.values().any(|card| card.until > now));
+        let cards = table.entry(board).or_default();
+        let card = Value {
+            bytes: card.to_vec(),
+            until: now.plus(lasts),
+        };
+        cards.insert(holder, card);
+        cards.retain(|_, card| card.until > now);
+        let others = cards.iter().filter(|(other, _)| **other != holder);
+        Ok(others.map(|(other, card)| (*other, card.bytes.clone())).collect())
+    }
+
+    async fn keep(&self, notes: &[Note], now: Timestamp) -> Result<(), SharedError> {
+        let mut tables = self.notes.lock();
+        for note in notes {
+            let table = tables.entry(note.name.space()).or_default();
+            make_room(table, &note.name, |kept| kept.until > now);
+            let value = Value {
+                bytes: note.value.clone(),
+                until: now.plus(note.lasts),
+            };
+            table.insert(note.name, value);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, names: &[Name], now: Timestamp) -> Result<Vec<Option<Vec<u8>>>, SharedError> {
+        let tables = self.notes.lock();
+        let values = names.iter().map(|name| {
+            let kept = tables.get(name.space())?.get(name)?;
+            (kept.until > now).then(|| kept.bytes.clone())
+        });
+        Ok(values.collect())
+    }
+
+    async fn take_away(&self, values: &[(Name, Vec<u8>)]) -> Result<(), SharedError> {
+        let mut tables = self.notes.lock();
+        for (name, value) in values {
+            if let Some(table) = tables.get_mut(name.space())
+                && table.get(name).is_some_and(|kept| kept.bytes == *value)
+            {
+                table.remove(name);
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, topic: Topic, message: &[u8]) -> Result<(), SharedError> {
+        let told = Heard::Told {
+            from: Uuid::nil(),
+            message: Arc::from(message),
+        };
+        // Nobody listening is nobody to tell.
+        let _ = self.topics[topic as usize].send(told);
+        Ok(())
+    }
+
+    fn hear(&self, topic: Topic) -> broadcast::Receiver<Heard> {
+        self.topics[topic as usize].subscribe()
     }
 
     async fn publish(&self, change: Change) -> Result<(), SharedError> {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod contract;
 mod memory;
+#[cfg(test)]
+mod processes;
 mod redis;
 #[cfg(test)]
 pub(crate) mod redis_server;

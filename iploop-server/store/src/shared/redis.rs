@@ -4,7 +4,7 @@
 //! answered in time, for [`AWAY_MEMORY`] nobody asks.
 
 use std::future::Future;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::secret::Secret;
-use iploop_platform::shared::{Allowance, Change, Charge, Name, Share, SharedError, SharedState, Take};
+use iploop_platform::shared::{
+    Allowance, Change, Charge, Heard, Name, Note, Share, SharedError, SharedState, Take, Tally, Topic,
+};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -42,6 +44,9 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take.
 static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
 static CHARGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("charge.lua")));
 static SHARE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("share.lua")));
+static TALLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("tally.lua")));
+static POST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("post.lua")));
+static TAKE_AWAY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("take_away.lua")));
 
 /// The address of a Redis server can't be understood. Says nothing of its text, which may hold a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,9 +69,47 @@ pub struct RedisState {
     /// Tells our own news from the others'.
     process: Uuid,
     away_at: Mutex<Option<Instant>>,
-    changes: broadcast::Sender<Change>,
+    news: News,
     /// Ends with this.
     _listening: JoinSet<()>,
+}
+
+/// Where what is heard goes.
+#[derive(Clone)]
+struct News {
+    changes: broadcast::Sender<Change>,
+    topics: [broadcast::Sender<Heard>; Topic::ALL.len()],
+}
+
+impl News {
+    fn new() -> Self {
+        Self {
+            changes: broadcast::Sender::new(CHANGES_BEHIND),
+            topics: std::array::from_fn(|_| broadcast::Sender::new(CHANGES_BEHIND)),
+        }
+    }
+
+    // Sending fails where nobody listens.
+
+    fn missed(&self) {
+        let _ = self.changes.send(Change::Missed);
+        for topic in &self.topics {
+            let _ = topic.send(Heard::Missed);
+        }
+    }
+
+    fn heard(&self, process: Uuid, channel: &str, message: &[u8]) {
+        if channel == CHANNEL {
+            if let Some(change) = decode(process, message) {
+                let _ = self.changes.send(change);
+            }
+            return;
+        }
+        let topic = Topic::ALL.into_iter().find(|topic| channel_of(*topic) == channel);
+        if let (Some(topic), Some(heard)) = (topic, decode_told(process, message)) {
+            let _ = self.topics[topic as usize].send(heard);
+        }
+    }
 }
 
 impl RedisState {
@@ -84,14 +127,14 @@ impl RedisState {
         let connection =
             ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(|_| RedisUrlError)?;
         let process = Uuid::now_v7();
-        let changes = broadcast::Sender::new(CHANGES_BEHIND);
+        let news = News::new();
         let mut listening = JoinSet::new();
-        listening.spawn(listen(client, process, changes.clone()));
+        listening.spawn(listen(client, process, news.clone()));
         Ok(Self {
             connection,
             process,
             away_at: Mutex::default(),
-            changes,
+            news,
             _listening: listening,
         })
     }
@@ -187,7 +230,7 @@ impl SharedState for RedisState {
         lasts: Duration,
         now: Timestamp,
     ) -> Result<Vec<u64>, SharedError> {
-        let lasts_ms = i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX).max(1);
+        let lasts_ms = millis(lasts);
         let answers = self.run_all(&SHARE, shares, |share| {
             let mut question = SHARE.key(share.name.to_string());
             question
@@ -202,6 +245,109 @@ impl SharedState for RedisState {
         Ok(sums.map(|sum| u64::try_from(sum).unwrap_or(0)).collect())
     }
 
+    async fn tally(
+        &self,
+        holder: Uuid,
+        tallies: &[Tally],
+        lasts: Duration,
+        _: Timestamp,
+    ) -> Result<Vec<u64>, SharedError> {
+        let answers = self.run_all(&TALLY, tallies, |tally| {
+            let mut question = TALLY.key(tally.name.to_string());
+            question
+                .arg(holder.simple().to_string())
+                .arg(tally.turn.simple().to_string())
+                .arg(tally.add)
+                .arg(tally.at_least)
+                .arg(millis(lasts));
+            question
+        });
+        let wholes = answers.await?.into_iter();
+        Ok(wholes.map(|whole| u64::try_from(whole).unwrap_or(0)).collect())
+    }
+
+    async fn post(
+        &self,
+        board: Name,
+        holder: Uuid,
+        card: &[u8],
+        lasts: Duration,
+        now: Timestamp,
+    ) -> Result<Vec<(Uuid, Vec<u8>)>, SharedError> {
+        let mut question = POST.key(board.to_string());
+        question
+            .arg(holder.simple().to_string())
+            .arg(card)
+            .arg(now.as_millis())
+            .arg(now.plus(lasts).as_millis())
+            .arg(millis(lasts));
+        let mut connection = self.connection.clone();
+        let others: Vec<(String, Vec<u8>)> = self.ask(question.invoke_async(&mut connection)).await?;
+        let others = others.into_iter();
+        Ok(others
+            .filter_map(|(holder, card)| Some((holder.parse().ok()?, card)))
+            .collect())
+    }
+
+    async fn keep(&self, notes: &[Note], _: Timestamp) -> Result<(), SharedError> {
+        for part in notes.chunks(BATCH) {
+            let mut pipeline = ::redis::pipe();
+            for note in part {
+                let mut question = ::redis::cmd("SET");
+                question
+                    .arg(note.name.to_string())
+                    .arg(&note.value)
+                    .arg("PX")
+                    .arg(millis(note.lasts));
+                pipeline.add_command(question).ignore();
+            }
+            let mut connection = self.connection.clone();
+            self.ask(pipeline.query_async::<()>(&mut connection)).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self, names: &[Name], _: Timestamp) -> Result<Vec<Option<Vec<u8>>>, SharedError> {
+        let mut values = Vec::with_capacity(names.len());
+        for part in names.chunks(BATCH) {
+            let mut question = ::redis::cmd("MGET");
+            for name in part {
+                question.arg(name.to_string());
+            }
+            let mut connection = self.connection.clone();
+            let read: Vec<Option<Vec<u8>>> = self.ask(question.query_async(&mut connection)).await?;
+            values.extend(read);
+        }
+        match values.len() == names.len() {
+            true => Ok(values),
+            false => Err(SharedError::Away),
+        }
+    }
+
+    async fn take_away(&self, values: &[(Name, Vec<u8>)]) -> Result<(), SharedError> {
+        let answers = self.run_all(&TAKE_AWAY, values, |(name, value)| {
+            let mut question = TAKE_AWAY.key(name.to_string());
+            question.arg(value);
+            question
+        });
+        answers.await.map(drop)
+    }
+
+    async fn tell(&self, topic: Topic, message: &[u8]) -> Result<(), SharedError> {
+        let mut question = ::redis::cmd("PUBLISH");
+        question
+            .arg(channel_of(topic))
+            .arg([self.process.as_bytes(), message].concat());
+        let mut connection = self.connection.clone();
+        self.ask(question.query_async::<i64>(&mut connection))
+            .await
+            .map(drop)
+    }
+
+    fn hear(&self, topic: Topic) -> broadcast::Receiver<Heard> {
+        self.news.topics[topic as usize].subscribe()
+    }
+
     async fn publish(&self, change: Change) -> Result<(), SharedError> {
         let mut question = ::redis::cmd("PUBLISH");
         question.arg(CHANNEL).arg(encode(self.process, change));
@@ -212,7 +358,7 @@ impl SharedState for RedisState {
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+        self.news.changes.subscribe()
     }
 
     async fn ping(&self) -> Result<(), SharedError> {
@@ -229,10 +375,10 @@ impl std::fmt::Debug for RedisState {
 }
 
 /// Passes on what others publish, for ever. Each time that it begins to hear, something may have been missed before.
-async fn listen(client: Client, process: Uuid, changes: broadcast::Sender<Change>) {
+async fn listen(client: Client, process: Uuid, news: News) {
     let mut pause = Duration::ZERO;
     loop {
-        if let Err(error) = hear(&client, process, &changes, &mut pause).await {
+        if let Err(error) = hear(&client, process, &news, &mut pause).await {
             tracing::debug!(kind = ?error.kind(), "news of other processes are not heard");
         }
         pause = (pause * 2).clamp(Duration::from_millis(50), MAX_PAUSE);
@@ -241,37 +387,52 @@ async fn listen(client: Client, process: Uuid, changes: broadcast::Sender<Change
 }
 
 /// Until the connection breaks.
-async fn hear(
-    client: &Client,
-    process: Uuid,
-    changes: &broadcast::Sender<Change>,
-    pause: &mut Duration,
-) -> Result<(), RedisError> {
+async fn hear(client: &Client, process: Uuid, news: &News, pause: &mut Duration) -> Result<(), RedisError> {
     let away = |_| RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
     let connection = timeout(CONNECT_TIMEOUT, client.get_async_pubsub())
         .await
         .map_err(away)??;
     let (mut asking, mut hearing) = connection.split();
-    timeout(CONNECT_TIMEOUT, asking.subscribe(CHANNEL))
-        .await
-        .map_err(away)??;
+    let topics = Topic::ALL.into_iter().map(channel_of);
+    for channel in std::iter::once(CHANNEL.to_owned()).chain(topics) {
+        timeout(CONNECT_TIMEOUT, asking.subscribe(channel))
+            .await
+            .map_err(away)??;
+    }
     *pause = Duration::ZERO;
-    let _ = changes.send(Change::Missed);
+    news.missed();
     let mut pings = interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             message = hearing.next() => {
                 let Some(message) = message else { return Ok(()) };
-                if let Some(change) = decode(process, message.get_payload_bytes()) {
-                    let _ = changes.send(change);
-                }
+                news.heard(process, message.get_channel_name(), message.get_payload_bytes());
             }
             _ = pings.tick() => {
                 let _: ::redis::Value = timeout(CONNECT_TIMEOUT, asking.ping()).await.map_err(away)??;
             }
         }
     }
+}
+
+fn channel_of(topic: Topic) -> String {
+    format!("iploop:news:{}", topic.as_str())
+}
+
+/// None for our own, and for what no process of ours said: the first 16 bytes say who.
+fn decode_told(process: Uuid, message: &[u8]) -> Option<Heard> {
+    let (from, message) = message.split_first_chunk::<16>()?;
+    let from = Uuid::from_bytes(*from);
+    (from != process).then(|| Heard::Told {
+        from,
+        message: Arc::from(message),
+    })
+}
+
+/// At least one: Redis takes no life of nothing.
+fn millis(lasts: Duration) -> i64 {
+    i64::try_from(lasts.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
 /// Who says it, what kind of thing, and its id.

@@ -2,7 +2,7 @@
 
 use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
 use iploop_platform::clock::Timestamp;
-use iploop_platform::ids::AuditId;
+use iploop_platform::ids::{AccountId, AuditId};
 use sqlx::Row as _;
 
 use super::columns::{id, id_or_none, json, text, time};
@@ -18,10 +18,6 @@ macro_rules! columns {
 
 /// Appends a record in the transaction of what it is about.
 pub(super) async fn insert(tx: &mut Tx, entry: &AuditEntry) -> Result<(), sqlx::Error> {
-    let actor = match entry.actor {
-        Actor::Admin(account) => Some(account.uuid()),
-        Actor::System | Actor::CommandLine => None,
-    };
     sqlx::query(concat!(
         "INSERT INTO audit_records (",
         columns!(),
@@ -29,8 +25,8 @@ pub(super) async fn insert(tx: &mut Tx, entry: &AuditEntry) -> Result<(), sqlx::
     ))
     .bind(entry.id.uuid())
     .bind(entry.at.as_millis())
-    .bind(entry.actor.as_str())
-    .bind(actor)
+    .bind(stored_actor(entry.actor))
+    .bind(entry.actor.account().map(AccountId::uuid))
     .bind(entry.action.as_str())
     .bind(entry.account.map(|account| account.uuid()))
     .bind(text(&entry.subject))
@@ -84,6 +80,14 @@ pub(super) async fn since(
     rows.iter().map(entry_from).collect()
 }
 
+/// The kind of an actor as tables know it: the column's check is older than users as actors. They are the system's with an id.
+pub(super) const fn stored_actor(actor: Actor) -> &'static str {
+    match actor {
+        Actor::User(_) => Actor::System.as_str(),
+        other => other.as_str(),
+    }
+}
+
 fn entry_from(row: &Row) -> Result<AuditEntry, sqlx::Error> {
     let action: &str = row.try_get("action")?;
     Ok(AuditEntry {
@@ -91,7 +95,8 @@ fn entry_from(row: &Row) -> Result<AuditEntry, sqlx::Error> {
         at: time(row, "at")?,
         actor: match (row.try_get("actor")?, id_or_none(row, "actor_id")?) {
             ("admin", Some(account)) => Actor::Admin(account),
-            ("system", _) => Actor::System,
+            ("system", Some(account)) => Actor::User(account),
+            ("system", None) => Actor::System,
             ("command_line", _) => Actor::CommandLine,
             (other, _) => return Err(unreadable("audit_records.actor", &other)),
         },

@@ -299,16 +299,10 @@ async fn is_refundable(tx: &mut Tx, act: &Act, purchase: EntryId) -> Result<bool
 
 async fn insert_entry(tx: &mut Tx, new: &NewEntry) -> Result<EntryId, sqlx::Error> {
     let entry = EntryId::new();
-    let (owner, actor_id) = (
-        match new.act.owner() {
-            Owner::Customer(_) => "customer",
-            Owner::Partner(_) => "partner",
-        },
-        match new.actor {
-            Actor::Admin(admin) => Some(admin.uuid()),
-            Actor::System | Actor::CommandLine => None,
-        },
-    );
+    let owner = match new.act.owner() {
+        Owner::Customer(_) => "customer",
+        Owner::Partner(_) => "partner",
+    };
     let (bytes, amount_micros, credits) = new.act.amounts();
     sqlx::query(
         "INSERT INTO ledger_entries (id, kind, owner, owner_id, bytes, amount_micros, credits, description, reason,
@@ -326,8 +320,8 @@ async fn insert_entry(tx: &mut Tx, new: &NewEntry) -> Result<EntryId, sqlx::Erro
     .bind(text_or_none(new.reason.as_deref()))
     .bind(text_or_none(new.act.reference()))
     .bind(new.act.purchase().map(|purchase| purchase.uuid()))
-    .bind(new.actor.as_str())
-    .bind(actor_id)
+    .bind(audit::stored_actor(new.actor))
+    .bind(new.actor.account().map(AccountId::uuid))
     .bind(text_or_none(new.key.as_deref()))
     .bind(Json(clean(new.metadata.clone())))
     .bind(new.now.as_millis())

@@ -33,6 +33,7 @@ mod owner_credits;
 mod owner_export;
 mod owners;
 mod pages;
+mod partner_apps;
 mod partner_records;
 mod partners;
 mod password_requests;

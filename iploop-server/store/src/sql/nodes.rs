@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{ConsentId, NodeId};
-use iploop_platform::node::{NodeActivity, NodeRegistration, Registered};
+use iploop_platform::node::{NodeActivity, NodeRegistration, Point, Registered};
 use iploop_platform::store::{Nodes, StoreError};
 use serde::Serialize;
 use sqlx::Row as _;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::columns::{clean, id, number, text, text_or_none, time_or_none};
 use super::device_news::{About, note};
 use super::ledger::ids;
-use super::partner_records::is_app_admitted;
+use super::partner_apps::is_app_admitted;
 use super::{SqlStore, Tx};
 use crate::booking::signed;
 use crate::error::act;
@@ -193,10 +193,12 @@ async fn is_withdrawn(tx: &mut Tx, given: &NodeRegistration) -> Result<bool, sql
 /// Whether the device's owner wishes that it pauses.
 async fn update_node(tx: &mut Tx, node: NodeId, given: &NodeRegistration) -> Result<bool, sqlx::Error> {
     let place = &given.place;
+    let point = given.geo.point.map(Point::tenths);
     let row = sqlx::query(
         "UPDATE nodes SET partner_id = $2, ip_address = $3, country = $4, region = $5, city = $6, zip = $7, asn = $8,
              isp = $9, connection_type = $10, device_type = $11, sdk_version = $12, status = 'available',
-             ban_reason = NULL, banned_until = NULL, last_heartbeat = $13, connected_since = $13
+             ban_reason = NULL, banned_until = NULL, last_heartbeat = $13, connected_since = $13, country_name = $14,
+             latitude_tenths = $15, longitude_tenths = $16, carrier = $17
          WHERE id = $1
          RETURNING EXISTS (SELECT 1 FROM device_owners o WHERE o.node_id = nodes.id AND o.paused_at IS NOT NULL)
              AS is_paused",
@@ -214,6 +216,10 @@ async fn update_node(tx: &mut Tx, node: NodeId, given: &NodeRegistration) -> Res
     .bind(text_or_none(given.device_type.as_deref()))
     .bind(text(&given.sdk_version))
     .bind(given.now.as_millis())
+    .bind(text_or_none(given.geo.country_name.as_deref()))
+    .bind(point.map(|(latitude, _)| i64::from(latitude)))
+    .bind(point.map(|(_, longitude)| i64::from(longitude)))
+    .bind(text_or_none(given.geo.carrier.as_deref()))
     .fetch_one(&mut **tx)
     .await?;
     row.try_get("is_paused")

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::columns::{id, json as json_of, time, time_or_none};
+use super::columns::{id, json as json_of, number_or_none, time, time_or_none};
 use super::{Row, SqlStore};
 use crate::error::Failure;
 
@@ -19,7 +19,8 @@ impl SqlStore {
         device: NodeId,
     ) -> Result<Option<Value>, Failure> {
         let row = sqlx::query(
-            "SELECT n.id, n.device_id, n.ip_address, n.country, n.region, n.city, n.zip, n.asn, n.isp, n.connection_type,
+            "SELECT n.id, n.device_id, n.ip_address, n.country, n.region, n.city, n.zip, n.asn, n.isp, n.country_name,
+                  n.latitude_tenths, n.longitude_tenths, n.carrier, n.connection_type,
                  n.device_type, n.sdk_version, n.status, n.ban_reason, n.bandwidth_used_bytes, n.total_requests,
                  n.last_heartbeat, n.connected_since, n.created_at, o.claimed_at, o.paused_at,
                  (SELECT c.expires_at FROM pairing_codes c WHERE c.node_id = n.id) AS code_expires_at
@@ -32,6 +33,9 @@ impl SqlStore {
         let Some(row) = row else { return Ok(None) };
         let device_id: String = row.try_get("device_id")?;
         let words = |column: &str| row.try_get::<Option<String>, _>(column);
+        let degrees = |column: &str| -> Result<Option<f64>, sqlx::Error> {
+            Ok(number_or_none::<i16>(&row, column)?.map(|tenths| f64::from(tenths) / 10.0))
+        };
         let facts = json!({
             "id": id::<NodeId>(&row, "id")?,
             "deviceId": device_id,
@@ -42,6 +46,10 @@ impl SqlStore {
             "zip": words("zip")?,
             "asn": row.try_get::<Option<i64>, _>("asn")?,
             "isp": words("isp")?,
+            "countryName": words("country_name")?,
+            "latitude": degrees("latitude_tenths")?,
+            "longitude": degrees("longitude_tenths")?,
+            "carrier": words("carrier")?,
             "connectionType": words("connection_type")?,
             "deviceType": words("device_type")?,
             "sdkVersion": words("sdk_version")?,

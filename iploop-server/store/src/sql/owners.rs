@@ -364,7 +364,8 @@ async fn pseudonymise(
     // No secret has an empty hash: nobody registers under this row again.
     sqlx::query(
         "UPDATE nodes SET device_id = $2, device_secret_hash = '', ip_address = '0.0.0.0', region = NULL, city = NULL,
-             zip = NULL, asn = NULL, isp = NULL, connection_type = NULL, status = 'inactive', connected_since = NULL
+             zip = NULL, asn = NULL, isp = NULL, country_name = NULL, latitude_tenths = NULL, longitude_tenths = NULL,
+             carrier = NULL, connection_type = NULL, status = 'inactive', connected_since = NULL
          WHERE id = $1",
     )
     .bind(device.uuid())

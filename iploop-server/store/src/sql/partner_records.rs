@@ -1,4 +1,6 @@
-//! Partners as admins and their own users see them: changes, apps, users, payouts.
+//! Partners as admins and their own users see them: changes, users, payouts; their apps are in [`partner_apps`].
+
+use std::future::Future;
 
 use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
@@ -6,7 +8,7 @@ use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, AppId, NodeId, PartnerId};
 use iploop_platform::partner::Partner;
 use iploop_platform::partners::{
-    App, AppFacts, AppState, CountryDevices, KeyReplacement, Linked, MAX_APPS, PartnerChange, PartnerDeleted,
+    App, AppFacts, AppState, CountryDevices, KeyReplacement, Linked, PartnerChange, PartnerDeleted,
     PartnerDevice, PartnerRecords, PartnerSummary, Payout,
 };
 use iploop_platform::store::StoreError;
@@ -17,18 +19,12 @@ use uuid::Uuid;
 use super::columns::{id, number, number_or_none, text, text_or_none, time};
 use super::device_news::{About, note};
 use super::partners::partner_from;
-use super::{Row, SqlStore, Tx, audit};
-use crate::error::{act, unreadable};
+use super::{Row, SqlStore, Tx, audit, partner_apps};
+use crate::error::act;
 
 macro_rules! partner_columns {
     () => {
         "id, name, email, api_key_prefix, is_active, revenue_share_bp, created_at"
-    };
-}
-
-macro_rules! app_columns {
-    () => {
-        "id, partner_id, name, platform, bundle_id, store_url, state, state_reason, created_at, changed_at"
     };
 }
 
@@ -56,16 +52,12 @@ impl PartnerRecords for SqlStore {
         active_after: Timestamp,
         limit: u32,
     ) -> Result<Vec<PartnerSummary>, StoreError> {
-        act(async {
-            let rows = sqlx::query(concat!(summaries!(), " AND id > $2 ORDER BY id LIMIT $3"))
-                .bind(active_after.as_millis())
-                .bind(after.map_or(Uuid::nil(), PartnerId::uuid))
-                .bind(i64::from(limit))
-                .fetch_all(&self.read)
-                .await?;
-            Ok(rows.iter().map(summary_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(concat!(summaries!(), " AND id > $2 ORDER BY id LIMIT $3"))
+            .bind(active_after.as_millis())
+            .bind(after.map_or(Uuid::nil(), PartnerId::uuid))
+            .bind(i64::from(limit))
+            .fetch_all(&self.read);
+        all(rows, summary_from).await
     }
 
     async fn partner(
@@ -73,15 +65,11 @@ impl PartnerRecords for SqlStore {
         id: PartnerId,
         active_after: Timestamp,
     ) -> Result<Option<PartnerSummary>, StoreError> {
-        act(async {
-            let row = sqlx::query(concat!(summaries!(), " AND id = $2"))
-                .bind(active_after.as_millis())
-                .bind(id.uuid())
-                .fetch_optional(&self.read)
-                .await?;
-            Ok(row.as_ref().map(summary_from).transpose()?)
-        })
-        .await
+        let row = sqlx::query(concat!(summaries!(), " AND id = $2"))
+            .bind(active_after.as_millis())
+            .bind(id.uuid())
+            .fetch_optional(&self.read);
+        one(row, summary_from).await
     }
 
     async fn partner_devices(
@@ -90,20 +78,16 @@ impl PartnerRecords for SqlStore {
         after: Option<NodeId>,
         limit: u32,
     ) -> Result<Vec<PartnerDevice>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT id, status, country, device_type, connection_type, sdk_version, bandwidth_used_bytes,
-                     quality_score, last_heartbeat, created_at
-                 FROM nodes WHERE partner_id = $1 AND id > $2 ORDER BY id LIMIT $3",
-            )
-            .bind(partner.uuid())
-            .bind(after.map_or(Uuid::nil(), NodeId::uuid))
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(device_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT id, status, country, device_type, connection_type, sdk_version, bandwidth_used_bytes,
+                 quality_score, last_heartbeat, created_at
+             FROM nodes WHERE partner_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(partner.uuid())
+        .bind(after.map_or(Uuid::nil(), NodeId::uuid))
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, device_from).await
     }
 
     async fn partner_countries(
@@ -111,28 +95,16 @@ impl PartnerRecords for SqlStore {
         partner: PartnerId,
         active_after: Timestamp,
     ) -> Result<Vec<CountryDevices>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT country, COUNT(*) AS devices,
-                     COUNT(*) FILTER (WHERE status = 'available' AND last_heartbeat > $2) AS active_devices,
-                     CAST(COALESCE(SUM(bandwidth_used_bytes), 0) AS BIGINT) AS bytes
-                 FROM nodes WHERE partner_id = $1 GROUP BY country ORDER BY 2 DESC, 1",
-            )
-            .bind(partner.uuid())
-            .bind(active_after.as_millis())
-            .fetch_all(&self.read)
-            .await?;
-            let countries = rows.iter().map(|row| {
-                Ok(CountryDevices {
-                    country: row.try_get("country")?,
-                    devices: number(row, "devices")?,
-                    active_devices: number(row, "active_devices")?,
-                    bytes: number(row, "bytes")?,
-                })
-            });
-            Ok(countries.collect::<Result<_, sqlx::Error>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT country, COUNT(*) AS devices,
+                 COUNT(*) FILTER (WHERE status = 'available' AND last_heartbeat > $2) AS active_devices,
+                 CAST(COALESCE(SUM(bandwidth_used_bytes), 0) AS BIGINT) AS bytes
+             FROM nodes WHERE partner_id = $1 GROUP BY country ORDER BY 2 DESC, 1",
+        )
+        .bind(partner.uuid())
+        .bind(active_after.as_millis())
+        .fetch_all(&self.read);
+        all(rows, country_from).await
     }
 
     async fn change_partner(
@@ -260,59 +232,24 @@ impl PartnerRecords for SqlStore {
     }
 
     async fn partner_apps(&self, partner: PartnerId) -> Result<Vec<App>, StoreError> {
-        act(async {
-            let rows = sqlx::query(concat!(
-                "SELECT ",
-                app_columns!(),
-                " FROM partner_apps WHERE partner_id = $1 ORDER BY id"
-            ))
-            .bind(partner.uuid())
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(app_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        act(async { Ok(partner_apps::of(&self.read, partner).await?) }).await
     }
 
     async fn create_app(
         &self,
         partner: PartnerId,
+        app: AppId,
         facts: &AppFacts,
-        now: Timestamp,
+        entry: AuditEntry,
     ) -> Result<Option<App>, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
             if lock_partner(&mut tx, partner).await?.is_none() {
                 return Ok(None);
             }
-            let row = sqlx::query("SELECT COUNT(*) AS apps FROM partner_apps WHERE partner_id = $1")
-                .bind(partner.uuid())
-                .fetch_one(&mut *tx)
-                .await?;
-            if row.try_get::<i64, _>("apps")? >= i64::from(MAX_APPS) {
-                return Err(StoreError::LimitReached {
-                    what: "apps",
-                    limit: MAX_APPS,
-                }
-                .into());
-            }
-            let row = sqlx::query(concat!(
-                "INSERT INTO partner_apps (",
-                app_columns!(),
-                ") VALUES ($1, $2, $3, $4, $5, $6, 'pending', NULL, $7, $7) RETURNING ",
-                app_columns!()
-            ))
-            .bind(AppId::new().uuid())
-            .bind(partner.uuid())
-            .bind(text(&facts.name))
-            .bind(facts.platform.as_str())
-            .bind(text(&facts.bundle_id))
-            .bind(text_or_none(facts.store_url.as_deref()))
-            .bind(now.as_millis())
-            .fetch_one(&mut *tx)
-            .await?;
+            let made = partner_apps::create(&mut tx, partner, app, facts, entry).await?;
             tx.commit().await?;
-            Ok(Some(app_from(&row)?))
+            Ok(Some(made))
         })
         .await
     }
@@ -322,41 +259,28 @@ impl PartnerRecords for SqlStore {
         partner: PartnerId,
         app: AppId,
         facts: &AppFacts,
-        now: Timestamp,
+        entry: AuditEntry,
     ) -> Result<Option<App>, StoreError> {
         act(async {
-            let row = sqlx::query(concat!(
-                "UPDATE partner_apps SET name = $3, platform = $4, bundle_id = $5, store_url = $6, changed_at = $7,
-                     state = CASE WHEN state = 'suspended' THEN state ELSE 'pending' END,
-                     state_reason = CASE WHEN state = 'suspended' THEN state_reason END
-                 WHERE partner_id = $1 AND id = $2 RETURNING ",
-                app_columns!()
-            ))
-            .bind(partner.uuid())
-            .bind(app.uuid())
-            .bind(text(&facts.name))
-            .bind(facts.platform.as_str())
-            .bind(text(&facts.bundle_id))
-            .bind(text_or_none(facts.store_url.as_deref()))
-            .bind(now.as_millis())
-            .fetch_optional(&self.write)
-            .await?;
-            Ok(row.as_ref().map(app_from).transpose()?)
+            let mut tx = self.begin().await?;
+            let changed = partner_apps::change(&mut tx, partner, app, facts, entry).await?;
+            tx.commit().await?;
+            Ok(changed)
         })
         .await
     }
 
-    async fn delete_app(&self, partner: PartnerId, app: AppId) -> Result<bool, StoreError> {
+    async fn delete_app(
+        &self,
+        partner: PartnerId,
+        app: AppId,
+        entry: AuditEntry,
+    ) -> Result<bool, StoreError> {
         act(async {
-            let done = sqlx::query(
-                "DELETE FROM partner_apps
-                 WHERE partner_id = $1 AND id = $2 AND state IN ('pending', 'approved')",
-            )
-            .bind(partner.uuid())
-            .bind(app.uuid())
-            .execute(&self.write)
-            .await?;
-            Ok(done.rows_affected() > 0)
+            let mut tx = self.begin().await?;
+            let is_gone = partner_apps::delete(&mut tx, partner, app, entry).await?;
+            tx.commit().await?;
+            Ok(is_gone)
         })
         .await
     }
@@ -366,39 +290,17 @@ impl PartnerRecords for SqlStore {
         partner: PartnerId,
         app: AppId,
         state: AppState,
-        mut entry: AuditEntry,
+        entry: AuditEntry,
     ) -> Result<Option<App>, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
-            let before = sqlx::query(concat!(
-                "SELECT ",
-                app_columns!(),
-                " FROM partner_apps WHERE partner_id = $1 AND id = $2",
-                locked!()
-            ))
-            .bind(partner.uuid())
-            .bind(app.uuid())
-            .fetch_optional(&mut *tx)
-            .await?;
-            let Some(before) = before.as_ref().map(app_from).transpose()? else {
-                return Ok(None);
-            };
-            let row = sqlx::query(concat!(
-                "UPDATE partner_apps SET state = $2, state_reason = $3, changed_at = $4 WHERE id = $1 RETURNING ",
-                app_columns!()
-            ))
-            .bind(app.uuid())
-            .bind(state.as_str())
-            .bind(text(&entry.reason))
-            .bind(entry.at.as_millis())
-            .fetch_one(&mut *tx)
-            .await?;
-            let after = app_from(&row)?;
-            (entry.before, entry.after) = (json!(before), json!(after));
-            audit::insert(&mut tx, &entry).await?;
-            note(&mut tx, About::App, app.uuid(), entry.at).await?;
+            let at = entry.at;
+            let reviewed = partner_apps::review(&mut tx, partner, app, state, entry).await?;
+            if reviewed.is_some() {
+                note(&mut tx, About::App, app.uuid(), at).await?;
+            }
             tx.commit().await?;
-            Ok(Some(after))
+            Ok(reviewed)
         })
         .await
     }
@@ -480,29 +382,17 @@ impl PartnerRecords for SqlStore {
     }
 
     async fn partner_users(&self, partner: PartnerId) -> Result<Vec<AccountId>, StoreError> {
-        act(async {
-            let rows =
-                sqlx::query("SELECT user_id FROM partner_users WHERE partner_id = $1 ORDER BY user_id")
-                    .bind(partner.uuid())
-                    .fetch_all(&self.read)
-                    .await?;
-            Ok(rows
-                .iter()
-                .map(|row| id(row, "user_id"))
-                .collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query("SELECT user_id FROM partner_users WHERE partner_id = $1 ORDER BY user_id")
+            .bind(partner.uuid())
+            .fetch_all(&self.read);
+        all(rows, |row| id(row, "user_id")).await
     }
 
     async fn partner_of(&self, account: AccountId) -> Result<Option<PartnerId>, StoreError> {
-        act(async {
-            let row = sqlx::query("SELECT partner_id FROM partner_users WHERE user_id = $1")
-                .bind(account.uuid())
-                .fetch_optional(&self.read)
-                .await?;
-            Ok(row.as_ref().map(|row| id(row, "partner_id")).transpose()?)
-        })
-        .await
+        let row = sqlx::query("SELECT partner_id FROM partner_users WHERE user_id = $1")
+            .bind(account.uuid())
+            .fetch_optional(&self.read);
+        one(row, |row| id(row, "partner_id")).await
     }
 
     async fn payouts(
@@ -512,59 +402,34 @@ impl PartnerRecords for SqlStore {
         to: Timestamp,
         limit: u32,
     ) -> Result<Vec<Payout>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT id, amount_micros, reference, at FROM ledger_entries
-                 WHERE owner_id = $1 AND owner = 'partner' AND kind = 'payout' AND at >= $2 AND at < $3
-                 ORDER BY at DESC, id DESC LIMIT $4",
-            )
-            .bind(partner.uuid())
-            .bind(from.as_millis())
-            .bind(to.as_millis())
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            let payouts = rows.iter().map(|row| {
-                Ok(Payout {
-                    id: id(row, "id")?,
-                    amount_micros: row.try_get::<i64, _>("amount_micros")?.saturating_neg(),
-                    reference: row.try_get("reference")?,
-                    at: time(row, "at")?,
-                })
-            });
-            Ok(payouts.collect::<Result<_, sqlx::Error>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT id, amount_micros, reference, at FROM ledger_entries
+             WHERE owner_id = $1 AND owner = 'partner' AND kind = 'payout' AND at >= $2 AND at < $3
+             ORDER BY at DESC, id DESC LIMIT $4",
+        )
+        .bind(partner.uuid())
+        .bind(from.as_millis())
+        .bind(to.as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, payout_from).await
     }
 }
 
-/// Whether the app that a device names may bring it, as the partner's apps stand.
-pub(super) async fn is_app_admitted(
-    tx: &mut Tx,
-    partner: PartnerId,
-    bundle_id: &str,
-    platform: Option<&str>,
-    review: bool,
-) -> Result<bool, sqlx::Error> {
-    let rows = sqlx::query(
-        "SELECT state FROM partner_apps
-         WHERE partner_id = $1 AND bundle_id = $2 AND ($3 IS NULL OR platform = $3)",
-    )
-    .bind(partner.uuid())
-    .bind(text(bundle_id))
-    .bind(platform)
-    .fetch_all(&mut **tx)
-    .await?;
-    if rows.is_empty() {
-        return Ok(AppState::admits(None, review));
-    }
-    // Where a device does not say what it is, one of several platforms is enough.
-    for row in &rows {
-        if AppState::admits(Some(state_from(row)?), review) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// What rows say, as one act that reads.
+async fn all<T>(
+    rows: impl Future<Output = Result<Vec<Row>, sqlx::Error>>,
+    read: impl Fn(&Row) -> Result<T, sqlx::Error>,
+) -> Result<Vec<T>, StoreError> {
+    act(async { Ok(rows.await?.iter().map(read).collect::<Result<_, _>>()?) }).await
+}
+
+/// The same of one row, or none.
+async fn one<T>(
+    row: impl Future<Output = Result<Option<Row>, sqlx::Error>>,
+    read: impl Fn(&Row) -> Result<T, sqlx::Error>,
+) -> Result<Option<T>, StoreError> {
+    act(async { Ok(row.await?.as_ref().map(read).transpose()?) }).await
 }
 
 async fn lock_partner(tx: &mut Tx, id: PartnerId) -> Result<Option<Partner>, sqlx::Error> {
@@ -604,27 +469,20 @@ fn device_from(row: &Row) -> Result<PartnerDevice, sqlx::Error> {
     })
 }
 
-fn app_from(row: &Row) -> Result<App, sqlx::Error> {
-    let platform: &str = row.try_get("platform")?;
-    Ok(App {
-        id: id(row, "id")?,
-        partner: id(row, "partner_id")?,
-        name: row.try_get("name")?,
-        platform: platform
-            .parse()
-            .map_err(|_| unreadable("partner_apps.platform", &platform))?,
-        bundle_id: row.try_get("bundle_id")?,
-        store_url: row.try_get("store_url")?,
-        state: state_from(row)?,
-        state_reason: row.try_get("state_reason")?,
-        created_at: time(row, "created_at")?,
-        changed_at: time(row, "changed_at")?,
+fn country_from(row: &Row) -> Result<CountryDevices, sqlx::Error> {
+    Ok(CountryDevices {
+        country: row.try_get("country")?,
+        devices: number(row, "devices")?,
+        active_devices: number(row, "active_devices")?,
+        bytes: number(row, "bytes")?,
     })
 }
 
-fn state_from(row: &Row) -> Result<AppState, sqlx::Error> {
-    let state: &str = row.try_get("state")?;
-    state
-        .parse()
-        .map_err(|_| unreadable("partner_apps.state", &state))
+fn payout_from(row: &Row) -> Result<Payout, sqlx::Error> {
+    Ok(Payout {
+        id: id(row, "id")?,
+        amount_micros: row.try_get::<i64, _>("amount_micros")?.saturating_neg(),
+        reference: row.try_get("reference")?,
+        at: time(row, "at")?,
+    })
 }

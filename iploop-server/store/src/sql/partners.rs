@@ -5,10 +5,11 @@ use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::partner::{NewPartner, Partner};
 use iploop_platform::store::{Partners, StoreError};
+use serde_json::json;
 use sqlx::Row as _;
 
 use super::columns::{id, number, text, text_or_none, time};
-use super::{Row, SqlStore};
+use super::{Row, SqlStore, audit};
 use crate::error::act;
 
 macro_rules! columns {
@@ -21,6 +22,7 @@ macro_rules! columns {
 impl Partners for SqlStore {
     async fn create_partner(&self, partner: NewPartner) -> Result<Partner, StoreError> {
         act(async {
+            let mut tx = self.begin().await?;
             let row = sqlx::query(concat!(
                 "INSERT INTO partners (id, name, email, api_key_hash, api_key_prefix, is_active, revenue_share_bp,
                      created_at)
@@ -35,9 +37,15 @@ impl Partners for SqlStore {
             .bind(text(&partner.key_prefix))
             .bind(i64::from(partner.revenue_share_bp))
             .bind(partner.now.as_millis())
-            .fetch_one(&self.write)
+            .fetch_one(&mut *tx)
             .await?;
-            Ok(partner_from(&row)?)
+            let made = partner_from(&row)?;
+            let mut entry = partner.audit;
+            // The address goes with the partner, so the record, which never changes, does not hold it.
+            entry.after = json!({ "name": made.name, "revenueShareBp": made.revenue_share_bp });
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(made)
         })
         .await
     }

@@ -10,13 +10,16 @@ use uuid::Uuid;
 
 use super::*;
 use crate::ids::GatewayId;
-use crate::shared::{Change, Charge, Name, Share, SharedError, SharedState, Take};
+use crate::shared::{Change, Charge, Heard, Name, Note, Share, SharedError, SharedState, Take, Tally, Topic};
 
 /// What the gateways tell each other, without expiry.
 #[derive(Default)]
 struct Board {
     whole_at: Mutex<HashMap<Name, Duration>>,
     shares: Mutex<HashMap<(Name, Uuid), u32>>,
+    tallies: Mutex<HashMap<Name, (u64, Vec<Uuid>)>>,
+    /// What is told is noted, and its answer lost.
+    loses_answers: AtomicBool,
     away: AtomicBool,
 }
 
@@ -67,6 +70,57 @@ impl SharedState for Board {
         });
         self.answer(sums.collect())
     }
+    async fn tally(
+        &self,
+        _: Uuid,
+        tallies: &[Tally],
+        _: Duration,
+        _: Timestamp,
+    ) -> Result<Vec<u64>, SharedError> {
+        if self.away.load(SeqCst) {
+            return Err(SharedError::Away);
+        }
+        let mut table = self.tallies.lock();
+        let wholes = tallies.iter().map(|tally| {
+            let (whole, turns) = table.entry(tally.name).or_default();
+            *whole = (*whole).max(tally.at_least);
+            if !turns.contains(&tally.turn) {
+                turns.push(tally.turn);
+                *whole += u64::from(tally.add);
+            }
+            *whole
+        });
+        let wholes = wholes.collect();
+        match self.loses_answers.load(SeqCst) {
+            true => Err(SharedError::Away),
+            false => Ok(wholes),
+        }
+    }
+    async fn post(
+        &self,
+        _: Name,
+        _: Uuid,
+        _: &[u8],
+        _: Duration,
+        _: Timestamp,
+    ) -> Result<Vec<(Uuid, Vec<u8>)>, SharedError> {
+        unreachable!("admission has no cards")
+    }
+    async fn keep(&self, _: &[Note], _: Timestamp) -> Result<(), SharedError> {
+        unreachable!("admission keeps nothing")
+    }
+    async fn read(&self, _: &[Name], _: Timestamp) -> Result<Vec<Option<Vec<u8>>>, SharedError> {
+        unreachable!("admission reads nothing")
+    }
+    async fn take_away(&self, _: &[(Name, Vec<u8>)]) -> Result<(), SharedError> {
+        unreachable!("admission keeps nothing")
+    }
+    async fn tell(&self, _: Topic, _: &[u8]) -> Result<(), SharedError> {
+        unreachable!("admission tells nobody")
+    }
+    fn hear(&self, _: Topic) -> broadcast::Receiver<Heard> {
+        broadcast::Sender::new(1).subscribe()
+    }
     async fn publish(&self, _: Change) -> Result<(), SharedError> {
         unreachable!("admission tells nobody")
     }
@@ -88,7 +142,11 @@ struct Two {
 
 impl Two {
     async fn with(limits: KeyLimits) -> Self {
-        let first = World::with(|grant| grant.key.limits = limits).await;
+        Self::of(|grant| grant.key.limits = limits).await
+    }
+
+    async fn of(change: impl FnOnce(&mut KeyGrant)) -> Self {
+        let first = World::with(change).await;
         let grant = first.keys.grants.lock().values().next().unwrap().clone();
         let second = World::with(|other| *other = grant).await;
         // The second world's ledger knows the first one's account by another name only.
@@ -235,4 +293,45 @@ async fn what_rests_is_told_of_no_more() {
     two.worlds[0].login("").await.unwrap();
     two.rest(Duration::from_millis(250)).await;
     assert!(!two.board.shares.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_a_day_are_counted_over_all_gateways() {
+    let two = Two::of(|grant| grant.plan.requests_per_day = 10).await;
+    for _ in 0..6 {
+        assert_eq!(two.code(0).await, "admitted");
+    }
+    two.rest(Duration::from_millis(250)).await;
+    assert_eq!(two.code(1).await, "admitted");
+    two.rest(Duration::from_millis(250)).await;
+    assert_eq!(two.admitted(1).await, 3, "with those of the other gateway ten");
+    assert_eq!(two.code(1).await, "daily_requests");
+    two.rest(Duration::from_millis(250)).await;
+    assert_eq!(two.code(0).await, "daily_requests");
+    advance(Duration::from_secs(24 * 3600)).await;
+    two.rest(Duration::from_millis(250)).await;
+    assert_eq!(two.code(0).await, "admitted", "another day");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_answered_counts_once_and_what_was_not_told_counts_later() {
+    let two = Two::of(|grant| grant.plan.requests_per_day = 20).await;
+    two.board.loses_answers.store(true, SeqCst);
+    for _ in 0..4 {
+        assert_eq!(two.code(0).await, "admitted");
+        two.rest(Duration::from_millis(250)).await;
+    }
+    two.board.loses_answers.store(false, SeqCst);
+    two.board.away.store(true, SeqCst);
+    for _ in 0..4 {
+        assert_eq!(two.code(0).await, "admitted");
+        two.rest(Duration::from_millis(250)).await;
+    }
+    two.board.away.store(false, SeqCst);
+    assert_eq!(two.code(1).await, "admitted");
+    // The first round after it is back tells what was told before; the second one the rest.
+    for _ in 0..3 {
+        two.rest(Duration::from_millis(250)).await;
+    }
+    assert_eq!(two.admitted(1).await, 11, "eight there and one here before");
 }

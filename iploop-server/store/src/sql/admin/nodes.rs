@@ -9,7 +9,7 @@ use iploop_platform::admin::{
 use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{NodeId, PartnerId};
-use iploop_platform::node::ConsentRecord;
+use iploop_platform::node::{ConsentRecord, GeoFacts, Point};
 use serde_json::json;
 use sqlx::Row as _;
 use sqlx::types::Json;
@@ -43,7 +43,7 @@ macro_rules! columns {
             "n.id, n.device_id, n.ip_address, n.country, n.region, n.city, n.zip, n.asn, n.isp, n.connection_type,
              n.device_type, n.sdk_version, n.ban_reason, n.banned_until, n.quality_score, n.bandwidth_used_bytes,
              n.total_requests, n.successful_requests, n.last_heartbeat, n.connected_since, n.created_at, n.partner_id,
-             p.name AS partner_name, ",
+             n.country_name, n.latitude_tenths, n.longitude_tenths, n.carrier, p.name AS partner_name, ",
             status_now!($now, $silent),
             " AS status_now"
         )
@@ -157,6 +157,11 @@ fn node_from(row: &Row) -> Result<KnownNode, sqlx::Error> {
             asn: number_or_none(row, "asn")?,
             isp: row.try_get("isp")?,
         },
+        geo: GeoFacts {
+            country_name: row.try_get("country_name")?,
+            point: point_from(row)?,
+            carrier: row.try_get("carrier")?,
+        },
         connection_type: row.try_get("connection_type")?,
         device_type: row.try_get("device_type")?,
         sdk_version: row.try_get("sdk_version")?,
@@ -172,7 +177,16 @@ fn node_from(row: &Row) -> Result<KnownNode, sqlx::Error> {
         created_at: time(row, "created_at")?,
         partner: id(row, "partner_id")?,
         partner_name: row.try_get("partner_name")?,
+        process: None,
     })
+}
+
+fn point_from(row: &Row) -> Result<Option<Point>, sqlx::Error> {
+    let latitude = number_or_none(row, "latitude_tenths")?;
+    let longitude = number_or_none(row, "longitude_tenths")?;
+    Ok(latitude
+        .zip(longitude)
+        .and_then(|(latitude, longitude)| Point::from_tenths(latitude, longitude)))
 }
 
 pub(super) async fn consents_of(

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use iploop_platform::admin::{StoredStats, Traffic, UserCounts};
 use iploop_platform::clock::Timestamp;
+use iploop_platform::statistics::StatusName;
 use sqlx::Row as _;
 
 use super::super::columns::number;
+use super::super::rollups::Grain;
 use super::super::{Pool, Row};
 use super::nodes::status_now;
 
@@ -22,38 +24,46 @@ macro_rules! traffic {
     };
 }
 
-pub(super) async fn stored(
-    pool: &Pool,
-    recent: Timestamp,
-    now: Timestamp,
-) -> Result<StoredStats, sqlx::Error> {
-    let kept = sqlx::query(concat!("SELECT ", traffic!(), " FROM usage_records"))
-        .fetch_one(pool)
-        .await?;
-    let archived = sqlx::query(
+/// Sums over all accounts' sums; the condition goes on behind it.
+macro_rules! summed {
+    () => {
         "SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT) AS requests,
              CAST(COALESCE(SUM(successful), 0) AS BIGINT) AS successful,
              CAST(COALESCE(SUM(bytes_uploaded), 0) AS BIGINT) AS bytes_up,
              CAST(COALESCE(SUM(bytes_downloaded), 0) AS BIGINT) AS bytes_down,
              CAST(COALESCE(SUM(billed_bytes), 0) AS BIGINT) AS billed_bytes
-         FROM usage_archive",
-    )
-    .fetch_one(pool)
-    .await?;
-    let lately = sqlx::query(concat!(
+         FROM usage_rollups WHERE dimension = 'all'"
+    };
+}
+
+/// Codes of failed requests that are shown.
+const MAX_ERRORS: usize = 50;
+
+pub(super) async fn stored(
+    pool: &Pool,
+    recent: Timestamp,
+    now: Timestamp,
+) -> Result<StoredStats, sqlx::Error> {
+    let all_time = sqlx::query(concat!(summed!(), " AND grain_ms = $1"))
+        .bind(Grain::Day.millis())
+        .fetch_one(pool)
+        .await?;
+    // The slot in which what is recent begins is in part older: that one is counted by its requests.
+    let from = recent.as_millis();
+    let slots_from = from + (-from).rem_euclid(Grain::Slot.millis());
+    let whole = sqlx::query(concat!(summed!(), " AND grain_ms = $1 AND slot_at >= $2"))
+        .bind(Grain::Slot.millis())
+        .bind(slots_from)
+        .fetch_one(pool)
+        .await?;
+    let before = sqlx::query(concat!(
         "SELECT ",
         traffic!(),
-        " FROM usage_records WHERE started_at >= $1"
+        " FROM usage_records WHERE started_at >= $1 AND started_at < $2"
     ))
-    .bind(recent.as_millis())
+    .bind(from)
+    .bind(slots_from)
     .fetch_one(pool)
-    .await?;
-    let errors = counts(
-        pool,
-        "SELECT error_code AS name, COUNT(*) AS many FROM usage_records
-         WHERE started_at >= $1 AND error_code IS NOT NULL GROUP BY error_code ORDER BY many DESC, error_code LIMIT 50",
-        &[recent.as_millis()],
-    )
     .await?;
     let nodes = counts(
         pool,
@@ -86,12 +96,41 @@ pub(super) async fn stored(
     Ok(StoredStats {
         users: users(pool, recent).await?,
         plans,
-        all_time: sum(traffic_from(&kept)?, traffic_from(&archived)?),
-        recent: traffic_from(&lately)?,
-        errors,
+        all_time: traffic_from(&all_time)?,
+        recent: sum(traffic_from(&whole)?, traffic_from(&before)?),
+        errors: errors(pool, from, slots_from).await?,
         nodes,
         versions,
     })
+}
+
+/// Failed requests from here on by their code, the most frequent ones; whole slots count from `slots_from` on.
+async fn errors(pool: &Pool, from: i64, slots_from: i64) -> Result<BTreeMap<String, u64>, sqlx::Error> {
+    let whole = counts(
+        pool,
+        "SELECT name, CAST(SUM(requests) AS BIGINT) AS many FROM usage_rollups
+         WHERE dimension = 'status' AND grain_ms = $1 AND slot_at >= $2 GROUP BY name",
+        &[Grain::Slot.millis(), slots_from],
+    )
+    .await?;
+    let mut codes = counts(
+        pool,
+        "SELECT error_code AS name, COUNT(*) AS many FROM usage_records
+         WHERE started_at >= $1 AND started_at < $2 AND error_code IS NOT NULL GROUP BY error_code",
+        &[from, slots_from],
+    )
+    .await?;
+    for (name, many) in whole {
+        if let Some(code) = StatusName::read(&name).error {
+            let sum = codes.entry(code).or_default();
+            *sum = sum.saturating_add(many);
+        }
+    }
+    codes.retain(|_, many| *many > 0);
+    let mut codes: Vec<_> = codes.into_iter().collect();
+    codes.sort_by(|(one, many), (other, more)| more.cmp(many).then_with(|| one.cmp(other)));
+    codes.truncate(MAX_ERRORS);
+    Ok(codes.into_iter().collect())
 }
 
 async fn users(pool: &Pool, recent: Timestamp) -> Result<UserCounts, sqlx::Error> {
