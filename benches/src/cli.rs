@@ -4,8 +4,9 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::link::{self, LinkOptions};
+use crate::reads::ReadsOptions;
 use crate::run::{self, RunOptions};
-use crate::{load, origin};
+use crate::{load, origin, reads};
 
 /// Compares IPLoop with a direct connection and with tunnels that do the same work.
 #[derive(Debug, Parser)]
@@ -19,6 +20,8 @@ struct Cli {
 enum Command {
     /// Takes every test on every peer in rounds and prints the table
     Run(RunOptions),
+    /// Asks the API of a server on one core for its heaviest reads and prints the table
+    Reads(ReadsOptions),
     /// The destination behind every peer
     #[command(hide = true)]
     Origin,
@@ -28,6 +31,12 @@ enum Command {
     /// One test through one route; the order comes on standard input
     #[command(hide = true)]
     Load,
+    /// The API's reads; orders come on standard input
+    #[command(hide = true)]
+    ReadsLoad,
+    /// Password checks without a server; the job comes on standard input
+    #[command(hide = true)]
+    ReadsHashing,
 }
 
 /// Reads the command line and does what it says.
@@ -37,22 +46,27 @@ enum Command {
 /// When the origin or the load can't be started or a file can't be written. A peer that can't run is no error.
 pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Run(options) => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                // Dropping the run ends every process it started and removes their folders.
-                tokio::select! {
-                    done = run::main(options) => done,
-                    signal = told_to_end() => anyhow::bail!("ended by {}", signal?),
-                }
-            })
-        }
+        Command::Run(options) => until_told(run::main(options)),
+        Command::Reads(options) => until_told(reads::main(options)),
         Command::Origin => origin::main(),
         Command::Link(options) => link::main(&options),
         Command::Load => load::main(),
+        Command::ReadsLoad => reads::load_main(),
+        Command::ReadsHashing => reads::hashing_main(),
     }
+}
+
+/// Runs `work` on this thread; a signal drops it, and that ends every process it started and removes their folders.
+fn until_told(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            done = work => done,
+            signal = told_to_end() => anyhow::bail!("ended by {}", signal?),
+        }
+    })
 }
 
 async fn told_to_end() -> std::io::Result<&'static str> {

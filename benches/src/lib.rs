@@ -15,6 +15,7 @@
 pub mod cli;
 
 mod child;
+mod columns;
 mod exchange;
 mod link;
 mod load;
@@ -23,6 +24,7 @@ mod origin;
 mod pattern;
 mod peer;
 mod process;
+mod reads;
 mod route;
 mod run;
 mod statistics;

@@ -1,4 +1,6 @@
-//! `cargo xtask bench`: our own load generator against us, a direct connection, and peers.
+//! `cargo xtask bench`: our own load generator against us, a direct connection, and peers; then against our API.
+
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -24,15 +26,23 @@ impl Bench {
             "--package",
             "iploop-benches",
         ]))?;
-        let mut bench = cargo([
-            "run",
-            "--quiet",
-            "--release",
-            "--package",
-            "iploop-benches",
-            "--",
-            "run",
-        ]);
-        run(bench.args(self.arguments))
+        run(bench("run").args(&self.arguments))?;
+        // Arguments choose among the peers' tests.
+        if self.arguments.is_empty() {
+            run(&mut bench("reads"))?;
+        }
+        Ok(())
     }
+}
+
+fn bench(what: &str) -> Command {
+    cargo([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "iploop-benches",
+        "--",
+        what,
+    ])
 }

@@ -111,13 +111,13 @@ async fn carry_out(order: &Order, console: &mut Console, faults: &mut Faults) ->
 }
 
 /// The line to `run`.
-struct Console {
+pub(crate) struct Console {
     lines: mpsc::Receiver<String>,
 }
 
 impl Console {
     /// Reads standard input from now on; its end ends the process.
-    fn open() -> Console {
+    pub(crate) fn open() -> Console {
         let (sender, lines) = mpsc::channel(LINES);
         std::thread::spawn(move || {
             for line in std::io::stdin().lines().map_while(Result::ok) {
@@ -130,7 +130,7 @@ impl Console {
         Console { lines }
     }
 
-    async fn next_line(&mut self) -> anyhow::Result<String> {
+    pub(crate) async fn next_line(&mut self) -> anyhow::Result<String> {
         self.lines.recv().await.context("no more lines")
     }
 

@@ -23,6 +23,7 @@ use tokio::time::sleep;
 
 #[cfg(test)]
 pub(crate) use self::iploop::write_certificate;
+pub(crate) use self::iploop::{Program, TERMS_HASH, TERMS_VERSION, grant_plenty};
 
 use crate::child::Process;
 use crate::link;

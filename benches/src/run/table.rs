@@ -5,6 +5,7 @@ use std::io::Write;
 use super::book::Book;
 use super::measure::Quantity;
 use super::rows::{Row, Shown, Target, rows};
+use crate::columns::aligned;
 use crate::peer::Peer;
 use crate::statistics::Spread;
 
@@ -152,33 +153,6 @@ fn number(value: f64) -> String {
         size if size >= 9.995 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     }
-}
-
-fn aligned(lines: &[Vec<String>]) -> String {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        lines
-            .iter()
-            .filter_map(|line| line.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let mut text = String::new();
-    for (index, line) in lines.iter().enumerate() {
-        let cells: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.chars().count())))
-            .collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-        if index == 0 {
-            text.push_str(&"-".repeat(widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1)));
-            text.push('\n');
-        }
-    }
-    text
 }
 
 #[cfg(test)]

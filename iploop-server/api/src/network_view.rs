@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use iploop_platform::network::{CountryPresence, Network, NetworkStats};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// How old a count may be.
@@ -14,6 +15,8 @@ const FRESH: Duration = Duration::from_secs(1);
 pub(crate) struct NetworkView {
     network: Arc<dyn Network>,
     last: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    registered: Mutex<Option<(Instant, u64)>>,
+    counting: Semaphore,
 }
 
 /// One reading of the directory.
@@ -27,7 +30,29 @@ impl NetworkView {
         Self {
             network,
             last: Mutex::new(None),
+            registered: Mutex::new(None),
+            counting: Semaphore::new(1),
         }
+    }
+
+    /// Devices that ever registered, as `count` finds them: it looks through all of them. Of many who ask together one counts.
+    pub(crate) async fn registered<E>(&self, count: impl Future<Output = Result<u64, E>>) -> Result<u64, E> {
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        // Never closed: an error does not happen, and would only mean to count more often.
+        let _turn = self.counting.acquire().await.ok();
+        if let Some(known) = self.known() {
+            return Ok(known);
+        }
+        let counted = count.await?;
+        *self.registered.lock() = Some((Instant::now(), counted));
+        Ok(counted)
+    }
+
+    fn known(&self) -> Option<u64> {
+        let (at, known) = (*self.registered.lock())?;
+        (at.elapsed() < FRESH).then_some(known)
     }
 
     /// Counts under the lock, so that many who ask together count once.
@@ -87,5 +112,19 @@ mod tests {
         assert_eq!([count(), count()], [1, 1]);
         tokio::time::advance(FRESH).await;
         assert_eq!([count(), count()], [2, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn registered_devices_are_counted_once_a_second_and_again_after_an_error() {
+        let view = NetworkView::new(Arc::new(Counted::default()));
+        assert_eq!(view.registered(async { Err("gone") }).await, Err("gone"));
+        for (counted, told) in [(7, 7), (8, 7)] {
+            assert_eq!(
+                view.registered(async move { Ok::<_, &str>(counted) }).await,
+                Ok(told)
+            );
+        }
+        tokio::time::advance(FRESH).await;
+        assert_eq!(view.registered(async { Ok::<_, &str>(9) }).await, Ok(9));
     }
 }

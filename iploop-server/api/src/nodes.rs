@@ -239,7 +239,8 @@ pub(crate) async fn stats(State(state): State<ApiState>, _: SignedIn) -> Result<
 }
 
 async fn counts(state: &ApiState) -> Result<NodeStats, ApiError> {
-    let total_nodes = state.parts().store.node_count().await?;
+    let count = state.parts().store.node_count();
+    let total_nodes = state.network().registered(count).await?;
     let stats = state.network().snapshot().stats.clone();
     Ok(NodeStats {
         total_nodes,

@@ -103,7 +103,7 @@ pub fn masked(ip: IpAddr) -> IpNet {
 }
 
 /// Which requests of an account are wanted, the newest first. What is none does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UsageSearch {
     /// Begun at or after this.
     pub from: Option<Timestamp>,
@@ -128,7 +128,7 @@ pub struct UsageSearch {
 }
 
 /// A place in the list of an account's requests: the request that was seen last. New requests do not move it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UsageCursor {
     /// When that request began.
     pub started_at: Timestamp,

@@ -11,6 +11,7 @@ mod booking;
 #[cfg(test)]
 mod contract;
 mod error;
+mod kept;
 mod migrations;
 mod postgres;
 mod shared;

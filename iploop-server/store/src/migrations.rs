@@ -107,6 +107,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "node_facts",
         sql: include_str!("../migrations/0019_node_facts.sql"),
     },
+    Migration {
+        version: 20,
+        name: "usage_version",
+        sql: include_str!("../migrations/0020_usage_version.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

@@ -33,7 +33,7 @@ pub(super) const OWNER: [&str; 14] = [
 ];
 
 /// Opens every plan and fills every purse in the database of a server that does not run.
-pub(super) async fn grant(data: &Path) -> anyhow::Result<()> {
+pub(crate) async fn grant_plenty(data: &Path) -> anyhow::Result<()> {
     let file = SqliteConnectOptions::new().filename(data.join("iploop.db"));
     let mut database = SqliteConnection::connect_with(&file)
         .await
@@ -87,7 +87,7 @@ mod tests {
     async fn a_server_of_this_build_is_granted_plenty() {
         let folder = tempfile::tempdir().unwrap();
         drop(iploop_store::open(folder.path().to_str().unwrap()).await.unwrap());
-        grant(folder.path()).await.unwrap();
+        grant_plenty(folder.path()).await.unwrap();
     }
 
     #[test]

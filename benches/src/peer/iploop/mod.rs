@@ -1,16 +1,18 @@
 //! IPLoop itself, from its finished binaries: one server with every role, one device, one account.
 
 mod allowance;
+mod program;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 
-use anyhow::Context;
 use serde::Deserialize;
 use tokio::process::Command;
+
+pub(crate) use allowance::grant_plenty;
+pub(crate) use program::Program;
 
 use super::{Env, Running};
 use crate::child::Process;
@@ -18,9 +20,9 @@ use crate::order::HubAccess;
 use crate::route::{Credentials, Route};
 
 /// The consent text that the device accepts (`docs/contracts.md`).
-const TERMS_VERSION: &str = "2026-11";
+pub(crate) const TERMS_VERSION: &str = "2026-11";
 /// Nothing was shown to the owners of simulated devices.
-const TERMS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const TERMS_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const ACCOUNT: &str = "bench@example.com";
 
 /// What customers speak.
@@ -81,7 +83,7 @@ pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<R
     let partner = server
         .secret(&["partner", "create", "--name", "bench"], "iplp_")
         .await?;
-    allowance::grant(&here.join("data")).await?;
+    grant_plenty(&here.join("data")).await?;
     let mut gateway = Process::spawn("iploop-server", server.command(&["serve"]), here)?;
     let Ready { proxy, hub } = gateway.ready().await?;
 
@@ -135,46 +137,6 @@ pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<R
     })
 }
 
-/// The server's binary with its configuration.
-struct Program<'a> {
-    binary: PathBuf,
-    folder: &'a Path,
-}
-
-impl Program<'_> {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
-        command
-            .args(arguments)
-            .arg("--config")
-            .arg(self.folder.join("server.toml"))
-            .arg("--data")
-            .arg(self.folder.join("data"))
-            .current_dir(self.folder);
-        command
-    }
-
-    /// Runs a command that prints a credential, and takes that from its output.
-    async fn secret(&self, arguments: &[&str], prefix: &str) -> anyhow::Result<String> {
-        let output = self.command(arguments).stdin(Stdio::null()).output().await?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "{}: {complaint}", arguments.join(" "));
-        find_secret(&text, prefix).with_context(|| format!("{} printed {text}", arguments.join(" ")))
-    }
-}
-
-/// `prefix` and the 48 hex digits behind it.
-fn find_secret(text: &str, prefix: &str) -> Option<String> {
-    text.match_indices(prefix).find_map(|(at, _)| {
-        let digits = text.get(at + prefix.len()..at + prefix.len() + 48)?;
-        digits
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit())
-            .then(|| format!("{prefix}{digits}"))
-    })
-}
-
 fn configuration(origin: SocketAddr, leg: Leg, folder: &Path) -> anyhow::Result<String> {
     let folder = folder.display();
     let mut text = format!(
@@ -197,17 +159,4 @@ pub(crate) fn write_certificate(folder: &Path) -> anyhow::Result<()> {
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
     fs::write(folder.join("cert.pem"), cert.pem())?;
     Ok(fs::write(folder.join("key.pem"), signing_key.serialize_pem())?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_are_found_in_whatever_is_printed_around_them() {
-        let key = format!("iploop_{}", "0a".repeat(24));
-        let printed = format!("{{\"account\":\"iploop_x\",\"key\":\"{key}\"}}\n");
-        assert_eq!(find_secret(&printed, "iploop_"), Some(key));
-        assert_eq!(find_secret("iploop_too-short", "iploop_"), None);
-    }
 }

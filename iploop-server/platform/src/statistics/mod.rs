@@ -84,7 +84,7 @@ impl StatusName {
 }
 
 /// A stretch of time to sum over, and the number that its sums go under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Part {
     /// From here on: the start of a slot.
     pub from: Timestamp,
@@ -95,7 +95,7 @@ pub struct Part {
 }
 
 /// The number that the sums of a [`Part`] go under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Number {
     /// This one.
     Is(i64),

@@ -208,6 +208,7 @@ on_every_database! {
         archived_requests_stay_in_the_sums
         an_archived_request_that_is_booked_again_costs_nothing
         parallel_archives_and_settlements_lose_nothing
+        what_is_kept_of_usage_ends_with_each_change_of_it
     }
     volume {
         every_search_of_requests_takes_an_index

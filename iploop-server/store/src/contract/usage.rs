@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, NodeId, RequestId};
+use iploop_platform::statistics::{Number, Part};
 use iploop_platform::usage::{DayUse, Timings, UsageCursor, UsageRecord, UsageSearch, UsageSummary};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -328,6 +329,58 @@ pub(super) async fn pages_are_whole_while_new_requests_come(db: &Database) {
     let mut wanted = records;
     wanted.sort_by_key(|record| std::cmp::Reverse((record.started_at, record.id)));
     assert_eq!(seen, wanted.iter().map(|record| record.id).collect::<Vec<_>>());
+}
+
+pub(super) async fn what_is_kept_of_usage_ends_with_each_change_of_it(db: &Database) {
+    let account = new_account(&*db.store).await;
+    let (hour, record) = ended(account, 1);
+    let read = async || {
+        let page = db
+            .store
+            .search_usage(account, &UsageSearch::default(), 10)
+            .await
+            .unwrap();
+        let whole = [Part {
+            from: at(0).hour_start(),
+            to: hour.plus(Duration::from_secs(3_600)),
+            number: Number::Is(0),
+        }];
+        let sums = db.store.sums_by_number(account, None, &whole).await.unwrap();
+        (
+            page.first().map(|record| record.attempts),
+            sums.first().map(|(_, sums)| sums.total_requests),
+        )
+    };
+    assert_eq!(read().await, (None, None));
+    let running = UsageRecord {
+        bytes_up: 0,
+        bytes_down: 0,
+        ended_at: None,
+        ..record.clone()
+    };
+    db.store.settle(&[running], hour).await.unwrap();
+    assert_eq!(
+        read().await,
+        (Some(1), Some(1)),
+        "a booking without a byte is one"
+    );
+    db.store.settle(&[record], hour).await.unwrap();
+    assert_eq!(read().await, (Some(1), Some(1)));
+
+    // Behind the store's back: seen when another process counts the version up, as its booking does.
+    db.execute("UPDATE usage_records SET attempts = 9").await;
+    db.execute("UPDATE usage_rollups SET requests = 5").await;
+    assert_eq!(read().await, (Some(1), Some(1)), "it is kept");
+    db.execute("UPDATE user_plans SET usage_version = usage_version + 1")
+        .await;
+    assert_eq!(read().await, (Some(9), Some(5)));
+
+    let archived = db
+        .store
+        .archive_usage(hour.plus(Duration::from_secs(7_200)), 10)
+        .await;
+    assert_eq!(archived.unwrap(), 1);
+    assert_eq!(read().await, (None, Some(5)), "the log is cut, the sums stay");
 }
 
 /// The start of an hour, and a request of an account that began a second after it and ended.

@@ -8,10 +8,10 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::Tx;
 use super::ledger::{ids, lock_purses};
 use super::sold::Sold;
 use super::usage::record_columns;
+use super::{Tx, usage_answers};
 use crate::booking::{cost_bytes, signed};
 use crate::error::Failure;
 
@@ -66,6 +66,7 @@ pub(super) async fn archive(tx: &mut Tx, before: Timestamp, limit: u32) -> Resul
     .bind(Json(ids(&gone)))
     .execute(&mut **tx)
     .await?;
+    usage_answers::count_up(tx, &accounts).await?;
     Ok(gone.len() as u64)
 }
 

@@ -54,17 +54,20 @@ mod support;
 mod surplus;
 mod taken_back;
 mod usage;
+mod usage_answers;
 mod webhooks;
 
 pub(super) use migrate::migrate;
 #[cfg(test)]
 pub(crate) use migrate::old_database;
+use usage_answers::UsageAnswers;
 
 /// Everything the platform keeps, in one database. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct SqlStore {
     read: Pool,
     write: Pool,
+    usage_answers: UsageAnswers,
 }
 
 /// A transaction that may write. Dropping it rolls it back.
@@ -73,7 +76,11 @@ type Tx = sqlx::Transaction<'static, Db>;
 impl SqlStore {
     /// `read` and `write` may be one pool.
     pub(super) fn new(read: Pool, write: Pool) -> Self {
-        Self { read, write }
+        Self {
+            read,
+            write,
+            usage_answers: UsageAnswers::new(),
+        }
     }
 
     /// Waits for the acts under way, then ends every connection. Acts after that fail with `Unavailable`.

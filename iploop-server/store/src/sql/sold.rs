@@ -45,6 +45,7 @@ impl Sold {
 #[derive(Default)]
 pub(super) struct Sales {
     purses: BTreeMap<AccountId, Purse>,
+    /// Whose requests change.
     touched: BTreeSet<AccountId>,
     /// The partner of each device of the batch, with its share in basis points.
     partners: BTreeMap<NodeId, (PartnerId, u32)>,
@@ -111,6 +112,7 @@ impl Sales {
             partner: known.and_then(|known| known.partner),
             record: stored,
         };
+        self.touched.insert(sold.record.account);
         let is_served_by_another = known.is_some_and(|known| known.record.node != sold.record.node);
         if new_bytes != 0
             && let Some(purse) = self.purses.get_mut(&sold.record.account)
@@ -127,7 +129,6 @@ impl Sales {
             purse.used_bytes = used_bytes;
             purse.value_micros = purse.value_micros.saturating_sub(moved);
             sold.sold_micros = sold.sold_micros.saturating_add(moved);
-            self.touched.insert(sold.record.account);
         }
         if new_bytes != 0 || is_served_by_another {
             let partner = sold.record.node.and_then(|node| self.partners.get(&node));
@@ -175,7 +176,7 @@ impl Sales {
         }
         sqlx::query(concat!(
             "UPDATE user_plans SET balance_bytes = now.balance_bytes, used_bytes = now.used_bytes,
-                 value_micros = now.value_micros FROM (",
+                 value_micros = now.value_micros, usage_version = usage_version + 1 FROM (",
             given!(user_id uuid, balance_bytes bigint, used_bytes bigint, value_micros bigint),
             ") AS now WHERE user_plans.user_id = now.user_id"
         ))

@@ -9,6 +9,7 @@ use sqlx::{QueryBuilder, Row as _};
 
 use super::columns::id;
 use super::rollups::{Grain, sums_from};
+use super::usage_answers::{Label as Kind, SumsQuestion};
 use super::{Db, Row, SqlStore};
 use crate::error::act;
 
@@ -100,7 +101,7 @@ impl SqlStore {
         label: impl Fn(&Row) -> Result<T, sqlx::Error> + Send,
     ) -> Result<Vec<(T, UsageSummary)>, StoreError>
     where
-        T: Send,
+        T: Kind,
     {
         act(async {
             let Some(mut query) = wanted.query() else {
@@ -110,15 +111,32 @@ impl SqlStore {
             if let Some(limit) = limit {
                 query.push(" LIMIT ").push_bind(i64::from(limit));
             }
-            let rows = query.build().fetch_all(&self.read).await?;
-            let read = |row: &Row| Ok((label(row)?, summary_from(row)?));
-            Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+            let Some(version) = self.usage_version(wanted.account).await? else {
+                return Ok(Vec::new());
+            };
+            let read = async {
+                let rows = query.build().fetch_all(&self.read).await?;
+                let read = |row: &Row| Ok((label(row)?, summary_from(row)?));
+                Ok(rows.iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+            };
+            let kept = T::kept(&self.usage_answers);
+            kept.get(wanted.question(limit), version, read).await
         })
         .await
     }
 }
 
 impl Wanted<'_> {
+    fn question(&self, limit: Option<u32>) -> SumsQuestion {
+        SumsQuestion {
+            account: self.account,
+            key: self.key,
+            dimension: self.dimension,
+            parts: self.parts.to_vec(),
+            limit,
+        }
+    }
+
     /// The sums as the columns of [`sums_from`] beside their `label`: a range of the primary key for each piece, so that each
     /// database knows what it reads. None without a piece.
     fn query(&self) -> Option<QueryBuilder<Db>> {

@@ -11,8 +11,12 @@ use super::archive::archive;
 use super::columns::{address_or_none, id, id_or_none, number, number_or_none, text, time, time_or_none};
 #[cfg(test)]
 use super::dialect;
+use super::usage_answers::PageQuestion;
 use super::{Db, Row, SqlStore};
 use crate::error::act;
+
+/// Largest page that is kept: what a page shows, and one more. Exports read more at once, and once.
+const MAX_KEPT_ROWS: u32 = 101;
 
 /// The columns of [`record_from`].
 macro_rules! record_columns {
@@ -127,11 +131,25 @@ impl Usage for SqlStore {
         limit: u32,
     ) -> Result<Vec<UsageRecord>, StoreError> {
         act(async {
-            let rows = search_query(QueryBuilder::new(""), account, search, limit)
-                .build()
-                .fetch_all(&self.read)
-                .await?;
-            Ok(rows.iter().map(record_from).collect::<Result<_, _>>()?)
+            let read = async {
+                let rows = search_query(QueryBuilder::new(""), account, search, limit)
+                    .build()
+                    .fetch_all(&self.read)
+                    .await?;
+                Ok(rows.iter().map(record_from).collect::<Result<_, _>>()?)
+            };
+            if limit > MAX_KEPT_ROWS {
+                return read.await;
+            }
+            let Some(version) = self.usage_version(account).await? else {
+                return Ok(Vec::new());
+            };
+            let question = PageQuestion {
+                account,
+                search: search.clone(),
+                limit,
+            };
+            self.usage_answers.pages().get(question, version, read).await
         })
         .await
     }
