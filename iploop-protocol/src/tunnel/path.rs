@@ -19,7 +19,7 @@ const MAX_MARKS: usize = 512;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
 /// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to `ACK_DELAY` late …
 const SLACK: Duration = Duration::from_millis(3);
-/// … and no later than so many bytes (`ACK_AT_ONCE_BYTES`), which at a high rate take less.
+/// … and, at a high rate, when one flush has come; so much is two of them.
 const SLACK_BYTES: f64 = 128.0 * 1024.0;
 /// Less than this is not worth a frame while more is in flight, in bytes.
 const CRUMB_BYTES: u64 = 1024;

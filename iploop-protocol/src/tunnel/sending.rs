@@ -21,7 +21,7 @@ const ACK_BYTES: u64 = 4 * 1024;
 /// … not more often than this …
 const ACK_DELAY: Duration = Duration::from_millis(1);
 /// … but at once when they are so many.
-const ACK_AT_ONCE_BYTES: u64 = 128 * 1024;
+const ACK_AT_ONCE_BYTES: u64 = 64 * 1024;
 
 impl Tunnel {
     /// Appends the next message to `out`; false: there is nothing to send now.
