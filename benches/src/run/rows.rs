@@ -28,7 +28,7 @@ pub(super) enum Shown {
 }
 
 /// The peers whose device leg is encrypted, as ours is. What depends on how much a machine's kernel, wake-ups and ciphers cost is
-/// held against them and not against a number of another machine (`docs/decisions/0009-speed-against-peers.md`).
+/// held against them and not against a number of another machine (`docs/decisions/0010-speed-against-peers.md`).
 const ENCRYPTED: [Peer; 2] = [Peer::Ssh, Peer::RatholeTls];
 
 /// What ours has to reach.

@@ -1,4 +1,4 @@
-//! HTTP/1.0: one answer, in its own form, and then the end (`docs/decisions/0008-http10-keep-alive.md`).
+//! HTTP/1.0: one answer, in its own form, and then the end (`docs/decisions/0009-http10-keep-alive.md`).
 
 use std::net::SocketAddr;
 
