@@ -63,7 +63,8 @@ impl Test {
                 "iploop-node-agent",
             ]),
         )?;
-        let mut tests = cargo(["test", "--workspace", "--all-features"]);
+        // One run names every failure.
+        let mut tests = cargo(["test", "--workspace", "--all-features", "--no-fail-fast"]);
         tests
             .env("IPLOOP_TEST_PYTHON", setup::python())
             .env("IPLOOP_TEST_NODE_FOLDER", setup::node_folder())
