@@ -33,7 +33,7 @@ impl Two {
         }
         .set("IPLOOP_REDIS__URL", &redis.url())
         .set("IPLOOP_ADMISSION__KEY_TTL", "30m")
-        .set("IPLOOP_ABUSE__LOOK_EVERY", "10m");
+        .set("IPLOOP_ABUSE__LOOK_EVERY", "30s");
         let world = World::start_with(settings);
         let (second, there) = world.second_server();
         Self {
@@ -104,8 +104,8 @@ fn a_session_has_its_exit_at_one_process_and_is_not_changed_silently_at_the_othe
     two.give_plan(&admin, GROWTH);
 
     let (here, there) = (
-        two.world.customer().with("session-mine"),
-        two.customer_there().with("session-mine"),
+        two.world.customer().with("-session-mine"),
+        two.customer_there().with("-session-mine"),
     );
     let url = two.world.origin.url("/echo");
     let first = here.get(&url);
@@ -119,7 +119,7 @@ fn a_session_has_its_exit_at_one_process_and_is_not_changed_silently_at_the_othe
         (503, "session_exit_gone"),
         "its exit is at the first process, and another would be a silent change"
     );
-    let other = two.customer_there().with("session-other").get(&url);
+    let other = two.customer_there().with("-session-other").get(&url);
     assert_eq!(other.field("x-iploop-exit-country"), Some("DE"));
     assert_eq!(here.get(&url).status, 200, "the first process goes on");
 
@@ -189,7 +189,7 @@ fn a_changed_plan_and_a_suspension_are_in_force_at_the_other_process_at_once() {
     let admin = two.admin();
     let there = two.customer_there();
     let url = two.world.origin.url("/echo");
-    let sticky = there.with("session-a");
+    let sticky = there.with("-session-a");
     assert_eq!(sticky.get(&url).code(), "plan_feature", "known there");
     let path = format!("/api/admin/plans/{STARTER}");
     for (has_sessions, code) in [(true, "no_exit"), (false, "plan_feature")] {
