@@ -367,16 +367,7 @@ pub(crate) async fn make_admin(
     Path(user): Path<String>,
     Json(body): Json<ReasonBody>,
 ) -> Result<StatusCode, ApiError> {
-    let users = &state.parts().admin;
-    users
-        .set_role(
-            actor(&admin.account),
-            account_id(&user)?,
-            Role::Admin,
-            &body.reason,
-        )
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
+    set_role(&state, &admin.account, &user, (Role::Admin, &body.reason)).await
 }
 
 /// Takes an admin's rights away; never those of the last one.
@@ -391,14 +382,18 @@ pub(crate) async fn remove_admin(
     Path(user): Path<String>,
     Json(body): Json<ReasonBody>,
 ) -> Result<StatusCode, ApiError> {
+    set_role(&state, &admin.account, &user, (Role::Customer, &body.reason)).await
+}
+
+async fn set_role(
+    state: &ApiState,
+    admin: &Account,
+    user: &str,
+    (role, reason): (Role, &str),
+) -> Result<StatusCode, ApiError> {
     let users = &state.parts().admin;
     users
-        .set_role(
-            actor(&admin.account),
-            account_id(&user)?,
-            Role::Customer,
-            &body.reason,
-        )
+        .set_role(actor(admin), account_id(user)?, role, reason)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
