@@ -9,8 +9,23 @@ use sqlx::error::DatabaseError;
 /// Longest time one act may take, waiting for a connection and for locks included.
 pub(crate) const ACT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Longest wait for a free connection.
-pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an act waits for what others hold, at most. What it waits for ends in any case with [`ACT_TIMEOUT`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    /// For a free connection of this process.
+    pub(crate) connection: Duration,
+    /// For a lock in the database.
+    pub(crate) lock: Duration,
+}
+
+impl Waits {
+    /// Long enough for tests on a machine that is busy with others.
+    #[cfg(test)]
+    pub(crate) const PATIENT: Self = Self {
+        connection: ACT_TIMEOUT,
+        lock: ACT_TIMEOUT,
+    };
+}
 
 /// Why a database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +95,7 @@ pub(crate) async fn act<T>(work: impl Future<Output = Result<T, Failure>>) -> Re
     }
 }
 
-/// Runs one act of an operator's, however long it takes.
+/// Runs one act of an operator's, or the steps to today's tables, however long it takes.
 pub(crate) async fn unhurried<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
     work.await.map_err(|Failure(error)| error)
 }

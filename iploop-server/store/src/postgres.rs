@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-use crate::error::{ACQUIRE_TIMEOUT, OpenError, act};
+use crate::error::{OpenError, Waits, act};
 
 pub use sql::SqlStore as PostgresStore;
 #[cfg(test)]
@@ -20,11 +20,16 @@ type Row = sqlx::postgres::PgRow;
 const TRUSTED_IDLE: Duration = Duration::from_secs(5);
 
 /// Limits that the server keeps, should this process hang: below [`crate::error::ACT_TIMEOUT`].
-const SERVER_LIMITS: [(&str, &str); 3] = [
+const SERVER_LIMITS: [(&str, &str); 2] = [
     ("statement_timeout", "25s"),
-    ("lock_timeout", "10s"),
     ("idle_in_transaction_session_timeout", "30s"),
 ];
+
+/// The lock is any that another transaction holds; the server keeps this limit too.
+const WAITS: Waits = Waits {
+    connection: Duration::from_secs(5),
+    lock: Duration::from_secs(10),
+};
 
 impl PostgresStore {
     /// Connects with at most `max_connections` connections and brings the tables up to date.
@@ -32,10 +37,21 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenError::Malformed`], [`OpenError::Newer`], [`OpenError::Store`].
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
-        let options = parse(url)?.application_name("iploop").options(SERVER_LIMITS);
+        Self::connect_with(url, max_connections, WAITS).await
+    }
+
+    pub(crate) async fn connect_with(
+        url: &str,
+        max_connections: u32,
+        waits: Waits,
+    ) -> Result<Self, OpenError> {
+        let options = parse(url)?
+            .application_name("iploop")
+            .options(SERVER_LIMITS)
+            .options([("lock_timeout", format!("{}ms", waits.lock.as_millis()))]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections.max(1))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(waits.connection)
             .test_before_acquire(false)
             .before_acquire(|connection, since| {
                 Box::pin(async move {

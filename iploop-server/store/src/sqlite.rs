@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use crate::error::{ACQUIRE_TIMEOUT, OpenError, act};
+use crate::error::{ACT_TIMEOUT, OpenError, Waits, act};
 
 pub use sql::SqlStore as SqliteStore;
 #[cfg(test)]
@@ -19,8 +19,11 @@ type Row = sqlx::sqlite::SqliteRow;
 /// Reads that run beside each other and beside the writer.
 const READERS: u32 = 4;
 
-/// Longest wait for another process that writes to the same file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The lock is that of another process that writes to the same file.
+const WAITS: Waits = Waits {
+    connection: Duration::from_secs(5),
+    lock: Duration::from_secs(5),
+};
 
 /// Rows that a connection's thread reads before whoever asked takes them: a page is read in one go.
 const ROWS_AHEAD: usize = 512;
@@ -35,6 +38,10 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError::Folder`], [`OpenError::Newer`], [`OpenError::Store`].
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, WAITS).await
+    }
+
+    pub(crate) async fn open_with(path: &Path, waits: Waits) -> Result<Self, OpenError> {
         make_file(path).map_err(OpenError::Folder)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -42,40 +49,46 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT)
+            .busy_timeout(waits.lock)
             .row_buffer_size(ROWS_AHEAD)
             .pragma("journal_size_limit", WAL_LIMIT_BYTES.to_string());
-        let write = act(async { Ok(one_connection().connect_with(options.clone()).await?) }).await?;
+        let write = act(async {
+            Ok(one_connection(waits.connection)
+                .connect_with(options.clone())
+                .await?)
+        })
+        .await?;
         // The readers come after the writer, which makes the tables.
         sql::migrate(&write).await?;
         let read = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(waits.connection)
             .test_before_acquire(false)
             .connect_lazy_with(options.pragma("query_only", "ON"));
         Ok(Self::new(read, write))
     }
 
-    /// Opens a database in memory, which ends with this store.
+    /// Opens a database in memory, which ends with this store. Its one connection serves reads as well, so that an act may
+    /// wait for it as long as an act may take.
     ///
     /// # Errors
     /// [`OpenError::Store`].
     pub async fn open_in_memory() -> Result<Self, OpenError> {
         let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
-        let pool = act(async { Ok(one_connection().connect_with(options).await?) }).await?;
+        let pool = act(async { Ok(one_connection(ACT_TIMEOUT).connect_with(options).await?) }).await?;
         sql::migrate(&pool).await?;
         Ok(Self::new(pool.clone(), pool))
     }
 }
 
 /// A pool of one connection: writers queue here, in order, instead of failing with SQLITE_BUSY.
-fn one_connection() -> SqlitePoolOptions {
+fn one_connection(wait: Duration) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(1)
         .min_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(wait)
         .test_before_acquire(false)
 }
 

@@ -10,6 +10,7 @@ use iploop_platform::usage::UsageSearch;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
+use crate::error::Waits;
 use crate::{PostgresStore, SqliteStore};
 
 /// Requests of each account that are made up in one statement.
@@ -31,7 +32,9 @@ enum Raw {
 impl Database {
     pub(crate) async fn sqlite_file() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
+        let store = SqliteStore::open_with(&folder.path().join("test.db"), Waits::PATIENT)
+            .await
+            .unwrap();
         Self {
             raw: Raw::Sqlite(store.clone()),
             store: Arc::new(store),
@@ -49,7 +52,9 @@ impl Database {
     }
 
     pub(crate) async fn postgres() -> Self {
-        let store = PostgresStore::connect(&fresh_postgres().await, 10).await.unwrap();
+        let store = PostgresStore::connect_with(&fresh_postgres().await, 10, Waits::PATIENT)
+            .await
+            .unwrap();
         Self {
             raw: Raw::Postgres(store.clone()),
             store: Arc::new(store),

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::database::fresh_postgres;
 use super::{Database, account_request, at, new_account, usage};
+use crate::error::Waits;
 use crate::{OpenError, PostgresStore, SqliteStore};
 
 pub(super) async fn it_answers(db: &Database) {
@@ -48,7 +49,7 @@ async fn parallel_servers_migrate_one_sqlite_file_once() {
     for _ in 0..8 {
         let path = path.clone();
         servers.spawn(async move {
-            SqliteStore::open(&path)
+            SqliteStore::open_with(&path, Waits::PATIENT)
                 .await
                 .unwrap()
                 .plans()
@@ -67,7 +68,7 @@ async fn parallel_servers_migrate_one_postgres_database_once() {
     for _ in 0..8 {
         let url = url.clone();
         servers.spawn(async move {
-            PostgresStore::connect(&url, 2)
+            PostgresStore::connect_with(&url, 2, Waits::PATIENT)
                 .await
                 .unwrap()
                 .plans()
@@ -184,7 +185,7 @@ async fn processes_that_share_a_sqlite_file_wait_for_each_other() {
     let mut writers = JoinSet::new();
     for _ in 0..4 {
         // A store of its own each: their writers meet in the file, not in a pool.
-        let store = SqliteStore::open(&path).await.unwrap();
+        let store = SqliteStore::open_with(&path, Waits::PATIENT).await.unwrap();
         writers.spawn(async move {
             for _ in 0..25 {
                 store.create_account(account_request(&store).await).await.unwrap();

@@ -35,8 +35,8 @@ impl Pair {
     fn redis() -> Self {
         let server = RedisServer::start();
         Self {
-            here: Arc::new(RedisState::open(&server.url()).unwrap()),
-            there: Arc::new(RedisState::open(&server.url()).unwrap()),
+            here: Arc::new(server.state()),
+            there: Arc::new(server.state()),
             _redis: Some(server),
         }
     }
@@ -334,7 +334,7 @@ async fn ping_until(state: &RedisState, wanted: Result<(), SharedError>) {
 #[tokio::test]
 async fn a_redis_that_goes_and_comes_back_is_used_again_and_its_absence_is_news() {
     let mut server = RedisServer::start();
-    let state = RedisState::open(&server.url()).unwrap();
+    let state = server.state();
     let name = Name::new("test", "lost");
     let mut heard = state.changes();
     assert_eq!(heard.recv().await, Ok(Change::Missed), "before it began to hear");

@@ -17,7 +17,6 @@ use iploop_protocol::targeting::Targeting;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::RedisState;
 use super::redis_server::RedisServer;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -77,7 +76,7 @@ struct Process {
 
 impl Process {
     fn start(redis: &RedisServer, secret: &SigningSecret, devices: usize) -> Self {
-        let state: Arc<dyn SharedState> = Arc::new(RedisState::open(&redis.url()).unwrap());
+        let state: Arc<dyn SharedState> = Arc::new(redis.state());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let hub = Arc::new(Hub((0..devices).map(|_| NodeId::new()).collect()));
         let (presence, task) = Presence::new(Arc::clone(&state), Arc::clone(&clock));

@@ -66,6 +66,7 @@ pub fn check_redis_url(url: &str) -> Result<(), RedisUrlError> {
 /// In Redis.
 pub struct RedisState {
     connection: ConnectionManager,
+    answer_timeout: Duration,
     /// Tells our own news from the others'.
     process: Uuid,
     away_at: Mutex<Option<Instant>>,
@@ -118,10 +119,14 @@ impl RedisState {
     /// # Errors
     /// [`RedisUrlError`].
     pub fn open(url: &Secret) -> Result<Self, RedisUrlError> {
+        Self::open_with(url, ANSWER_TIMEOUT)
+    }
+
+    pub(crate) fn open_with(url: &Secret, answer_timeout: Duration) -> Result<Self, RedisUrlError> {
         let client = Client::open(url.expose()).map_err(|_| RedisUrlError)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(ANSWER_TIMEOUT))
+            .set_response_timeout(Some(answer_timeout))
             .set_number_of_retries(1)
             .set_max_delay(AWAY_MEMORY);
         let connection =
@@ -132,6 +137,7 @@ impl RedisState {
         listening.spawn(listen(client, process, news.clone()));
         Ok(Self {
             connection,
+            answer_timeout,
             process,
             away_at: Mutex::default(),
             news,
@@ -145,7 +151,7 @@ impl RedisState {
         if away_at.is_some_and(|at| at.elapsed() < AWAY_MEMORY) {
             return Err(SharedError::Away);
         }
-        let reason = match timeout(ANSWER_TIMEOUT, question).await {
+        let reason = match timeout(self.answer_timeout, question).await {
             Ok(Ok(answer)) => {
                 if self.away_at.lock().take().is_some() {
                     tracing::info!("Redis answers again");

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use iploop_platform::secret::Secret;
 use tempfile::TempDir;
 
+use super::redis::RedisState;
+
 /// Killed and removed when dropped.
 pub(crate) struct RedisServer {
     folder: TempDir,
@@ -24,8 +26,13 @@ impl RedisServer {
         server
     }
 
-    pub(crate) fn url(&self) -> Secret {
+    fn url(&self) -> Secret {
         Secret::new(format!("redis+unix://{}", self.socket().display()))
+    }
+
+    /// Its state as one process sees it, which waits for answers as long as a busy machine takes.
+    pub(crate) fn state(&self) -> RedisState {
+        RedisState::open_with(&self.url(), Duration::from_secs(30)).unwrap()
     }
 
     /// Starts it again, empty.

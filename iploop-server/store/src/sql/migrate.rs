@@ -3,17 +3,17 @@
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Pool, dialect};
-use crate::error::{Failure, OpenError, act};
+use crate::error::{Failure, OpenError, unhurried};
 use crate::migrations::{MIGRATIONS, newest_version};
 
 /// Runs the steps that the database has not seen, all in one transaction. Of several servers that start at once, one
-/// migrates and the others wait for it.
+/// migrates and the others wait for it. A step may take as long as the rows that it fills its tables from want.
 ///
 /// # Errors
 /// [`OpenError::Newer`] before anything is changed; else [`OpenError::Store`].
 pub(crate) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
     let known = newest_version();
-    let found = act(run(pool, known)).await?;
+    let found = unhurried(run(pool, known)).await?;
     if found > known {
         Err(OpenError::Newer { found, known })
     } else {
@@ -24,6 +24,7 @@ pub(crate) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
 /// Goes as far as `to`; answers the version that was found.
 async fn run(pool: &Pool, to: i64) -> Result<i64, Failure> {
     let mut tx = pool.begin_with(dialect::BEGIN).await?;
+    sqlx::query(dialect::UNHURRIED).execute(&mut *tx).await?;
     sqlx::query(dialect::LOCK_MIGRATIONS).execute(&mut *tx).await?;
     sqlx::query("CREATE TABLE IF NOT EXISTS schema_migrations (version BIGINT PRIMARY KEY NOT NULL, name TEXT NOT NULL)")
         .execute(&mut *tx)
@@ -58,7 +59,7 @@ async fn run(pool: &Pool, to: i64) -> Result<i64, Failure> {
 /// What an earlier release left behind: the tables of version `version`, with these rows.
 #[cfg(test)]
 pub(crate) async fn old_database(pool: &Pool, version: i64, rows: &str) {
-    act(run(pool, version)).await.unwrap();
+    unhurried(run(pool, version)).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(dialect::statement(rows).to_string()))
         .execute(pool)
         .await
