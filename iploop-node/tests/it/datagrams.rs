@@ -1,7 +1,6 @@
 //! Datagrams, as a hub that checks nothing itself sends them.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use iploop_protocol::codes::ResetCode;
@@ -12,7 +11,7 @@ use iploop_protocol::io::{OpenError, OpenRequest, Stream};
 use iploop_protocol::tunnel::StreamError;
 use tokio::net::UdpSocket;
 
-use crate::world::{Device, FakeHub, World};
+use crate::world::{Device, FakeHub, PATIENCE, World};
 
 fn opened() -> serde_json::Value {
     serde_json::json!({ "format": 1, "version": 1, "openUdp": true })
@@ -24,7 +23,7 @@ async fn associate(device: &Device) -> Result<Stream, OpenError> {
         destination: "0.0.0.0:0".parse().unwrap(),
         customer: 1,
         early: Bytes::new(),
-        timeout: Duration::from_secs(20),
+        timeout: PATIENCE,
     };
     device.tunnel.open(request).await.map(|(stream, _)| stream)
 }

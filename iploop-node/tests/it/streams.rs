@@ -1,7 +1,6 @@
 //! What becomes of a customer's stream.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use iploop_protocol::codes::ResetCode;
@@ -10,7 +9,7 @@ use iploop_protocol::io::{OpenError, OpenRequest};
 use iploop_protocol::tunnel::StreamError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{FakeHub, World, destination, echo, exchange, nobody};
+use crate::world::{FakeHub, PATIENCE, World, destination, echo, exchange, nobody};
 
 #[tokio::test]
 async fn bytes_pass_both_ways_with_early_data_first_and_half_closes_kept() {
@@ -99,7 +98,7 @@ async fn failures_have_their_codes_and_say_no_more() {
         destination: nobody.into(),
         customer: 1,
         early: Bytes::new(),
-        timeout: Duration::from_secs(5),
+        timeout: PATIENCE,
     };
     let Err(OpenError::Refused { code, .. }) = device.tunnel.open(udp).await else {
         panic!("UDP was accepted");
@@ -145,7 +144,7 @@ async fn a_name_that_is_not_answered_ends_with_opens_own_time() {
     let device = hub.register().await;
     let begin = tokio::time::Instant::now();
     assert_eq!(device.refusal("slow.example:80").await.0, ResetCode::DnsFailed);
-    assert_eq!(begin.elapsed().as_secs(), 20);
+    assert_eq!(begin.elapsed().as_secs(), PATIENCE.as_secs());
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) const KEY: &str = "iplp_000102030405060708090a0b0c0d0e0f1011121314151617";
+/// Far more than an answer takes; only a test that hangs meets it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const TEXT: &str = "Other people's traffic will leave through this device.";
 
 /// What a device of a test sees, resolves and reads off the clock.
@@ -308,7 +310,7 @@ impl Device {
             destination: to.parse().unwrap(),
             customer,
             early: Bytes::copy_from_slice(early),
-            timeout: Duration::from_secs(20),
+            timeout: PATIENCE,
         };
         self.tunnel.open(request).await.map(|(stream, _)| stream)
     }

@@ -1,7 +1,6 @@
 //! A hub that checks nothing and asks for anything.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use iploop_protocol::codes::ResetCode;
@@ -14,6 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+
+use crate::harness::PATIENCE;
 
 /// What a device said to one OPEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(super) fn ask_for<D>(
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await.unwrap();
         let _device = start_device(listener.local_addr().unwrap());
-        let patience = 2 * crate::harness::PATIENCE;
+        let patience = 2 * PATIENCE;
         tokio::time::timeout(patience, converse(listener, kind, destinations, policy))
             .await
             .unwrap()
@@ -96,7 +97,7 @@ async fn ask(tunnel: &Tunnel, kind: StreamKind, destination: &Destination) -> Sa
         destination: destination.clone(),
         customer: 1,
         early: Bytes::new(),
-        timeout: Duration::from_secs(5),
+        timeout: PATIENCE,
     };
     let mut stream = match tunnel.open(request).await {
         Ok((stream, _)) => stream,

@@ -18,15 +18,20 @@ use crate::receiver::{Received, Receiver, Reply};
 
 const PATH: &str = "/api/webhooks";
 
-/// An API on which these receivers may be called, with a short patience.
+/// An API on which these receivers may be called.
 async fn api_for(receivers: &[&Receiver]) -> Api {
+    api_waiting(receivers, WebhooksConfig::default().timeout).await
+}
+
+/// The same, which waits so long for an answer.
+async fn api_waiting(receivers: &[&Receiver], timeout: Duration) -> Api {
     let webhooks = WebhooksConfig {
         test_allow: receivers
             .iter()
             .map(|receiver| receiver.address.to_string())
             .collect(),
         look_every: Duration::from_millis(50),
-        timeout: Duration::from_millis(500),
+        timeout,
         ..WebhooksConfig::default()
     };
     let settings = Settings {
@@ -199,7 +204,7 @@ async fn what_fails_is_tried_again_with_the_same_id_and_body() {
         Reply::Raw(many),
         Reply::Raw("no HTTP at all\r\n\r\n".to_owned()),
     ]);
-    let api = api_for(&[&receiver]).await;
+    let api = api_waiting(&[&receiver], Duration::from_secs(2)).await;
     let (account, token) = customer(&api).await;
     let webhook = create(&api, &token, &receiver.url(), &["balance.low"]).await;
     let event = happen(&api, account, EventKind::BalanceLow).await;

@@ -115,7 +115,7 @@ async fn every_answer_of_the_device_is_passed_on_as_what_it_means() {
 async fn a_device_that_does_not_answer_is_given_up_in_time() {
     let hub = TestHub::start().await;
     let mut node = hub.node(1).await;
-    let deadline = Instant::now() + Duration::from_millis(100);
+    let deadline = Instant::now() + Duration::from_secs(1);
     assert_eq!(
         fails(
             &hub,
@@ -128,7 +128,10 @@ async fn a_device_that_does_not_answer_is_given_up_in_time() {
         ExitError::NodeTimeout
     );
     let incoming = node.incoming().await;
-    assert!(incoming.open().timeout_ms < 100, "it should have answered before");
+    assert!(
+        incoming.open().timeout_ms < 1000,
+        "it should have answered before"
+    );
     until(|| hub.hub.stats().available_nodes == 1).await;
 }
 
