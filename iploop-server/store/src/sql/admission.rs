@@ -1,6 +1,5 @@
 //! The one read behind every proxy login, and what is counted for it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,13 +11,13 @@ use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::notices::RateAlert;
 use iploop_platform::store::StoreError;
 use iploop_platform::usage::DayUse;
-use serde::Serialize;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::api_keys::key_from;
 use super::columns::{id, json, number};
+use super::latest::latest;
 use super::ledger::ids;
 use super::plans::{plan_columns, plan_from};
 use super::{SqlStore, accounts, rate_alerts, safeguards};
@@ -59,18 +58,10 @@ impl AdmissionStore for SqlStore {
     }
 
     async fn touch_api_keys(&self, used: &[(ApiKeyId, Timestamp)]) -> Result<(), StoreError> {
-        let mut latest: BTreeMap<Uuid, i64> = BTreeMap::new();
-        for (id, at) in used {
-            let slot = latest.entry(id.uuid()).or_insert(at.as_millis());
-            *slot = at.as_millis().max(*slot);
-        }
-        if latest.is_empty() {
+        let given = latest(used, ApiKeyId::uuid);
+        if given.is_empty() {
             return Ok(());
         }
-        let given: Vec<_> = latest
-            .into_iter()
-            .map(|(id, used_at)| KeyUse { id, used_at })
-            .collect();
         act(async {
             let mut tx = self.begin().await?;
             sqlx::query(concat!(
@@ -83,11 +74,11 @@ impl AdmissionStore for SqlStore {
             .fetch_all(&mut *tx)
             .await?;
             sqlx::query(concat!(
-                "UPDATE api_keys SET last_used_at = used.used_at FROM (",
-                given!(id uuid, used_at bigint),
+                "UPDATE api_keys SET last_used_at = used.at FROM (",
+                given!(id uuid, at bigint),
                 ") AS used
                  WHERE api_keys.id = used.id
-                   AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < used.used_at)"
+                   AND (api_keys.last_used_at IS NULL OR api_keys.last_used_at < used.at)"
             ))
             .bind(Json(&given))
             .execute(&mut *tx)
@@ -166,10 +157,4 @@ impl AdmissionStore for SqlStore {
         })
         .await
     }
-}
-
-#[derive(Serialize)]
-struct KeyUse {
-    id: Uuid,
-    used_at: i64,
 }

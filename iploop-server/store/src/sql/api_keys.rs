@@ -12,6 +12,7 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 
 use super::columns::{id, json, text, time, time_or_none};
+use super::reading::all;
 use super::{Row, SqlStore, events};
 use crate::error::act;
 
@@ -68,18 +69,14 @@ impl ApiKeys for SqlStore {
     }
 
     async fn api_keys(&self, account: AccountId) -> Result<Vec<ApiKey>, StoreError> {
-        act(async {
-            let rows = sqlx::query(concat!(
-                "SELECT ",
-                columns!(),
-                " FROM api_keys WHERE user_id = $1 ORDER BY created_at, id"
-            ))
-            .bind(account.uuid())
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(key_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM api_keys WHERE user_id = $1 ORDER BY created_at, id"
+        ))
+        .bind(account.uuid())
+        .fetch_all(&self.read);
+        all(rows, key_from).await
     }
 
     async fn api_key(&self, account: AccountId, id: ApiKeyId) -> Result<Option<ApiKey>, StoreError> {

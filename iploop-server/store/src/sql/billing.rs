@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::columns::{id, number, text, time, time_or_none};
 use super::ledger::lock_purse;
 use super::payments::{self, Owed};
+use super::reading::all;
 use super::{Row, SqlStore, Tx, disputes, errands, events, payment_events, surplus};
 use crate::error::{Failure, act, unreadable};
 
@@ -229,26 +230,19 @@ impl Billing for SqlStore {
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<AccountId>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT s.user_id FROM billing_settings s JOIN user_plans p ON p.user_id = s.user_id
-                 WHERE s.auto_is_on AND s.user_id > $1 AND p.balance_bytes < s.auto_threshold_bytes
-                     AND NOT EXISTS (SELECT 1 FROM billing_payments y
-                         WHERE y.user_id = s.user_id
-                             AND (y.owed_bytes > 0 OR (y.kind = 'auto_top_up' AND y.status = 'pending')))
-                     AND NOT EXISTS (SELECT 1 FROM billing_disputes d WHERE d.user_id = s.user_id AND d.status = 'open')
-                 ORDER BY s.user_id LIMIT $2",
-            )
-            .bind(after.map_or(Uuid::nil(), AccountId::uuid))
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows
-                .iter()
-                .map(|row| id(row, "user_id"))
-                .collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT s.user_id FROM billing_settings s JOIN user_plans p ON p.user_id = s.user_id
+             WHERE s.auto_is_on AND s.user_id > $1 AND p.balance_bytes < s.auto_threshold_bytes
+                 AND NOT EXISTS (SELECT 1 FROM billing_payments y
+                     WHERE y.user_id = s.user_id
+                         AND (y.owed_bytes > 0 OR (y.kind = 'auto_top_up' AND y.status = 'pending')))
+                 AND NOT EXISTS (SELECT 1 FROM billing_disputes d WHERE d.user_id = s.user_id AND d.status = 'open')
+             ORDER BY s.user_id LIMIT $2",
+        )
+        .bind(after.map_or(Uuid::nil(), AccountId::uuid))
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, |row| id(row, "user_id")).await
     }
 
     async fn begin_auto_top_up(

@@ -17,6 +17,7 @@ use sqlx::Row as _;
 
 use super::columns::{id, text, time};
 use super::ledger::lock_purse;
+use super::reading::all;
 use super::{Row, SqlStore, Tx, audit, errands, events, payment_events, payments, taken_back};
 use crate::error::{Failure, act, unreadable};
 
@@ -42,23 +43,19 @@ impl Disputes for SqlStore {
     }
 
     async fn disputes(&self, query: &DisputeQuery) -> Result<Vec<Dispute>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT d.id, d.dispute, d.user_id, d.payment_id, d.cents, d.status, d.reason, d.opened_at, d.state_at,
-                     p.owed_bytes
-                 FROM billing_disputes d JOIN billing_payments p ON p.id = d.payment_id
-                 WHERE ($1 IS NULL OR d.id < $1) AND ($2 IS NULL OR d.user_id = $2) AND ($3 IS NULL OR d.status = $3)
-                 ORDER BY d.id DESC LIMIT $4",
-            )
-            .bind(query.before.map(DisputeId::uuid))
-            .bind(query.account.map(AccountId::uuid))
-            .bind(query.status.map(DisputeStatus::as_str))
-            .bind(i64::from(query.limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(dispute_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT d.id, d.dispute, d.user_id, d.payment_id, d.cents, d.status, d.reason, d.opened_at, d.state_at,
+                 p.owed_bytes
+             FROM billing_disputes d JOIN billing_payments p ON p.id = d.payment_id
+             WHERE ($1 IS NULL OR d.id < $1) AND ($2 IS NULL OR d.user_id = $2) AND ($3 IS NULL OR d.status = $3)
+             ORDER BY d.id DESC LIMIT $4",
+        )
+        .bind(query.before.map(DisputeId::uuid))
+        .bind(query.account.map(AccountId::uuid))
+        .bind(query.status.map(DisputeStatus::as_str))
+        .bind(i64::from(query.limit))
+        .fetch_all(&self.read);
+        all(rows, dispute_from).await
     }
 
     async fn forgive_debt(

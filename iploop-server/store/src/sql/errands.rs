@@ -9,24 +9,21 @@ use sqlx::Row as _;
 
 use super::columns::{id, id_or_none, number, text};
 use super::ledger::lock_purse;
+use super::reading::all;
 use super::{Row, SqlStore, Tx};
 use crate::error::{act, unreadable};
 
 #[async_trait]
 impl Errands for SqlStore {
     async fn due_errands(&self, now: Timestamp, limit: u32) -> Result<Vec<Errand>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT kind, subject, user_id, payment_id, tries FROM billing_errands
-                 WHERE state = 'waiting' AND due_at <= $1 ORDER BY due_at, kind DESC, subject LIMIT $2",
-            )
-            .bind(now.as_millis())
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(errand_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT kind, subject, user_id, payment_id, tries FROM billing_errands
+             WHERE state = 'waiting' AND due_at <= $1 ORDER BY due_at, kind DESC, subject LIMIT $2",
+        )
+        .bind(now.as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, errand_from).await
     }
 
     async fn errand_done(&self, errand: &Errand, now: Timestamp) -> Result<(), StoreError> {

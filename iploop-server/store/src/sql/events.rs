@@ -16,6 +16,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::columns::{clean, id, json, number, number_or_none, time};
+use super::reading::all;
 use super::{Row, SqlStore, Tx, notices};
 use crate::error::act;
 
@@ -163,24 +164,17 @@ impl Events for SqlStore {
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<AccountId>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT DISTINCT w.user_id FROM webhooks w
-                 JOIN webhook_subscriptions s ON s.webhook_id = w.id
-                 WHERE w.is_active AND s.kind = $1 AND ($2 IS NULL OR w.user_id > $2)
-                 ORDER BY w.user_id LIMIT $3",
-            )
-            .bind(kind.as_str())
-            .bind(after.map(|after| after.uuid()))
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows
-                .iter()
-                .map(|row| id(row, "user_id"))
-                .collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT DISTINCT w.user_id FROM webhooks w
+             JOIN webhook_subscriptions s ON s.webhook_id = w.id
+             WHERE w.is_active AND s.kind = $1 AND ($2 IS NULL OR w.user_id > $2)
+             ORDER BY w.user_id LIMIT $3",
+        )
+        .bind(kind.as_str())
+        .bind(after.map(|after| after.uuid()))
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, |row| id(row, "user_id")).await
     }
 
     async fn failed_requests(
@@ -234,24 +228,20 @@ impl Events for SqlStore {
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<MovedPurse>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT p.user_id, p.balance_bytes, p.used_bytes, w.balance_bytes AS seen_balance, w.used_bytes AS seen_used,
-                     w.ceiling_bytes, w.crossed, w.revision, n.usage_threshold_percent, n.balance_low_bytes
-                 FROM user_plans p
-                 LEFT JOIN purse_watch w ON w.user_id = p.user_id
-                 LEFT JOIN notification_preferences n ON n.user_id = p.user_id
-                 WHERE ($1 IS NULL OR p.user_id > $1)
-                     AND (w.user_id IS NULL OR w.balance_bytes <> p.balance_bytes OR w.used_bytes <> p.used_bytes)
-                 ORDER BY p.user_id LIMIT $2",
-            )
-            .bind(after.map(|after| after.uuid()))
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(moved_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT p.user_id, p.balance_bytes, p.used_bytes, w.balance_bytes AS seen_balance, w.used_bytes AS seen_used,
+                 w.ceiling_bytes, w.crossed, w.revision, n.usage_threshold_percent, n.balance_low_bytes
+             FROM user_plans p
+             LEFT JOIN purse_watch w ON w.user_id = p.user_id
+             LEFT JOIN notification_preferences n ON n.user_id = p.user_id
+             WHERE ($1 IS NULL OR p.user_id > $1)
+                 AND (w.user_id IS NULL OR w.balance_bytes <> p.balance_bytes OR w.used_bytes <> p.used_bytes)
+             ORDER BY p.user_id LIMIT $2",
+        )
+        .bind(after.map(|after| after.uuid()))
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, moved_from).await
     }
 
     async fn note_purse(

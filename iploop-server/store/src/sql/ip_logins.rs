@@ -17,6 +17,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::columns::{address, id, json, time};
+use super::reading::all;
 use super::{Row, SqlStore};
 use crate::error::{act, unreadable};
 
@@ -115,22 +116,18 @@ impl IpLogins for SqlStore {
         let (address, key) = after.map_or((String::new(), Uuid::nil()), |(address, key)| {
             (address.to_string(), key.uuid())
         });
-        act(async {
-            let rows = sqlx::query(
-                "SELECT a.address, a.user_id, a.used_at, k.id, k.key_hash, k.ip_whitelist
-                 FROM ip_login_addresses a JOIN api_keys k ON k.user_id = a.user_id AND k.ip_login AND k.is_active
-                 WHERE (a.address, k.id) > ($1, $2) AND a.used_at >= $3
-                 ORDER BY a.address, k.id LIMIT $4",
-            )
-            .bind(address)
-            .bind(key)
-            .bind(lapsed_before.as_millis())
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(listed_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT a.address, a.user_id, a.used_at, k.id, k.key_hash, k.ip_whitelist
+             FROM ip_login_addresses a JOIN api_keys k ON k.user_id = a.user_id AND k.ip_login AND k.is_active
+             WHERE (a.address, k.id) > ($1, $2) AND a.used_at >= $3
+             ORDER BY a.address, k.id LIMIT $4",
+        )
+        .bind(address)
+        .bind(key)
+        .bind(lapsed_before.as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, listed_from).await
     }
 
     async fn addresses_of(
@@ -138,19 +135,15 @@ impl IpLogins for SqlStore {
         account: AccountId,
         lapsed_before: Timestamp,
     ) -> Result<Vec<ProvenAddress>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT address, proven_at, used_at FROM ip_login_addresses
-                 WHERE user_id = $1 AND used_at >= $2 ORDER BY address LIMIT $3",
-            )
-            .bind(account.uuid())
-            .bind(lapsed_before.as_millis())
-            .bind(i64::from(MAX_ADDRESSES))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(proven_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT address, proven_at, used_at FROM ip_login_addresses
+             WHERE user_id = $1 AND used_at >= $2 ORDER BY address LIMIT $3",
+        )
+        .bind(account.uuid())
+        .bind(lapsed_before.as_millis())
+        .bind(i64::from(MAX_ADDRESSES))
+        .fetch_all(&self.read);
+        all(rows, proven_from).await
     }
 
     async fn release_address(&self, account: AccountId, address: IpAddr) -> Result<bool, StoreError> {

@@ -1,7 +1,5 @@
 //! Logins that live. Whoever opens or ends logins of an account holds the lock of its row in `users`.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, LoginId};
@@ -16,7 +14,9 @@ use uuid::Uuid;
 
 use super::accounts::{account_columns, account_from, status_text};
 use super::columns::{address_or_none, id, text, time, time_or_none};
+use super::latest::latest;
 use super::profiles::{settings_columns, settings_from};
+use super::reading::all;
 use super::{Row, SqlStore, Tx};
 use crate::error::{act, unreadable};
 
@@ -74,18 +74,14 @@ impl LoginSessions for SqlStore {
     }
 
     async fn logins(&self, account: AccountId, now: Timestamp) -> Result<Vec<LoginRecord>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT id, address, user_agent, created_at, last_seen_at, expires_at FROM login_sessions
-                 WHERE user_id = $1 AND expires_at > $2 ORDER BY last_seen_at DESC, id DESC",
-            )
-            .bind(account.uuid())
-            .bind(now.as_millis())
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(login_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT id, address, user_agent, created_at, last_seen_at, expires_at FROM login_sessions
+             WHERE user_id = $1 AND expires_at > $2 ORDER BY last_seen_at DESC, id DESC",
+        )
+        .bind(account.uuid())
+        .bind(now.as_millis())
+        .fetch_all(&self.read);
+        all(rows, login_from).await
     }
 
     async fn end_login(&self, account: AccountId, id: LoginId) -> Result<Option<Timestamp>, StoreError> {
@@ -124,23 +120,15 @@ impl LoginSessions for SqlStore {
     }
 
     async fn touch_logins(&self, seen: &[(LoginId, Timestamp)]) -> Result<(), StoreError> {
-        let mut latest: BTreeMap<Uuid, i64> = BTreeMap::new();
-        for (id, at) in seen {
-            let slot = latest.entry(id.uuid()).or_insert(at.as_millis());
-            *slot = at.as_millis().max(*slot);
-        }
-        if latest.is_empty() {
+        let given = latest(seen, LoginId::uuid);
+        if given.is_empty() {
             return Ok(());
         }
-        let given: Vec<_> = latest
-            .into_iter()
-            .map(|(id, seen_at)| Seen { id, seen_at })
-            .collect();
         act(async {
             let mut tx = self.begin().await?;
             sqlx::query(concat!(
                 "SELECT id FROM login_sessions WHERE id IN (SELECT id FROM (",
-                given!(id uuid, seen_at bigint),
+                given!(id uuid, at bigint),
                 ") AS seen) ORDER BY id",
                 locked!()
             ))
@@ -148,10 +136,10 @@ impl LoginSessions for SqlStore {
             .fetch_all(&mut *tx)
             .await?;
             sqlx::query(concat!(
-                "UPDATE login_sessions SET last_seen_at = seen.seen_at FROM (",
-                given!(id uuid, seen_at bigint),
+                "UPDATE login_sessions SET last_seen_at = seen.at FROM (",
+                given!(id uuid, at bigint),
                 ") AS seen
-                 WHERE login_sessions.id = seen.id AND login_sessions.last_seen_at < seen.seen_at"
+                 WHERE login_sessions.id = seen.id AND login_sessions.last_seen_at < seen.at"
             ))
             .bind(Json(&given))
             .execute(&mut *tx)
@@ -362,12 +350,6 @@ fn login_from(row: &Row) -> Result<LoginRecord, sqlx::Error> {
 #[derive(Serialize)]
 struct Id {
     id: Uuid,
-}
-
-#[derive(Serialize)]
-struct Seen {
-    id: Uuid,
-    seen_at: i64,
 }
 
 #[derive(Serialize)]

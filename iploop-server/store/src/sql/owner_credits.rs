@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::columns::{address_or_none, id, number_or_none, time, time_or_none};
 use super::ledger::{internal, lock_purse};
+use super::reading::all;
 use super::{Row, SqlStore, Tx, audit, books};
 use crate::error::{Failure, act};
 
@@ -68,20 +69,13 @@ impl Earnings for SqlStore {
     }
 
     async fn owners(&self, after: Option<AccountId>, limit: u32) -> Result<Vec<AccountId>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT DISTINCT user_id FROM device_owners WHERE user_id > $1 ORDER BY user_id LIMIT $2",
-            )
-            .bind(after.map_or(Uuid::nil(), AccountId::uuid))
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows
-                .iter()
-                .map(|row| id(row, "user_id"))
-                .collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT DISTINCT user_id FROM device_owners WHERE user_id > $1 ORDER BY user_id LIMIT $2",
+        )
+        .bind(after.map_or(Uuid::nil(), AccountId::uuid))
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, |row| id(row, "user_id")).await
     }
 
     async fn count_credits(

@@ -74,7 +74,7 @@ pub(super) async fn change(
     partner: PartnerId,
     app: AppId,
     facts: &AppFacts,
-    mut entry: AuditEntry,
+    entry: AuditEntry,
 ) -> Result<Option<App>, sqlx::Error> {
     let Some(before) = locked(tx, partner, app).await? else {
         return Ok(None);
@@ -94,10 +94,7 @@ pub(super) async fn change(
     .bind(entry.at.as_millis())
     .fetch_one(&mut **tx)
     .await?;
-    let after = app_from(&row)?;
-    (entry.before, entry.after) = (json!(before), json!(after));
-    audit::insert(tx, &entry).await?;
-    Ok(Some(after))
+    changed(tx, before, &row, entry).await
 }
 
 /// False: no such app of this partner, or somebody decided against it.
@@ -127,7 +124,7 @@ pub(super) async fn review(
     partner: PartnerId,
     app: AppId,
     state: AppState,
-    mut entry: AuditEntry,
+    entry: AuditEntry,
 ) -> Result<Option<App>, sqlx::Error> {
     let Some(before) = locked(tx, partner, app).await? else {
         return Ok(None);
@@ -142,7 +139,17 @@ pub(super) async fn review(
     .bind(entry.at.as_millis())
     .fetch_one(&mut **tx)
     .await?;
-    let after = app_from(&row)?;
+    changed(tx, before, &row, entry).await
+}
+
+/// An app as it is now, with the record of what it was.
+async fn changed(
+    tx: &mut Tx,
+    before: App,
+    row: &Row,
+    mut entry: AuditEntry,
+) -> Result<Option<App>, sqlx::Error> {
+    let after = app_from(row)?;
     (entry.before, entry.after) = (json!(before), json!(after));
     audit::insert(tx, &entry).await?;
     Ok(Some(after))

@@ -1,7 +1,5 @@
 //! Partners as admins and their own users see them: changes, users, payouts; their apps are in [`partner_apps`].
 
-use std::future::Future;
-
 use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::clock::Timestamp;
@@ -19,6 +17,7 @@ use uuid::Uuid;
 use super::columns::{id, number, number_or_none, text, text_or_none, time};
 use super::device_news::{About, note};
 use super::partners::partner_from;
+use super::reading::{all, one};
 use super::{Row, SqlStore, Tx, audit, partner_apps};
 use crate::error::act;
 
@@ -414,22 +413,6 @@ impl PartnerRecords for SqlStore {
         .fetch_all(&self.read);
         all(rows, payout_from).await
     }
-}
-
-/// What rows say, as one act that reads.
-async fn all<T>(
-    rows: impl Future<Output = Result<Vec<Row>, sqlx::Error>>,
-    read: impl Fn(&Row) -> Result<T, sqlx::Error>,
-) -> Result<Vec<T>, StoreError> {
-    act(async { Ok(rows.await?.iter().map(read).collect::<Result<_, _>>()?) }).await
-}
-
-/// The same of one row, or none.
-async fn one<T>(
-    row: impl Future<Output = Result<Option<Row>, sqlx::Error>>,
-    read: impl Fn(&Row) -> Result<T, sqlx::Error>,
-) -> Result<Option<T>, StoreError> {
-    act(async { Ok(row.await?.as_ref().map(read).transpose()?) }).await
 }
 
 async fn lock_partner(tx: &mut Tx, id: PartnerId) -> Result<Option<Partner>, sqlx::Error> {

@@ -7,6 +7,7 @@ use iploop_platform::store::{Plans, StoreError};
 use sqlx::Row as _;
 
 use super::columns::{id, json, number};
+use super::reading::all;
 use super::{Row, SqlStore};
 use crate::error::act;
 
@@ -23,17 +24,13 @@ pub(super) use plan_columns;
 #[async_trait]
 impl Plans for SqlStore {
     async fn plans(&self) -> Result<Vec<Plan>, StoreError> {
-        act(async {
-            let rows = sqlx::query(concat!(
-                "SELECT ",
-                plan_columns!(),
-                " FROM plans p ORDER BY p.price_monthly_cents, p.price_per_gb_micros, p.name"
-            ))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(plan_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            plan_columns!(),
+            " FROM plans p ORDER BY p.price_monthly_cents, p.price_per_gb_micros, p.name"
+        ))
+        .fetch_all(&self.read);
+        all(rows, plan_from).await
     }
 
     async fn plan_of(&self, account: AccountId) -> Result<Option<Plan>, StoreError> {

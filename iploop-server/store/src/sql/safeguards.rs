@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::accounts::status_text;
 use super::admin::is_last_admin;
 use super::columns::{clean, id, id_or_none, json as json_of, number, text, time, time_or_none};
+use super::reading::all;
 use super::{Row, SqlStore, Tx, audit};
 use crate::booking::signed;
 use crate::error::{Failure, act, unreadable};
@@ -325,23 +326,19 @@ impl Safeguards for SqlStore {
     }
 
     async fn refusals(&self, query: &RefusalQuery) -> Result<Vec<RefusalCount>, StoreError> {
-        act(async {
-            let rows = sqlx::query(
-                "SELECT day, cause, user_id, node_id, refusals, first_at, last_at FROM refusal_counts
-                 WHERE day >= $1 AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR node_id = $3)
-                   AND ($4 IS NULL OR cause = $4)
-                 ORDER BY last_at DESC, user_id, cause, node_id LIMIT $5",
-            )
-            .bind(query.from_day)
-            .bind(query.account.map(|account| account.uuid()))
-            .bind(query.node.map(|node| node.uuid()))
-            .bind(query.cause.as_deref().map(text))
-            .bind(i64::from(query.limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(count_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(
+            "SELECT day, cause, user_id, node_id, refusals, first_at, last_at FROM refusal_counts
+             WHERE day >= $1 AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR node_id = $3)
+               AND ($4 IS NULL OR cause = $4)
+             ORDER BY last_at DESC, user_id, cause, node_id LIMIT $5",
+        )
+        .bind(query.from_day)
+        .bind(query.account.map(|account| account.uuid()))
+        .bind(query.node.map(|node| node.uuid()))
+        .bind(query.cause.as_deref().map(text))
+        .bind(i64::from(query.limit))
+        .fetch_all(&self.read);
+        all(rows, count_from).await
     }
 
     async fn forget_refusals(&self, day: i64, limit: u32) -> Result<u64, StoreError> {

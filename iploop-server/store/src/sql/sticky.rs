@@ -14,6 +14,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::columns::{id, id_or_none, number, number_or_none, text, text_or_none, time, time_or_none};
+use super::reading::all;
 use super::{Row, SqlStore};
 use crate::booking::signed;
 use crate::error::{act, unreadable};
@@ -36,22 +37,18 @@ impl StickySessions for SqlStore {
     ) -> Result<Vec<StickySession>, StoreError> {
         // Behind nobody: no id is smaller, and no name is empty.
         let (account, name) = after.map_or((Uuid::nil(), ""), |(account, name)| (account.uuid(), name));
-        act(async {
-            let rows = sqlx::query(concat!(
-                "SELECT ",
-                columns!(),
-                " FROM node_sessions WHERE (user_id, session_key) > ($1, $2) AND forget_at > $3
-                 ORDER BY user_id, session_key LIMIT $4"
-            ))
-            .bind(account)
-            .bind(text(name))
-            .bind(now.as_millis())
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(session_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM node_sessions WHERE (user_id, session_key) > ($1, $2) AND forget_at > $3
+             ORDER BY user_id, session_key LIMIT $4"
+        ))
+        .bind(account)
+        .bind(text(name))
+        .bind(now.as_millis())
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, session_from).await
     }
 
     async fn keep_sticky_sessions(

@@ -11,6 +11,7 @@ use serde_json::json;
 use sqlx::Row as _;
 
 use super::columns::{id, text, time};
+use super::reading::all;
 use super::{Row, SqlStore, audit};
 use crate::error::{act, unreadable};
 
@@ -82,23 +83,19 @@ impl Tickets for SqlStore {
     }
 
     async fn tickets(&self, query: &TicketQuery) -> Result<Vec<Ticket>, StoreError> {
-        act(async {
-            let rows = sqlx::query(concat!(
-                "SELECT ",
-                columns!(),
-                " FROM support_tickets
-                 WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR status = $3)
-                 ORDER BY id DESC LIMIT $4"
-            ))
-            .bind(query.before.map(|before| before.uuid()))
-            .bind(query.account.map(|account| account.uuid()))
-            .bind(query.status.map(TicketStatus::as_str))
-            .bind(i64::from(query.limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(ticket_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(),
+            " FROM support_tickets
+             WHERE ($1 IS NULL OR id < $1) AND ($2 IS NULL OR user_id = $2) AND ($3 IS NULL OR status = $3)
+             ORDER BY id DESC LIMIT $4"
+        ))
+        .bind(query.before.map(|before| before.uuid()))
+        .bind(query.account.map(|account| account.uuid()))
+        .bind(query.status.map(TicketStatus::as_str))
+        .bind(i64::from(query.limit))
+        .fetch_all(&self.read);
+        all(rows, ticket_from).await
     }
 
     async fn change_ticket(

@@ -11,6 +11,7 @@ use super::archive::archive;
 use super::columns::{address_or_none, id, id_or_none, number, number_or_none, text, time, time_or_none};
 #[cfg(test)]
 use super::dialect;
+use super::reading::all;
 use super::usage_answers::PageQuestion;
 use super::{Db, Row, SqlStore};
 use crate::error::act;
@@ -89,19 +90,15 @@ impl Usage for SqlStore {
     }
 
     async fn recent_usage(&self, account: AccountId, limit: u32) -> Result<Vec<UsageRecord>, StoreError> {
-        act(async {
-            let rows = sqlx::query(concat!(
-                "SELECT ",
-                record_columns!(),
-                " FROM usage_records WHERE user_id = $1 ORDER BY started_at DESC, id DESC LIMIT $2"
-            ))
-            .bind(account.uuid())
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
-            .await?;
-            Ok(rows.iter().map(record_from).collect::<Result<_, _>>()?)
-        })
-        .await
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            record_columns!(),
+            " FROM usage_records WHERE user_id = $1 ORDER BY started_at DESC, id DESC LIMIT $2"
+        ))
+        .bind(account.uuid())
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        all(rows, record_from).await
     }
 
     async fn usage_record(
