@@ -4,6 +4,7 @@
 
 mod accounts;
 mod admin;
+mod admin_nodes;
 mod admin_users;
 mod api_keys;
 mod audit;
@@ -370,14 +371,16 @@ on_every_database! {
         an_admin_is_active_and_verified
         the_last_active_admin_stays_one_whatever_is_tried_at_once
     }
+    admin_nodes {
+        devices_are_found_by_what_they_are
+        a_ban_is_on_record_and_holds_until_it_ends
+        consents_and_withdrawals_of_a_device_are_read
+    }
     admin {
         plans_are_made_and_changed_on_record
         the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at_once
         settings_are_written_by_who_read_the_newest
         figures_count_users_requests_and_devices
-        devices_are_found_by_what_they_are
-        a_ban_is_on_record_and_holds_until_it_ends
-        consents_and_withdrawals_of_a_device_are_read
         audit_records_are_found_by_who_what_and_when
         revenue_follows_the_ledger_by_day_and_by_plan
     }
