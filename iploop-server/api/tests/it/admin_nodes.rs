@@ -1,73 +1,31 @@
 //! What admins do with single devices, and that all of it is on record.
 
 use http::Method;
-use iploop_platform::abuse::{Actor, AuditAction, AuditEntry};
 use iploop_platform::admin::LiveNode;
-use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Clock as _;
 use iploop_platform::exits::Place;
-use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
-use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
-use iploop_platform::partner::NewPartner;
+use iploop_platform::ids::NodeId;
+use iploop_platform::node::{NodeRegistration, Registered};
 use serde_json::{Value, json};
 
 use crate::admin::{get, newest};
-use crate::devices::live_node;
+use crate::devices::{live_node, new_partner, registered, registration};
 use crate::harness::{Api, send};
 
 /// A device that registered, and how it did.
 pub(crate) async fn device(api: &Api, number: u8) -> (NodeId, NodeRegistration) {
-    let now = api.clock.now();
-    let partner = NewPartner {
-        id: PartnerId::new(),
-        name: "Games Ltd".into(),
-        email: None,
-        key_hash: ApiKeyHash::of(&PartnerId::new().to_string()),
-        key_prefix: "iplp_012345678".into(),
-        revenue_share_bp: 7_000,
-        now,
-        audit: AuditEntry::new(
-            Actor::CommandLine,
-            AuditAction::PartnerCreated,
-            "it".to_owned(),
-            "a test",
-            now,
-        ),
-    };
-    let partner = api.store.create_partner(partner).await.unwrap().id;
+    let partner = new_partner(api, "Games Ltd").await;
     let registration = NodeRegistration {
-        review_apps: false,
-        id: NodeId::new(),
-        device_id: format!("device-{number}"),
-        device_secret_hash: "secret".into(),
-        partner,
         ip: [203, 0, 113, number].into(),
-        geo: GeoFacts::default(),
         place: Place {
             country: Some("DE".into()),
             ..Place::default()
         },
         connection_type: Some("wifi".into()),
         device_type: Some("android".into()),
-        sdk_version: "2.0.0".into(),
-        consent: ConsentRecord {
-            id: ConsentId::new(),
-            text_version: "2026-11".into(),
-            text_hash: "ab".repeat(32),
-            language: "en".into(),
-            given_at: now,
-            act: "button".into(),
-            app_id: "com.example.game".into(),
-            app_version: "1".into(),
-            networks: json!(["wifi"]),
-            minimum_age: true,
-        },
-        now,
+        ..registration(api, partner, &format!("device-{number}"))
     };
-    match api.store.register_node(registration.clone()).await.unwrap() {
-        Registered::Accepted(node) => (node, registration),
-        refused => panic!("{refused:?}"),
-    }
+    (registered(api, registration.clone()).await, registration)
 }
 
 async fn act(api: &Api, admin: &str, node: NodeId, act: &str, mut body: Value) -> crate::harness::Answer {

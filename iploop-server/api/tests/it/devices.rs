@@ -1,13 +1,66 @@
-//! Devices that are connected as far as a test says so, and what was done with them.
+//! Devices of the tests: those that register, and those that are connected as far as a test says so, with what was done to
+//! them.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use iploop_platform::admin::{Ban, LiveNode, LiveNodes};
+use iploop_platform::clock::Clock as _;
 use iploop_platform::device_news::{Connected, News, Said};
-use iploop_platform::ids::NodeId;
+use iploop_platform::exits::Place;
+use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
+use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
+use iploop_platform::partners;
 use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::harness::Api;
+use crate::partners::by_command_line;
+
+/// A new partner.
+pub(crate) async fn new_partner(api: &Api, name: &str) -> PartnerId {
+    let created = partners::create(&*api.store, &*api.clock, name, None, by_command_line()).await;
+    created.unwrap().partner.id
+}
+
+/// With what a device of this partner registers: a consent, and nothing known of where it is.
+pub(crate) fn registration(api: &Api, partner: PartnerId, device_id: &str) -> NodeRegistration {
+    NodeRegistration {
+        id: NodeId::new(),
+        device_id: device_id.to_owned(),
+        device_secret_hash: "00".repeat(32),
+        partner,
+        ip: [203, 0, 113, 77].into(),
+        geo: GeoFacts::default(),
+        place: Place::default(),
+        connection_type: None,
+        device_type: None,
+        sdk_version: "1".to_owned(),
+        consent: ConsentRecord {
+            id: ConsentId::new(),
+            text_version: "1".to_owned(),
+            text_hash: "00".repeat(32),
+            language: "en".to_owned(),
+            given_at: api.clock.now(),
+            act: "button".to_owned(),
+            app_id: "app".to_owned(),
+            app_version: "1".to_owned(),
+            networks: json!(["wifi"]),
+            minimum_age: true,
+        },
+        review_apps: false,
+        now: api.clock.now(),
+    }
+}
+
+/// Registers a device.
+pub(crate) async fn registered(api: &Api, registration: NodeRegistration) -> NodeId {
+    match api.store.register_node(registration).await.unwrap() {
+        Registered::Accepted(node) => node,
+        refused => panic!("{refused:?}"),
+    }
+}
 
 #[derive(Default)]
 pub(crate) struct Devices {

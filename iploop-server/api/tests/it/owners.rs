@@ -5,16 +5,16 @@ use iploop_platform::abuse::Actor;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Clock as _;
 use iploop_platform::device_news::News;
-use iploop_platform::exits::Place;
-use iploop_platform::ids::{AccountId, ConsentId, NodeId};
+use iploop_platform::ids::{AccountId, NodeId};
 use iploop_platform::ledger::{Act, NewEntry};
-use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
+use iploop_platform::node::NodeRegistration;
 use serde_json::{Value, json};
 
+use crate::devices::{new_partner, registered, registration};
 use crate::harness::{Answer, Api, PASSWORD, get, send};
 
 /// Far more than anything takes here; only a test that hangs meets it.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// An owner's token and account.
 async fn owner(api: &Api, email: &str) -> (String, AccountId) {
@@ -29,48 +29,13 @@ async fn owner(api: &Api, email: &str) -> (String, AccountId) {
 
 /// A connected device, and the body with which it proves itself.
 async fn device(api: &Api, device_id: &str) -> (NodeId, Value) {
-    let clock = &*api.clock;
-    let partner = iploop_platform::partners::create(
-        &*api.store,
-        clock,
-        "Games",
-        None,
-        crate::partners::by_command_line(),
-    )
-    .await
-    .unwrap();
-    let consent = ConsentRecord {
-        id: ConsentId::new(),
-        text_version: "1".to_owned(),
-        text_hash: "00".repeat(32),
-        language: "en".to_owned(),
-        given_at: clock.now(),
-        act: "button".to_owned(),
-        app_id: "app".to_owned(),
-        app_version: "1".to_owned(),
-        networks: json!(["wifi"]),
-        minimum_age: true,
-    };
     let secret = "a secret of the device";
     let registration = NodeRegistration {
-        id: NodeId::new(),
-        device_id: device_id.to_owned(),
         device_secret_hash: ApiKeyHash::of(secret).to_hex(),
-        partner: partner.partner.id,
-        ip: "203.0.113.77".parse().unwrap(),
-        geo: GeoFacts::default(),
-        place: Place::default(),
-        connection_type: None,
-        device_type: None,
-        sdk_version: "1".to_owned(),
-        consent,
-        review_apps: false,
-        now: clock.now(),
+        ..registration(api, new_partner(api, "Games").await, device_id)
     };
-    match api.store.register_node(registration).await.unwrap() {
-        Registered::Accepted(node) => (node, json!({ "deviceId": device_id, "deviceSecret": secret })),
-        refused => panic!("{refused:?}"),
-    }
+    let proof = json!({ "deviceId": device_id, "deviceSecret": secret });
+    (registered(api, registration).await, proof)
 }
 
 /// Claims the device by the code that it shows.
@@ -294,16 +259,8 @@ async fn the_partner_that_an_account_acts_for_is_in_its_export() {
     let login = api.register("ada@example.com").await;
     let account: AccountId = login["user"]["id"].as_str().unwrap().parse().unwrap();
     let (_, admin) = api.admin().await;
-    let partner = iploop_platform::partners::create(
-        &*api.store,
-        &*api.clock,
-        "Games",
-        None,
-        crate::partners::by_command_line(),
-    )
-    .await
-    .unwrap();
-    let path = format!("/api/partners/{}/users", partner.partner.id);
+    let partner = new_partner(&api, "Games").await;
+    let path = format!("/api/partners/{partner}/users");
     let body = json!({ "accountId": account, "reason": "hers" });
     let linked = send(&api, &admin, Method::POST, &path, body).await;
     assert!(linked.status.is_success(), "{}", linked.text);

@@ -7,13 +7,14 @@ use iploop_platform::abuse::Actor;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Clock as _;
 use iploop_platform::exits::Place;
-use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, NodeId, PartnerId, RequestId};
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, PartnerId, RequestId};
 use iploop_platform::ledger::{LedgerParts, LedgerService, Purchase};
-use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
+use iploop_platform::node::NodeRegistration;
 use iploop_platform::partners::Wanting;
 use iploop_platform::usage::{Timings, UsageRecord};
 use serde_json::{Value, json};
 
+use crate::devices::{registered, registration};
 use crate::harness::{Answer, Api, get, send};
 
 async fn delete(api: &Api, token: &str, path: &str) -> Answer {
@@ -61,40 +62,15 @@ fn game(bundle: &str) -> Value {
 /// A connected device of the partner's that served a customer's gigabyte, bought for a dollar.
 async fn a_sold_gigabyte(api: &Api, partner: &str) {
     let partner: PartnerId = partner.parse().unwrap();
-    let consent = ConsentRecord {
-        id: ConsentId::new(),
-        text_version: "1".to_owned(),
-        text_hash: "00".repeat(32),
-        language: "en".to_owned(),
-        given_at: api.clock.now(),
-        act: "button".to_owned(),
-        app_id: "app".to_owned(),
-        app_version: "1".to_owned(),
-        networks: json!(["wifi"]),
-        minimum_age: true,
-    };
     let registration = NodeRegistration {
-        id: NodeId::new(),
-        device_id: "device-of-somebody".to_owned(),
-        device_secret_hash: "00".repeat(32),
-        partner,
-        ip: "203.0.113.77".parse().unwrap(),
-        geo: GeoFacts::default(),
         place: Place {
             country: Some("DE".to_owned()),
             city: Some("Passau".to_owned()),
             ..Place::default()
         },
-        connection_type: None,
-        device_type: None,
-        sdk_version: "1".to_owned(),
-        consent,
-        review_apps: false,
-        now: api.clock.now(),
+        ..registration(api, partner, "device-of-somebody")
     };
-    let Registered::Accepted(node) = api.store.register_node(registration).await.unwrap() else {
-        panic!("refused")
-    };
+    let node = registered(api, registration).await;
     let login = api.register("buyer@example.com").await;
     let account: AccountId = login["user"]["id"].as_str().unwrap().parse().unwrap();
     let ledger = LedgerService::new(LedgerParts {

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use iploop_platform::clock::{Clock as _, Timestamp};
-use iploop_platform::exits::Place;
-use iploop_platform::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, NodeId, RequestId};
-use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
-use iploop_platform::partners;
+use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, NodeId, RequestId};
 use iploop_platform::usage::{Timings, UsageRecord};
 use serde_json::{Value, json};
 
+use crate::devices::{new_partner, registered, registration};
 use crate::harness::Api;
 
 #[tokio::test]
@@ -182,47 +180,8 @@ async fn requests_name_no_device() {
 
 /// A registered device.
 async fn device(api: &Api) -> NodeId {
-    let partner = partners::create(
-        &*api.store,
-        &*api.clock,
-        "Acme",
-        None,
-        crate::partners::by_command_line(),
-    )
-    .await
-    .unwrap()
-    .partner;
-    let consent = ConsentRecord {
-        id: ConsentId::new(),
-        text_version: "1".to_owned(),
-        text_hash: "00".repeat(32),
-        language: "en".to_owned(),
-        given_at: api.clock.now(),
-        act: "button".to_owned(),
-        app_id: "app".to_owned(),
-        app_version: "1".to_owned(),
-        networks: json!(["wifi"]),
-        minimum_age: true,
-    };
-    let registration = NodeRegistration {
-        id: NodeId::new(),
-        device_id: "device-0000000000000001".to_owned(),
-        device_secret_hash: "00".repeat(32),
-        partner: partner.id,
-        ip: "192.0.2.9".parse().unwrap(),
-        geo: GeoFacts::default(),
-        place: Place::default(),
-        connection_type: None,
-        device_type: None,
-        sdk_version: "1".to_owned(),
-        consent,
-        review_apps: false,
-        now: api.clock.now(),
-    };
-    match api.store.register_node(registration).await.unwrap() {
-        Registered::Accepted(node) => node,
-        other => panic!("{other:?}"),
-    }
+    let partner = new_partner(api, "Acme").await;
+    registered(api, registration(api, partner, "device-0000000000000001")).await
 }
 
 #[tokio::test]
