@@ -6,12 +6,13 @@ use iploop_protocol::destination::Destination;
 use iploop_protocol::targeting::Targeting;
 use tokio_util::sync::CancellationToken;
 
+use super::Inner;
 use super::account_use::Connection;
+use super::checks::requests_per_day;
 use super::error::AdmissionError;
 use super::key_cache::KnownKey;
 use super::key_use::KeyConnection;
-use super::limit_state::{LimitState, Unit};
-use super::{Inner, period_name, rate_window, requests_per_day};
+use super::limit_state::{LimitState, Unit, period_name, rate_window};
 use crate::clock::{DAY, Timestamp};
 use crate::exits::CustomerTerms;
 use crate::ids::{AccountId, ApiKeyId};

@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use iploop_protocol::targeting::{CountrySet, Parameter};
 
-use super::limit_state::{LimitState, Unit};
-use super::{period_name, rate_window};
+use super::limit_state::{LimitState, Unit, period_name, rate_window};
 use crate::clock::DAY;
 use crate::keys::Rate;
 use crate::metering::{BeginError, Period};
@@ -134,7 +133,7 @@ struct Answer {
 }
 
 impl AdmissionError {
-    /// The code in answers and request logs (DESIGN 4.3).
+    /// The code in answers and request logs (`docs/contracts.md`, Answers of the gateway).
     pub fn code(&self) -> &'static str {
         self.answer().code
     }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::keys::Rate;
+use crate::metering::Period;
+
 /// One limit, and where its customer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitState {
@@ -87,6 +90,19 @@ fn number(value: u64) -> u64 {
 /// Up, so that nobody comes too early.
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// The time in which a whole burst comes back.
+pub(super) fn rate_window(rate: Rate) -> Duration {
+    Duration::from_secs(u64::from(rate.burst.div_ceil(rate.per_second.max(1))))
+}
+
+pub(super) fn period_name(period: Period) -> &'static str {
+    match period {
+        Period::Day => "key-bytes-day",
+        Period::Month => "key-bytes-month",
+        Period::Total => "key-bytes-total",
+    }
 }
 
 #[cfg(test)]

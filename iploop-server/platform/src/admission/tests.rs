@@ -11,12 +11,16 @@ use tokio::time::advance;
 
 use self::memory::MemoryKeys;
 use super::*;
-use crate::api_key::ApiKey;
+use crate::account::AccountStatus;
+use crate::api_key::{ApiKey, KeyGrant};
+use crate::clock::Timestamp;
 use crate::exits::CustomerTerms;
 use crate::ids::PlanId;
+use crate::keys::{KeyLimits, Rate};
 use crate::metering::Outcome;
 use crate::metering::tests::ledger::MemoryLedger;
 use crate::metering::tests::{Gateway, MIB, Process, TestClock};
+use crate::plan::{Gates, Plan};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
