@@ -14,31 +14,31 @@ use crate::connection::Tls;
 use crate::geo::GeoError;
 
 /// Where devices connect by default.
-pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8001);
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8001);
 /// Connections at the same time, those under way to a registration included.
-pub const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
+const DEFAULT_MAX_CONNECTIONS: usize = 100_000;
 /// From the connection to the whole hello: TLS, HTTP and the first message together.
 ///
 /// Saying farewell may take 5 seconds more, and a silent connection is gone after 15 (`docs/protocol.md`, Life of a tunnel).
-pub const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the hello to the welcome, waiting in line included. Shorter than the 10 seconds after which devices give up.
-pub const DEFAULT_REGISTRATION_TIMEOUT: Duration = Duration::from_secs(8);
+const DEFAULT_REGISTRATION_TIMEOUT: Duration = Duration::from_secs(8);
 /// Registrations in the store at the same time.
-pub const DEFAULT_REGISTRATIONS: usize = 64;
+const DEFAULT_REGISTRATIONS: usize = 64;
 /// Registrations that wait for their turn; more are sent away for a while.
-pub const DEFAULT_REGISTRATION_QUEUE: usize = 4096;
+const DEFAULT_REGISTRATION_QUEUE: usize = 4096;
 /// Time between the statistics that a device sends.
-pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(300);
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(300);
 /// Time that a device has for one dial.
-pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams on one device at the same time, however many it offers.
-pub const DEFAULT_MAX_STREAMS_PER_NODE: u32 = 1024;
+const DEFAULT_MAX_STREAMS_PER_NODE: u32 = 1024;
 /// Memory that the receive windows of all devices may promise away together, in bytes.
-pub const DEFAULT_WINDOW_BUDGET_BYTES: u64 = 512 << 20;
+const DEFAULT_WINDOW_BUDGET_BYTES: u64 = 512 << 20;
 /// Versions of the consent text that are accepted.
 pub const DEFAULT_TERMS: &str = "2026-11";
 /// How long a consent holds before the owner is asked again.
-pub const DEFAULT_CONSENT_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const DEFAULT_CONSENT_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The `[hub]` section: where devices connect, and what bounds them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -145,7 +145,7 @@ pub enum HubError {
 
 impl HubConfig {
     /// Everything that is wrong with the values, files aside.
-    pub fn problems(&self) -> Vec<HubError> {
+    pub fn mistakes(&self) -> Vec<HubError> {
         let mut problems = Vec::new();
         let mut wrong = |key: &'static str, problem: &str| {
             problems.push(HubError::Value {
@@ -211,7 +211,7 @@ impl HubConfig {
     }
 
     /// Everything that is wrong with the files that the values name. Reads them; meant for the start.
-    pub fn file_problems(&self) -> Vec<HubError> {
+    pub fn file_mistakes(&self) -> Vec<HubError> {
         let mistakes = Tls::open(self).err().unwrap_or_default();
         let named = mistakes
             .into_iter()
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn the_defaults_are_valid_and_written_as_they_are_read() {
         let config = HubConfig::default();
-        assert!(config.problems().is_empty());
+        assert!(config.mistakes().is_empty());
         let text = toml::to_string(&config).unwrap();
         assert!(text.contains("handshake_timeout = \"10s\""), "{text}");
         assert_eq!(toml::from_str::<HubConfig>(&text).unwrap(), config);
@@ -256,7 +256,7 @@ mod tests {
             min_sdk_version: Some("new".into()),
             ..HubConfig::default()
         };
-        let problems: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
+        let problems: Vec<_> = config.mistakes().iter().map(ToString::to_string).collect();
         for key in [
             "hub.tls_key",
             "hub.registrations",

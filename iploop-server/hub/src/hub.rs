@@ -95,7 +95,7 @@ impl Hub {
     /// Names the key that is wrong; [`HubConfig::problems`], [`HubConfig::file_problems`] and [`GeoConfig::problems`] name
     /// all of them.
     pub async fn bind(config: HubConfig, geo: &GeoConfig, deps: HubDeps) -> Result<Self, HubError> {
-        if let Some(problem) = config.problems().into_iter().next() {
+        if let Some(problem) = config.mistakes().into_iter().next() {
             return Err(problem);
         }
         let tls = Tls::open(&config).map_err(HubError::Tls)?;

@@ -17,8 +17,8 @@ const GATEWAY_ID: &str = "gateway-id";
 /// Every mistake, each with its key; empty if there is none.
 pub(super) fn mistakes(config: &Config) -> Vec<String> {
     let mut mistakes = config.gateway.file_mistakes();
-    mistakes.extend(config.hub.file_problems().iter().map(ToString::to_string));
-    mistakes.extend(config.geo.problems().iter().map(ToString::to_string));
+    mistakes.extend(config.hub.file_mistakes().iter().map(ToString::to_string));
+    mistakes.extend(config.geo.file_mistakes().iter().map(ToString::to_string));
     mistakes.extend(config.exit.read_policy().err());
     mistakes.extend(config.outbound.file_mistakes());
     mistakes.extend(login_secret(config));

@@ -198,7 +198,7 @@ impl Loader {
         }
         self.mistakes.extend(config.gateway.mistakes());
         self.mistakes
-            .extend(config.hub.problems().iter().map(ToString::to_string));
+            .extend(config.hub.mistakes().iter().map(ToString::to_string));
         self.mistakes.extend(config.admission.mistakes());
         self.mistakes.extend(config.metering.mistakes());
         self.mistakes.extend(config.usage.mistakes());

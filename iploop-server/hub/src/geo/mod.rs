@@ -34,7 +34,7 @@ pub struct GeoConfig {
 
 impl GeoConfig {
     /// Everything that is wrong with the files and the overrides. Reads the files; meant for the start.
-    pub fn problems(&self) -> Vec<GeoError> {
+    pub fn file_mistakes(&self) -> Vec<GeoError> {
         Geo::open(self).err().unwrap_or_default()
     }
 }

@@ -275,7 +275,7 @@ fn an_override_leaves_alone_what_it_does_not_name() {
 #[test]
 fn a_wrong_file_or_override_is_named() {
     let complain = |config: GeoConfig| {
-        let problems = config.problems();
+        let problems = config.file_mistakes();
         assert_eq!(problems.len(), 1, "{problems:?}");
         problems[0].to_string()
     };
