@@ -73,14 +73,6 @@ impl Refusal {
             RefusalKind::Malformed => "http_request_error",
         }
     }
-
-    /// REP field of the SOCKS5 reply (RFC 1928 section 6): not allowed by ruleset, or general failure.
-    pub fn socks5_reply(self) -> u8 {
-        match self.kind() {
-            RefusalKind::Address | RefusalKind::Name | RefusalKind::Port | RefusalKind::List => 0x02,
-            RefusalKind::Malformed => 0x01,
-        }
-    }
 }
 
 impl From<RuleClass> for Refusal {
@@ -292,32 +284,31 @@ mod tests {
                 refusal.http_status(),
                 refusal.code(),
                 refusal.proxy_status_error(),
-                refusal.socks5_reply(),
             )
         };
         assert_eq!(
             answer(RuleClass::Loopback),
-            (403, "destination_forbidden", "destination_ip_prohibited", 2)
+            (403, "destination_forbidden", "destination_ip_prohibited")
         );
         assert_eq!(
             answer(RuleClass::LocalName),
-            (403, "destination_forbidden", "http_request_denied", 2)
+            (403, "destination_forbidden", "http_request_denied")
         );
         assert_eq!(
             answer(RuleClass::OwnerList),
-            (403, "destination_forbidden", "http_request_denied", 2)
+            (403, "destination_forbidden", "http_request_denied")
         );
         assert_eq!(
             answer(RuleClass::NeverPorts),
-            (403, "port_forbidden", "http_request_denied", 2)
+            (403, "port_forbidden", "http_request_denied")
         );
         assert_eq!(
             answer(RuleClass::OwnerPorts),
-            (403, "port_forbidden", "http_request_denied", 2)
+            (403, "port_forbidden", "http_request_denied")
         );
         assert_eq!(
             answer(RuleClass::Malformed),
-            (400, "invalid_destination", "http_request_error", 1)
+            (400, "invalid_destination", "http_request_error")
         );
     }
 

@@ -180,22 +180,6 @@ impl LedgerService {
             .await
     }
 
-    /// Credits for sharing.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    pub async fn earn_credits(
-        &self,
-        account: AccountId,
-        credits: i64,
-        key: &str,
-        description: &str,
-    ) -> Result<Booked, LedgerError> {
-        at_least_one("credits", credits)?;
-        let act = Act::CreditsEarned { account, credits };
-        self.book(act, key, description, no_metadata(), None, None).await
-    }
-
     /// Turns `credits` into `bytes`, which nobody paid for.
     ///
     /// # Errors

@@ -31,11 +31,6 @@ impl SealedState {
         Some(Self(Arc::new(Inner { state, key })))
     }
 
-    /// The same state without a seal.
-    pub fn open_state(&self) -> &Arc<dyn SharedState> {
-        &self.0.state
-    }
-
     /// As [`SharedState::keep`].
     ///
     /// # Errors
