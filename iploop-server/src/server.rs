@@ -38,7 +38,7 @@ use crate::policy::{Enforcers, PolicyFile};
 use crate::shared::Shared;
 use crate::together::Devices;
 
-/// How long streams may go on after SIGTERM (DESIGN 6).
+/// How long streams may go on after SIGTERM.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
 
 /// A server whose listeners are all open. Dropping it ends everything at once.

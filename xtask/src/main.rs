@@ -4,6 +4,8 @@
 mod bench;
 mod config;
 mod demo;
+#[cfg(test)]
+mod documents;
 mod fuzz;
 mod process;
 mod setup;

@@ -196,7 +196,7 @@ fn examples(user: &str, address: &str) -> Examples {
     }
 }
 
-/// Name, format, example, description (PRD 5.6 and DESIGN 4.2).
+/// Name, format, example, description.
 const PARAMETERS: [(&str, &str, &str, &str); 20] = [
     (
         "country",

@@ -1,6 +1,6 @@
 //! Bytes and money as customers read them.
 
-/// Bytes in a gigabyte (DESIGN 4.5: 1 GB is 10^9 bytes).
+/// Bytes in a gigabyte (`docs/contracts.md`, Data).
 const GIGABYTE: f64 = 1e9;
 
 /// For display; the exact count stands beside it in every answer.

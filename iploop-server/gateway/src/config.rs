@@ -14,7 +14,7 @@ use crate::listener::tls;
 /// The customary ports of a proxy here: HTTP, TLS and SOCKS5 on both.
 const DEFAULT_PORTS: [u16; 2] = [7777, 1080];
 
-/// The longest that a connection may take to say what it wants (DESIGN 6: on every port).
+/// The longest that a connection may take to say what it wants, on every port.
 pub const MAX_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The `[gateway]` section: where customers are listened for, and what bounds them.

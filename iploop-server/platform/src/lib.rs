@@ -2,6 +2,19 @@
 //!
 //! Everything here is rules and types. Rows live behind the traits of [`store`], devices behind [`exits::Exits`], the
 //! time behind [`clock::Clock`]; the crates that implement or use them know this crate and not each other.
+//!
+//! Where to look; the singular (`account`, `partner`) is the thing, the plural what is done with it:
+//!
+//! | about | modules |
+//! |---|---|
+//! | a request through the proxy | [`admission`] lets it in, [`exits`] and [`sticky`] find its way out, [`metering`] counts it, [`usage`] records it |
+//! | customers | [`account`], [`accounts`], [`login`], [`api_key`], [`keys`], [`ip_login`], [`proxy_defaults`], [`plan`], [`support`] |
+//! | money and bytes | [`ledger`], [`billing`], [`statistics`], [`archive`] |
+//! | devices | [`node`], [`owners`], [`partner`], [`partners`], [`device_news`], [`network`] |
+//! | operators | [`admin`], [`abuse`] |
+//! | what is told to people | [`events`], [`notices`], [`mail`], [`webhooks`], [`live`] |
+//! | several processes | [`shared`], [`presence`] |
+//! | for all of them | [`ids`], [`clock`], [`store`], [`secret`], [`field`], [`duration`], [`asking`], [`outbound`], [`tls`] |
 
 pub mod abuse;
 pub mod account;

@@ -34,7 +34,7 @@ pub struct Plan {
     pub is_active: bool,
 }
 
-/// Features that a plan opens (PRD 5.9).
+/// Features that a plan opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gates {

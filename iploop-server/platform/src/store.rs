@@ -173,7 +173,7 @@ pub trait ApiKeys: Send + Sync + 'static {
 /// Plans.
 #[async_trait]
 pub trait Plans: Send + Sync + 'static {
-    /// All plans, cheapest first. Seeded as PRD 5.9 and 11.2 say.
+    /// All plans, cheapest first. The migration `plans` seeds them.
     async fn plans(&self) -> Result<Vec<Plan>, StoreError>;
     /// The plan of an account.
     async fn plan_of(&self, account: AccountId) -> Result<Option<Plan>, StoreError>;

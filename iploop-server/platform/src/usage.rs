@@ -178,7 +178,7 @@ pub struct DayUse {
     pub forgiven_bytes: u64,
 }
 
-/// Sums over a period (PRD 5.4).
+/// Sums over a period.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UsageSummary {

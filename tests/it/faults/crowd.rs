@@ -16,7 +16,7 @@ use crate::harness::{Api, Program, Settings, World, python, repository};
 const DEVICES: u64 = 10_000;
 /// Of them in one process.
 const IN_ONE_PROCESS: u64 = 2_500;
-/// What is promised of a restart (DESIGN 6), and of the API meanwhile.
+/// What is promised of a restart, and of the API meanwhile.
 const MOST_BACK: Duration = Duration::from_secs(60);
 const ALL_BACK: Duration = Duration::from_secs(120);
 const API_P99: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use crate::harness::{
 
 /// How long new requests are still served: `gateway.soft_drain`.
 const SOFT: Duration = Duration::from_secs(3);
-/// How long streams may go on (DESIGN 6).
+/// How long streams may go on.
 const GRACE: Duration = Duration::from_secs(30);
 const DOWNLOAD: usize = 1_000_000;
 

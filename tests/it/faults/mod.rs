@@ -1,4 +1,4 @@
-//! Trust and faults (DESIGN 6): parts that crash, vanish, leave, are flooded or attacked, while customers go on.
+//! Trust and faults: parts that crash, vanish, leave, are flooded or attacked, while customers go on.
 
 mod crowd;
 mod drain;

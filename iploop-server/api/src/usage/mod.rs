@@ -26,7 +26,7 @@ use crate::state::ApiState;
 
 use period::Format;
 
-/// Most requests in one answer (PRD 7.3).
+/// Most requests in one answer.
 const MAX_RECENT: u32 = 100;
 /// The routes below `/api/usage`.
 pub(crate) fn router() -> OpenApiRouter<ApiState> {
@@ -45,7 +45,7 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(search::request_receipt))
 }
 
-/// The last route of PRD 7.2, below `/api/proxy`.
+/// What stands below `/api/proxy`.
 pub(crate) fn stats_router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(over_time::proxy_stats))
 }

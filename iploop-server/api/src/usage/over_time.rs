@@ -19,7 +19,7 @@ use crate::extract::{Json, Query};
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
-/// Days of `/api/proxy/stats` (PRD 7.2).
+/// Days of `/api/proxy/stats`.
 const STATS_DAYS: u32 = 30;
 
 /// Sums over a period.

@@ -1,4 +1,5 @@
-//! Everything that can go wrong with a request, and the one table that turns it into an answer (DESIGN 4.3).
+//! Everything that can go wrong with a request, and the one table that turns it into an answer (`docs/contracts.md`,
+//! Answers of the gateway).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What the customer hears from us: errors by one table, and the headers beside a success (DESIGN 4.3).
+//! What the customer hears from us: errors by one table, and the headers beside a success (`docs/contracts.md`, Answers of
+//! the gateway).
 
 mod codes;
 mod error;

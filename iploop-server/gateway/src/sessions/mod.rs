@@ -1,4 +1,5 @@
-//! Which exit a request gets again, and which one it shall not get again (DESIGN 4.2).
+//! Which exit a request gets again, and which one it shall not get again (`docs/contracts.md`,
+//! Credentials and targeting).
 //!
 //! A sticky session belongs to its account and holds on to one exit, by its public address first and its device second,
 //! from its first use until its lifetime or its idle time ends. While one of its requests looks for an exit, the first or

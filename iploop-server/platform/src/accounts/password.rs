@@ -15,7 +15,7 @@ use super::common::is_common;
 use crate::field::FieldProblem;
 use crate::secret::Secret;
 
-/// Shortest password, in characters (PRD 4.1).
+/// Shortest password, in characters.
 pub const MIN_PASSWORD: usize = 8;
 /// Longest password, in bytes: bounds what a request can make us hash.
 pub const MAX_PASSWORD_BYTES: usize = 512;

@@ -13,7 +13,7 @@ use crate::notices::Notice;
 
 /// Networks that an owner may name.
 pub const MAX_ALLOWED_FROM: usize = 50;
-/// Times without a request after which a login may end, in minutes (PRD 5.10).
+/// Times without a request after which a login may end, in minutes.
 const IDLE_MINUTES: [u32; 3] = [15, 30, 60];
 
 /// How an account is kept safe.

@@ -36,7 +36,7 @@ const OVERLAP: Duration = Duration::from_secs(60);
 /// Bans looked at together.
 const BANS_AT_ONCE: u32 = 1_000;
 
-/// What a device does (PRD 6.5).
+/// What a device does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeStatus {

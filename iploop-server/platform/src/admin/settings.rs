@@ -13,7 +13,7 @@ use crate::ids::PlanId;
 
 /// The seeded plan Starter (migration 2).
 const STARTER: PlanId = PlanId::of(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001));
-/// The free bytes of a new account: 5 GB, once (DESIGN 4.6).
+/// The free bytes of a new account: 5 GB, once.
 const BONUS_BYTES: i64 = 5_000_000_000;
 /// Most free bytes of a new account: 1 TB.
 const MAX_BONUS_BYTES: i64 = 1_000_000_000_000;

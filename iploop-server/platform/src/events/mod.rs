@@ -26,7 +26,7 @@ pub use task::EventTask;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident $id:literal $title:literal $text:literal,)*) => {
-        /// What can happen (PRD 5.8).
+        /// What can happen.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum EventKind {
             $($(#[$doc])* $name,)*

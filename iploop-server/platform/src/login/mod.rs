@@ -46,7 +46,7 @@ pub use store::{
 };
 use throttle::{Allowance, client_network};
 
-/// How long a login lasts (PRD 4.5).
+/// How long a login lasts.
 pub const LOGIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// How long after a sign-out at another API process this one still accepts the token, at most.
 const REFRESH: Duration = Duration::from_secs(15);

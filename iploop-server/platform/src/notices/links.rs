@@ -25,7 +25,6 @@ impl Notice {
                 path: "/api/auth/verify-email",
                 lifetime: Duration::from_secs(24 * 3600),
             }),
-            // PRD 4.3.
             Self::PasswordReset => Some(Link {
                 purpose: MailTokenPurpose::ResetPassword,
                 path: "/api/auth/reset-password",

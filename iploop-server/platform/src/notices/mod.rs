@@ -33,7 +33,7 @@ pub use task::NoticeTask;
 pub use templates::previews;
 pub use unsubscribe::Report;
 
-/// What a customer wants to be told, and when (PRD 5.10).
+/// What a customer wants to be told, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preferences {
     /// Mails about usage at all.

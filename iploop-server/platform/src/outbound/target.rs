@@ -5,7 +5,7 @@ use std::fmt;
 use http::Uri;
 use iploop_protocol::destination::Host;
 
-/// Longest address, in characters (PRD 6.10).
+/// Longest address, in characters.
 const MAX_CHARACTERS: usize = 500;
 
 /// An `http` or `https` address without user and fragment. Whether it may be called is [`super::OutboundClient`]'s question.

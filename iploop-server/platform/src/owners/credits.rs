@@ -9,10 +9,10 @@ use crate::ids::NodeId;
 /// Parts of a credit in which earnings are counted.
 pub const NANOS_PER_CREDIT: i64 = 1_000_000_000;
 
-/// Nano-credits for a byte: 100 credits for 10^9 bytes (PRD 15.2).
+/// Nano-credits for a byte: 100 credits for 10^9 bytes.
 const NANOS_PER_BYTE: i128 = 100;
 
-/// Networks with an active device from which the devices of an account count double (PRD 15.3).
+/// Networks with an active device from which the devices of an account count double.
 const MULTI_DEVICE: usize = 3;
 
 /// The settings that earnings follow from.

@@ -26,7 +26,7 @@ pub use store::{
     PartnerSummary, Payout,
 };
 
-/// A partner's share unless agreed otherwise, in basis points (PRD 6.9).
+/// A partner's share unless agreed otherwise, in basis points.
 pub const DEFAULT_REVENUE_SHARE_BP: u32 = 7_000;
 
 /// A new partner with its key, which is shown this once.

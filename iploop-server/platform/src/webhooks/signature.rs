@@ -1,4 +1,4 @@
-//! Signatures: that of the Standard Webhooks specification, and our own of the body alone (PRD 14.1).
+//! Signatures: that of the Standard Webhooks specification, and our own of the body alone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
