@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
-use http::{HeaderValue, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 use iploop_protocol::io::{ReadAhead, Role, SUBPROTOCOL, WebSocket};
 use rustls::ClientConfig;
 use rustls::RootCertStore;
@@ -188,7 +188,10 @@ impl Connector {
             let name = ServerName::try_from(url.host.clone()).map_err(|error| error.to_string())?;
             let connector = TlsConnector::from(Arc::clone(&self.tls));
             Wire::Tls(Box::new(
-                connector.connect(name, ReadAhead::new(connection)).await?,
+                connector
+                    .connect(name, ReadAhead::new(connection))
+                    .await
+                    .map_err(tls_error)?,
             ))
         } else {
             Wire::Plain(connection)
@@ -207,6 +210,17 @@ impl Connector {
     }
 }
 
+/// A handshake that failed, in the words of somebody who wrote the address.
+fn tls_error(error: io::Error) -> ConnectError {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            format!("it does not speak TLS ({error}): a hub without TLS is ws://, not wss://").into()
+        }
+        _ => error.into(),
+    }
+}
+
 fn ws_error(error: WsError) -> ConnectError {
     let WsError::Http(response) = error else {
         return error.to_string().into();
@@ -217,7 +231,10 @@ fn ws_error(error: WsError) -> ConnectError {
         .map(Duration::from_secs)
         .map(bounded);
     ConnectError {
-        problem: format!("it answers {}", response.status()),
+        problem: match response.status() {
+            StatusCode::NOT_FOUND => "it answers 404 Not Found: a hub's address ends in /ws".to_owned(),
+            status => format!("it answers {status}"),
+        },
         retry_after,
     }
 }

@@ -53,10 +53,23 @@ fn exit(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", explained(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error with its causes, each said once: some of ours have their cause in their own words already.
+fn explained(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn describe(act: ConfigAct) -> Result<()> {
@@ -115,4 +128,22 @@ async fn run(act: Act, config: Config) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let taken = || anyhow!("address in use");
+        assert_eq!(
+            explained(&taken().context("hub.listen")),
+            "hub.listen: address in use"
+        );
+        let said = taken().context("hub.listen: address in use").context("the hub");
+        assert_eq!(explained(&said), "the hub: hub.listen: address in use");
+    }
 }

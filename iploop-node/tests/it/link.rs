@@ -259,6 +259,26 @@ async fn a_hub_behind_tls_is_checked_by_the_certificates_that_are_given() {
 }
 
 #[tokio::test]
+async fn who_wrote_an_address_without_a_hub_is_told_what_is_wrong_with_it() {
+    for (scheme, told) in [("ws", "ends in /ws"), ("wss", "ws://, not wss://")] {
+        let (world, hub) = (World::new(), FakeHub::bind().await);
+        let url = format!("{scheme}://{}/", hub.address());
+        let node = world.start(config_for(&url, &[])).await;
+        let mut events = node.events();
+        let mut socket = hub.accept_tcp().await;
+        assert!(socket.read(&mut [0; 4096]).await.unwrap() > 0);
+        let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+        socket.write_all(answer).await.unwrap();
+        let problem = wait_for(&mut events, |event| match event {
+            Event::Disconnected { problem, .. } => Some(problem.clone()),
+            _ => None,
+        });
+        let problem = problem.await;
+        assert!(problem.contains(told), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn a_hub_that_says_more_than_the_protocol_allows_is_left() {
     let longest = "x".repeat(MAX_TEXT_BYTES);
     for (message, is_left) in [(longest.clone(), false), (longest + "x", true)] {
