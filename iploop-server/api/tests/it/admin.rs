@@ -50,7 +50,7 @@ async fn only_admins_get_in() {
 
 #[tokio::test]
 async fn twenty_forbidden_dials_suspend_the_customer_and_tell_the_admins() {
-    let api = Api::new().await;
+    let api = Api::alone().await;
     let (_, admin) = api.admin().await;
     let (id, token) = customer(&api, "ada@example.com").await;
     let account: AccountId = id.parse().unwrap();

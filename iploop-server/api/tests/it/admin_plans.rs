@@ -23,7 +23,7 @@ async fn change(api: &Api, admin: &str, plan: &Value, mut body: Value) -> crate:
 
 #[tokio::test]
 async fn a_plan_is_made_changed_and_told_to_the_gateways_of_its_accounts() {
-    let api = Api::new().await;
+    let api = Api::alone().await;
     let (_, admin) = api.admin().await;
     let body = json!({
         "name": "Tiny", "description": "For a trial.", "pricePerGb": 1.25, "includedGb": "0.5", "priceMonthly": 900,

@@ -71,7 +71,7 @@ pub(crate) async fn visit_everything(api: &Api) {
 
 #[tokio::test]
 async fn an_account_goes_with_its_keys_logins_and_name_and_its_address_is_free() {
-    let api = Api::new().await;
+    let api = Api::alone().await;
     let login = api.register("ada@example.com").await;
     let token = login["token"].as_str().unwrap();
     let account: AccountId = login["user"]["id"].as_str().unwrap().parse().unwrap();

@@ -111,6 +111,18 @@ impl Api {
         Self::with(Settings::default()).await
     }
 
+    /// One that looks for what other processes did when it starts, and then no more: whom it tells of a change, it tells once.
+    pub(crate) async fn alone() -> Self {
+        let settings = Settings {
+            abuse: AbuseConfig {
+                look_every: Duration::from_secs(3600),
+                ..AbuseConfig::default()
+            },
+            ..Settings::default()
+        };
+        Self::with(settings).await
+    }
+
     pub(crate) async fn with(settings: Settings) -> Self {
         let store = Arc::new(SqliteStore::open_in_memory().await.unwrap());
         Self::on(
