@@ -94,14 +94,12 @@ impl<T: Transport> Driver<T> {
                         return Poll::Pending;
                     }
                 }
-                (Step::Progress(bytes), Step::Blocked) | (Step::Blocked, Step::Progress(bytes)) => {
-                    worked += bytes
+                (Step::Progress(bytes), Step::Blocked) if worked + bytes < WORK_BYTES => worked += bytes,
+                // Whoever reads what came has its turn first: what it gives back and answers goes out at once then.
+                _ => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
-                (Step::Progress(sent), Step::Progress(received)) => worked += sent + received,
-            }
-            if worked >= WORK_BYTES {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
             }
         }
     }
@@ -118,6 +116,7 @@ impl<T: Transport> Driver<T> {
             sent += bytes;
             self.unflushed += bytes;
         }
+        self.shared.lock().hand_out_events();
         match self.transport.poll_flush(cx)? {
             Poll::Ready(()) => self.unflushed = 0,
             Poll::Pending => return Ok(Step::Blocked),
@@ -129,7 +128,7 @@ impl<T: Transport> Driver<T> {
         })
     }
 
-    /// Gives the transport the tunnel's next message; its length, 0 if there is none.
+    /// Gives the transport the tunnel's next message; its length, 0 if there is none. What it caused is not yet handed out.
     fn send_next(&mut self) -> io::Result<usize> {
         let mut inner = self.shared.lock();
         let inner = &mut *inner;
@@ -140,7 +139,6 @@ impl<T: Transport> Driver<T> {
             bytes = out.len() - before;
             has_message
         })?;
-        inner.hand_out_events();
         Ok(bytes)
     }
 
@@ -155,7 +153,6 @@ impl<T: Transport> Driver<T> {
                 Poll::Ready(Some(Err(error))) if error.kind() == io::ErrorKind::InvalidData => {
                     let mut inner = self.shared.lock();
                     inner.tunnel.close(CloseCode::Malformed, None, &error.to_string());
-                    inner.hand_out_events();
                     break;
                 }
                 Poll::Ready(Some(Err(error))) => return Err(error),
@@ -165,22 +162,22 @@ impl<T: Transport> Driver<T> {
                     };
                     let mut inner = self.shared.lock();
                     inner.tunnel.handle_transport_closed_with(code);
-                    inner.hand_out_events();
                     break;
                 }
             };
             received += message.len().max(1);
             let mut inner = self.shared.lock();
             // A breach closes the tunnel; its CLOSE is sent by the end.
-            let breach = inner
+            if inner
                 .tunnel
                 .handle_message(Instant::now().into_std(), message)
-                .is_err();
-            inner.hand_out_events();
-            if breach || inner.closed.is_some() {
+                .is_err()
+            {
                 break;
             }
         }
+        // Once for all of it: a reader that is woken by the first piece would take no more than that.
+        self.shared.lock().hand_out_events();
         Ok(if received > 0 {
             Step::Progress(received)
         } else {
@@ -237,6 +234,7 @@ impl<T: Transport> Driver<T> {
         if !end.said {
             end.said = true;
             while self.send_next().is_ok_and(|bytes| bytes > 0) {}
+            self.shared.lock().hand_out_events();
         }
         let Some(end) = &mut self.end else {
             return Poll::Pending;

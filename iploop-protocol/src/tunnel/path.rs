@@ -19,10 +19,8 @@ const MAX_MARKS: usize = 512;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
 /// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to `ACK_DELAY` late …
 const SLACK: Duration = Duration::from_millis(3);
-/// … and, at a high rate, when one flush has come; so much is two of them.
-const SLACK_BYTES: f64 = 128.0 * 1024.0;
-/// Less than this is not worth a frame while more is in flight, in bytes.
-const CRUMB_BYTES: u64 = 1024;
+/// … and, at a high rate, when one flush has come; so much is four of them.
+const SLACK_BYTES: f64 = 256.0 * 1024.0;
 /// The time that one message of bulk may take.
 const BURST: Duration = Duration::from_millis(2);
 /// Startup ends when the rate grew by less than a quarter in three rounds (BBR, section 5.3.1) …
@@ -71,6 +69,13 @@ pub struct Delivery {
     /// There was more to send than the path took, but for a tenth of the time since this was asked last: what was delivered
     /// meanwhile is the path's rate.
     pub was_full: bool,
+}
+
+/// Bytes that may be sent now, see [`Path::rooms`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rooms {
+    pub(super) bulk: u64,
+    pub(super) quiet: u64,
 }
 
 #[derive(Debug)]
@@ -123,14 +128,19 @@ impl Path {
         }
     }
 
-    /// Bytes that may be sent now; nothing while that would only be a crumb.
-    pub(super) fn room(&self) -> u64 {
+    /// Bytes that may be sent now. Bulk waits for the room of a whole message of `message_bytes`, as a piece of one would cost as
+    /// much; a stream that has been quiet may go one message beyond, so that a small answer waits for no acknowledgement.
+    pub(super) fn rooms(&self, message_bytes: u64) -> Rooms {
         let in_flight = self.sent - self.acked;
-        let room = self.cap().saturating_sub(in_flight);
-        if room < CRUMB_BYTES && in_flight > 0 {
-            0
-        } else {
-            room
+        let cap = self.cap();
+        let bulk = cap.saturating_sub(in_flight);
+        Rooms {
+            bulk: if bulk < message_bytes && in_flight > 0 {
+                0
+            } else {
+                bulk
+            },
+            quiet: (cap + message_bytes).saturating_sub(in_flight),
         }
     }
 
@@ -378,7 +388,8 @@ mod tests {
         let mut carry = 0.0;
         while now < for_ {
             loop {
-                let bytes = path.room().min(path.burst_bytes(16 * 1024) as u64);
+                let message_bytes = path.burst_bytes(16 * 1024) as u64;
+                let bytes = path.rooms(message_bytes).bulk.min(message_bytes);
                 if bytes == 0 {
                     break;
                 }

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 
+use super::sending::BULK_BYTES;
 use crate::frame::StreamId;
 
-/// Bytes a stream may send in a round: two full DATA frames.
-pub(super) const QUANTUM_BYTES: i64 = 32 * 1024;
+/// Bytes a stream may send in a round: what one flush carries, so that the peer's reader gets it whole.
+pub(super) const QUANTUM_BYTES: i64 = BULK_BYTES as i64;
 
 /// A stream's place in the scheduler.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,7 +80,19 @@ impl Scheduler {
         if turn.deficit <= 0 {
             turn.is_new = false;
             self.old.push_back(id);
-        } else if turn.is_new {
+        } else {
+            self.put_back(id, *turn);
+        }
+    }
+
+    /// Whether the next stream is one that has been quiet.
+    pub(super) fn next_is_new(&self) -> bool {
+        !self.new.is_empty()
+    }
+
+    /// The stream just taken by [`Scheduler::next`] keeps its turn for later.
+    pub(super) fn put_back(&mut self, id: StreamId, turn: Turn) {
+        if turn.is_new {
             self.new.push_front(id);
         } else {
             self.left_in_round += 1;
@@ -162,6 +175,6 @@ mod tests {
             scheduler.requeue(id, turn, bytes);
         }
         let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
-        assert!(most - least <= 2 * 32 * 1024, "{least}..{most}");
+        assert!(most - least <= 2 * BULK_BYTES, "{least}..{most}");
     }
 }

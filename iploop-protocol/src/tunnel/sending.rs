@@ -20,8 +20,8 @@ pub(crate) const BULK_BYTES: usize = 4 * (MESSAGE_BYTES - HEADER_BYTES);
 const ACK_BYTES: u64 = 4 * 1024;
 /// … not more often than this …
 const ACK_DELAY: Duration = Duration::from_millis(1);
-/// … but at once when they are so many.
-const ACK_AT_ONCE_BYTES: u64 = 64 * 1024;
+/// … but at once when they are so many: a flush.
+const ACK_AT_ONCE_BYTES: u64 = BULK_BYTES as u64;
 
 impl Tunnel {
     /// Appends the next message to `out`; false: there is nothing to send now.
@@ -93,9 +93,15 @@ impl Tunnel {
 
     fn transmit_streams(&mut self, now: Instant, out: &mut BytesMut, start: usize) {
         let mut sent = 0u64;
-        let mut room = self.path.room().min(self.send_credit);
         let message_bytes = self.path.burst_bytes(MESSAGE_BYTES);
+        let rooms = self.path.rooms(message_bytes as u64 - HEADER_BYTES as u64);
         while out.len() - start + HEADER_BYTES < message_bytes {
+            let room = if self.scheduler.next_is_new() {
+                rooms.quiet
+            } else {
+                rooms.bulk
+            };
+            let room = room.min(self.send_credit).saturating_sub(sent);
             if self.scheduler.is_empty() {
                 if room > 0 {
                     self.path.on_idle(now);
@@ -113,14 +119,15 @@ impl Tunnel {
             let allowance = self
                 .scheduler
                 .allowance(&mut state.turn)
-                .min(message_bytes - HEADER_BYTES - (out.len() - start));
-            let bytes = state.transmit(
-                id,
-                out,
-                allowance.min(usize::try_from(room).unwrap_or(usize::MAX)),
-            );
+                .min(usize::try_from(room).unwrap_or(usize::MAX));
+            let space = message_bytes - HEADER_BYTES - (out.len() - start);
+            if sent > 0 && state.sendable_bytes().min(allowance) > space {
+                // What would be cut begins the next message, or every later piece of this stream would be cut as well.
+                self.scheduler.put_back(id, state.turn);
+                break;
+            }
+            let bytes = state.transmit(id, out, allowance.min(space));
             sent += bytes as u64;
-            room -= bytes as u64;
             if state.can_send() {
                 self.scheduler.requeue(id, &mut state.turn, bytes);
             } else {
@@ -147,6 +154,13 @@ impl Tunnel {
 }
 
 impl StreamState {
+    /// Bytes of DATA that wait and that the peer has given credit for.
+    fn sendable_bytes(&self) -> usize {
+        usize::try_from(self.send.credit)
+            .unwrap_or(usize::MAX)
+            .min(self.send.queued_bytes)
+    }
+
     /// Appends at most `most` bytes of DATA, and FIN or datagrams; returns the bytes of DATA.
     fn transmit(&mut self, id: StreamId, out: &mut BytesMut, most: usize) -> usize {
         if let Some(datagrams) = &mut self.datagrams
@@ -160,8 +174,7 @@ impl StreamState {
             .encode(out);
             return 0;
         }
-        let most = most.min(usize::try_from(self.send.credit).unwrap_or(usize::MAX));
-        let length = most.min(self.send.queued_bytes).min(MAX_DATA_BYTES);
+        let length = most.min(self.sendable_bytes()).min(MAX_DATA_BYTES);
         let is_last = length == self.send.queued_bytes && self.send.fin == Fin::Queued;
         if length == 0 && !is_last {
             return 0;
