@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::sending::BULK_BYTES;
+use super::sending::{BULK_BYTES, FULL_DATA_BYTES};
 
 /// Credit that each side of a new tunnel has for DATA payloads in flight, in bytes: the connection window.
 ///
@@ -15,8 +15,9 @@ pub const CONNECTION_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
 /// Smallest window a stream starts with when memory is short, in bytes: one DATA frame.
 pub const MIN_STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 
-/// Window a stream starts with where memory allows, in bytes: what a stalled stream may hold.
-pub const STREAM_WINDOW_BYTES: u32 = 96 * 1024;
+/// Window a stream starts with where memory allows, in bytes: what a stalled stream may hold. Whole messages, as a part of one
+/// would put all that follows out of step.
+pub const STREAM_WINDOW_BYTES: u32 = 6 * FULL_DATA_BYTES;
 
 /// Largest window of one stream, in bytes. A peer may not be given more credit than this.
 pub const MAX_STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;

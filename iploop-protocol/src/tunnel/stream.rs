@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::config::{Budget, MAX_STREAM_WINDOW_BYTES, MIN_STREAM_WINDOW_BYTES};
 use super::schedule::Turn;
+use super::sending::FULL_DATA_BYTES;
 use crate::codes::ResetCode;
 use crate::destination::Destination;
 use crate::frame::{MAX_DATA_BYTES, StreamKind};
@@ -251,9 +252,9 @@ impl Receive {
             let wanted = u128::from(8 * u64::from(grant)) * rtt.as_nanos() / elapsed.as_nanos().max(1);
             let most = self.window.saturating_mul(16).min(MAX_STREAM_WINDOW_BYTES);
             let larger = u32::try_from(wanted).unwrap_or(u32::MAX).min(most);
-            let more = larger.saturating_sub(self.window);
+            let more = larger.saturating_sub(self.window) / FULL_DATA_BYTES * FULL_DATA_BYTES;
             if elapsed <= 2 * rtt && more > 0 && budget.reserve(u64::from(more)) {
-                self.window = larger;
+                self.window += more;
                 grant += more;
             }
         }
