@@ -14,6 +14,7 @@ use crate::frame::{Frame, HEADER_BYTES, MAX_DATA_BYTES, StreamId, data_header};
 /// header of a WebSocket client it fills a TLS record, and four of them fill four.
 const MESSAGE_BYTES: usize = 16 * 1024 - 8;
 /// DATA that fills a message.
+#[expect(clippy::cast_possible_truncation, reason = "some 16,000")]
 pub(super) const FULL_DATA_BYTES: u32 = (MESSAGE_BYTES - HEADER_BYTES) as u32;
 /// Bytes of one stream that fill four messages, and so one flush, to the brim: a crumb more would cost a message, a record and
 /// a system call of its own on both sides.
