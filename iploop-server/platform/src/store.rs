@@ -208,6 +208,13 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// Idempotent: a record that is booked already, or older than what is booked, changes nothing.
     async fn settle(&self, records: &[UsageRecord], now: Timestamp) -> Result<(), StoreError>;
+    /// Frees so much of a gateway's lease on an account, all of it if that is less.
+    async fn shrink_lease(
+        &self,
+        account: AccountId,
+        gateway: GatewayId,
+        bytes: u64,
+    ) -> Result<(), StoreError>;
     /// Returns what is left of a gateway's leases: of one account, or of all at its start and end.
     async fn return_leases(&self, gateway: GatewayId, account: Option<AccountId>) -> Result<(), StoreError>;
     /// Adds bytes by hand, as a transaction of type `bonus`; idempotent by `key`, `Conflict` if that stands for something else.

@@ -189,6 +189,9 @@ impl Ledger for TestStore {
         }
         Ok(())
     }
+    async fn shrink_lease(&self, _: AccountId, _: GatewayId, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
     async fn return_leases(&self, _: GatewayId, _: Option<AccountId>) -> Result<(), StoreError> {
         Ok(())
     }

@@ -276,7 +276,7 @@ impl Admission {
 
 impl PurseChanges for Admission {
     fn credited(&self, account: AccountId) {
-        self.inner.meters.credited(account);
+        self.inner.meters.purse_changed(account);
     }
 }
 
@@ -292,7 +292,7 @@ impl KeyChanges for Admission {
 
     fn account_changed(&self, account: AccountId) {
         self.invalidate_account(account);
-        self.inner.meters.credited(account);
+        self.inner.meters.purse_changed(account);
     }
 
     fn account_suspended(&self, account: AccountId) {

@@ -181,10 +181,11 @@ impl Meters {
         Ok(balance)
     }
 
-    /// Tells that an account's balance was raised, so that its next request is not refused on old knowledge.
-    pub fn credited(&self, account: AccountId) {
+    /// Tells that an account's balance was changed: raised, so that its next request is not refused on old knowledge; or lowered,
+    /// so that no more than what is left is served under a lease from before.
+    pub fn purse_changed(&self, account: AccountId) {
         if let Some(pool) = self.inner.pools.get(account) {
-            pool.credited();
+            pool.purse_changed();
         }
     }
 

@@ -70,6 +70,8 @@ struct Control {
     holds_lease: bool,
     /// The ledger had nothing to lease and the pool was empty.
     depleted_at: Option<Instant>,
+    /// The balance was changed: it may no longer cover the lease.
+    is_in_doubt: bool,
     /// The ledger could not be asked.
     away_at: Option<Instant>,
     /// Free bytes of the account when last heard of: what trust may be given on.
@@ -101,6 +103,7 @@ impl Pool {
             control: Mutex::new(Control {
                 holds_lease: false,
                 depleted_at: None,
+                is_in_doubt: false,
                 away_at: None,
                 known_free: 0,
                 trusted: 0,
@@ -274,13 +277,36 @@ impl Pool {
     }
 
     /// The balance was changed by hand or by payment: what was believed about it no longer stands.
-    pub(super) fn credited(&self) {
-        self.control.lock().depleted_at = None;
+    pub(super) fn purse_changed(self: &Arc<Self>) {
+        let mut control = self.control.lock();
+        control.depleted_at = None;
+        control.is_in_doubt = control.holds_lease;
+        if control.is_in_doubt {
+            drop(control);
+            self.ask();
+        }
     }
 
-    /// Takes more of the balance under lease. The caller holds the pool's one permission to do so (`busy`).
+    /// Asks once more about a doubt that a refill under way has missed.
+    pub(super) fn ask_if_in_doubt(self: &Arc<Self>) {
+        let is_in_doubt = self.control.lock().is_in_doubt;
+        if is_in_doubt {
+            self.ask();
+        }
+    }
+
+    /// Takes more of the balance under lease, or gives up what the balance no longer covers. The caller holds the pool's one
+    /// permission to do so (`busy`).
     pub(super) async fn refill(&self, ledger: &dyn Ledger, gateway: GatewayId) {
         let _done = Done(self);
+        let is_in_doubt = std::mem::take(&mut self.control.lock().is_in_doubt);
+        if is_in_doubt {
+            if let Err(error) = self.fit_to_balance(ledger, gateway).await {
+                tracing::warn!(account.id = %self.account, %error, "a lease was not held against the changed balance");
+                self.control.lock().is_in_doubt = true;
+            }
+            return;
+        }
         let grant = self.take_lease(ledger, gateway).await;
         match grant {
             Ok(grant) => {
@@ -386,6 +412,39 @@ impl Pool {
             Ok(grant) => self.granted(grant, Some(settled)),
             Err(error) => self.away(error),
         }
+    }
+
+    /// Where less is left of the balance than is under lease, the difference is not used: else who was refunded, or whose
+    /// balance was taken away, would still be served all of a lease.
+    async fn fit_to_balance(&self, ledger: &dyn Ledger, gateway: GatewayId) -> Result<(), RefillError> {
+        timeout(self.shared.config.lease_timeout, async {
+            let balance = ledger.balance(self.account).await?;
+            let uncovered = balance.leased_bytes.saturating_sub(balance.bytes).max(0);
+            let unused = self.lower_limit(uncovered);
+            if unused > 0 {
+                // If this is not heard, the pool is the smaller of the two, as ever.
+                let bytes = unused.unsigned_abs();
+                ledger.shrink_lease(self.account, gateway, bytes).await?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|_| RefillError::Timeout)?
+        .map_err(RefillError::Store)
+    }
+
+    /// Takes up to so many unused bytes off the limit, and says how many.
+    fn lower_limit(&self, bytes: i64) -> i64 {
+        let mut control = self.control.lock();
+        let limit = self.limit.load(Acquire);
+        let counted = self.counted.load(Acquire);
+        let lowered = limit.saturating_sub(bytes).max(counted).min(limit);
+        if bytes > 0 && !control.closed {
+            self.limit.store(lowered, Relaxed);
+            self.ask_at.store(lowered, Relaxed);
+            control.known_free = 0;
+        }
+        limit.saturating_sub(lowered)
     }
 
     async fn return_to(&self, ledger: &dyn Ledger, gateway: GatewayId) -> Result<(), RefillError> {

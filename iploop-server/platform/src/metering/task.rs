@@ -191,6 +191,9 @@ async fn rest_loop(inner: &Arc<Inner>) -> Infallible {
             }
         }
         while returns.join_next().await.is_some() {}
+        for pool in inner.pools.collect(|_| true) {
+            pool.ask_if_in_doubt();
+        }
         let remember = if inner.pools.is_crowded() { idle } else { REMEMBER };
         inner.pools.forget(|pool| pool.is_at_rest(remember));
     }

@@ -48,6 +48,20 @@ pub(super) async fn a_lease_takes_from_what_is_free(db: &Database) {
     assert_eq!(balance_of(db, account).await, balance(130, 130, 0));
 }
 
+pub(super) async fn a_lease_shrinks_to_nothing_at_most_and_no_others_does(db: &Database) {
+    let account = account_with(&*db.store, 1_000).await;
+    let (one, two) = (GatewayId::new(), GatewayId::new());
+    take(db, account, one, 300).await;
+    take(db, account, two, 200).await;
+    let shrink = async |bytes| db.store.shrink_lease(account, one, bytes).await.unwrap();
+    shrink(100).await;
+    assert_eq!(balance_of(db, account).await, balance(1_000, 400, 0));
+    shrink(u64::MAX).await;
+    assert_eq!(balance_of(db, account).await, balance(1_000, 200, 0));
+    db.store.shrink_lease(account, GatewayId::new(), 1).await.unwrap();
+    assert_eq!(take(db, account, one, 900).await, 800, "it is free again");
+}
+
 pub(super) async fn a_lease_of_nothing_is_still_a_lease(db: &Database) {
     let account = account_with(&*db.store, 0).await;
     let gateway = GatewayId::new();

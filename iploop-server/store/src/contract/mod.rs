@@ -114,6 +114,7 @@ on_every_database! {
     }
     ledger {
         a_lease_takes_from_what_is_free
+        a_lease_shrinks_to_nothing_at_most_and_no_others_does
         a_lease_of_nothing_is_still_a_lease
         an_unknown_account_gets_no_lease_and_has_no_balance
         usage_lowers_balance_and_lease_once

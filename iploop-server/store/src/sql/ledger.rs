@@ -103,6 +103,31 @@ impl Ledger for SqlStore {
         .await
     }
 
+    async fn shrink_lease(
+        &self,
+        account: AccountId,
+        gateway: GatewayId,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            lock_purse(&mut tx, account).await?;
+            sqlx::query(
+                "UPDATE leases SET remaining_bytes =
+                     CASE WHEN remaining_bytes > $3 THEN remaining_bytes - $3 ELSE 0 END
+                 WHERE user_id = $1 AND gateway_id = $2",
+            )
+            .bind(account.uuid())
+            .bind(gateway.uuid())
+            .bind(signed(bytes))
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
+    }
+
     async fn return_leases(&self, gateway: GatewayId, account: Option<AccountId>) -> Result<(), StoreError> {
         act(async {
             let mut tx = self.begin().await?;

@@ -91,8 +91,44 @@ async fn credit_opens_a_depleted_account_at_once() {
         BeginError::BalanceDepleted,
         "believed for a moment"
     );
-    process.meters.credited(account);
+    process.meters.purse_changed(account);
     process.begin(account).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_away_from_a_balance_is_not_served_under_a_lease_from_before() {
+    let account = AccountId::new();
+    let gateway = Gateway::new(MemoryLedger::with(account, 4_000 * MIB));
+    let process = gateway.start().await;
+    let stream = process.begin(account).await.unwrap();
+    stream.charge_up(1_000).await.unwrap();
+    assert!(gateway.ledger.books(account).leased_bytes >= 200 * MIB);
+
+    gateway.ledger.add(account, -(3_990 * MIB));
+    process.meters.purse_changed(account);
+    sleep(gateway.config.settle_interval).await;
+    let books = gateway.ledger.books(account);
+    assert!(books.leased_bytes <= books.bytes, "{books:?}");
+    while stream.charge_down(CHUNK).await.is_ok() {}
+    let used = counted(std::slice::from_ref(&stream));
+    assert!(
+        (10 * MIB..10 * MIB + 64 * 1024).contains(&used),
+        "all that was left, and one chunk over at most: {used}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_balance_that_stays_large_keeps_its_lease() {
+    let account = AccountId::new();
+    let gateway = Gateway::new(MemoryLedger::with(account, 100 * MIB));
+    let process = gateway.start().await;
+    let stream = process.begin(account).await.unwrap();
+    stream.charge_up(1_000).await.unwrap();
+    let leased_bytes = gateway.ledger.books(account).leased_bytes;
+    gateway.ledger.add(account, -(10 * MIB));
+    process.meters.purse_changed(account);
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(gateway.ledger.books(account).leased_bytes, leased_bytes);
 }
 
 #[tokio::test(start_paused = true)]

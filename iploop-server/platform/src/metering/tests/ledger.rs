@@ -199,6 +199,21 @@ impl Ledger for MemoryLedger {
         .await
     }
 
+    async fn shrink_lease(
+        &self,
+        account: AccountId,
+        gateway: GatewayId,
+        bytes: u64,
+    ) -> Result<(), StoreError> {
+        self.answer(|books| {
+            if let Some(lease) = books.leases.get_mut(&(account, gateway)) {
+                *lease = lease.saturating_sub(bytes);
+            }
+            Ok(())
+        })
+        .await
+    }
+
     async fn return_leases(&self, gateway: GatewayId, account: Option<AccountId>) -> Result<(), StoreError> {
         self.answer(|books| {
             books
