@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use iploop_platform::notices::{Preferences, Report};
+use iploop_platform::notices::{Preferences, PreferencesChange, Report};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -113,21 +113,19 @@ impl From<Preferences> for NotificationsAnswer {
     }
 }
 
-impl NotificationsBody {
-    fn over(self, now: Preferences) -> Preferences {
-        Preferences {
-            email_alerts: self.email_alerts.unwrap_or(now.email_alerts),
-            usage_alerts: self.usage_alerts.unwrap_or(now.usage_alerts),
-            billing_alerts: self.billing_alerts.unwrap_or(now.billing_alerts),
-            security_alerts: self.security_alerts.unwrap_or(now.security_alerts),
-            maintenance_alerts: self.maintenance_alerts.unwrap_or(now.maintenance_alerts),
-            rate_limit_alerts: self.rate_limit_alerts.unwrap_or(now.rate_limit_alerts),
-            weekly_reports: self.weekly_reports.unwrap_or(now.weekly_reports),
-            monthly_reports: self.monthly_reports.unwrap_or(now.monthly_reports),
-            usage_threshold_percent: self
-                .usage_threshold_percent
-                .unwrap_or(now.usage_threshold_percent),
-            balance_low_bytes: self.balance_low_bytes.unwrap_or(now.balance_low_bytes),
+impl From<NotificationsBody> for PreferencesChange {
+    fn from(body: NotificationsBody) -> Self {
+        Self {
+            email_alerts: body.email_alerts,
+            usage_alerts: body.usage_alerts,
+            billing_alerts: body.billing_alerts,
+            security_alerts: body.security_alerts,
+            maintenance_alerts: body.maintenance_alerts,
+            rate_limit_alerts: body.rate_limit_alerts,
+            weekly_reports: body.weekly_reports,
+            monthly_reports: body.monthly_reports,
+            usage_threshold_percent: body.usage_threshold_percent,
+            balance_low_bytes: body.balance_low_bytes,
         }
     }
 }
@@ -156,8 +154,7 @@ pub(crate) async fn set_notifications(
     Json(body): Json<NotificationsBody>,
 ) -> Result<Json<NotificationsAnswer>, ApiError> {
     let (notices, account) = (&state.parts().notices, session.account().id);
-    let preferences = body.over(notices.preferences(account).await?);
-    notices.set_preferences(account, &preferences).await?;
+    let preferences = notices.change_preferences(account, &body.into()).await?;
     Ok(Json(preferences.into()))
 }
 

@@ -102,8 +102,15 @@ pub trait Accounts: Send + Sync + 'static {
     async fn account_by_email(&self, email: &str) -> Result<Option<(Account, String)>, StoreError>;
     /// The password's hash.
     async fn password_hash(&self, id: AccountId) -> Result<Option<String>, StoreError>;
-    /// A new password's hash. Ends the account's logins.
-    async fn set_password(&self, id: AccountId, hash: &str, now: Timestamp) -> Result<(), StoreError>;
+    /// A new password's hash in place of the known one; false, and nothing is changed, if it is another one by now. Ends the
+    /// account's logins.
+    async fn set_password(
+        &self,
+        id: AccountId,
+        known: &str,
+        hash: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
     /// Notes a sign-in.
     async fn touch_login(&self, id: AccountId, now: Timestamp) -> Result<(), StoreError>;
     /// Stores a token sent by mail (SHA-256, hex); earlier ones of the same purpose stop working.

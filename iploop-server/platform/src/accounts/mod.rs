@@ -367,35 +367,36 @@ impl AccountService {
         let inner = &*self.0;
         let new =
             NewPassword::parse("newPassword", new).map_err(|problem| AccountError::Invalid(vec![problem]))?;
-        self.check_password("currentPassword", account, current, client)
+        let known = self
+            .check_password("currentPassword", account, current, client)
             .await?;
         let hash = inner.passwords.hash(new).await?;
-        inner
-            .store
-            .set_password(account.id, &hash, inner.clock.now())
-            .await?;
+        let now = inner.clock.now();
+        // Somebody else may have changed it meanwhile: then the current one is wrong.
+        if !inner.store.set_password(account.id, &known, &hash, now).await? {
+            return Err(wrong_password("currentPassword"));
+        }
         self.tell(account, Notice::PasswordChanged, Value::Null).await;
         Ok(())
     }
 
-    /// Whether it is the account's own password, counted as tries of signing in are. The problem names `field`.
+    /// Whether it is the account's own password, counted as tries of signing in are; its hash. The problem names `field`.
     async fn check_password(
         &self,
         field: &'static str,
         account: &Account,
         password: Secret,
         client: IpAddr,
-    ) -> Result<(), AccountError> {
+    ) -> Result<String, AccountError> {
         let inner = &*self.0;
         let name = account.email.to_ascii_lowercase();
         let tried = inner.logins.take_tries(&name, client, inner.clock.now()).await?;
         let stored = inner.store.password_hash(account.id).await?;
-        if !inner.passwords.matches(password, stored).await? {
-            let problem = FieldProblem::new(field, "Current password is wrong");
-            return Err(AccountError::Invalid(vec![problem]));
+        if !inner.passwords.matches(password, stored.clone()).await? {
+            return Err(wrong_password(field));
         }
         inner.logins.give_tries_back(&tried).await;
-        Ok(())
+        stored.ok_or_else(|| wrong_password(field))
     }
 
     /// Asks for a mail with a link to set a new password.
@@ -513,6 +514,10 @@ pub async fn create_from_command_line(
         account,
         generated_password,
     })
+}
+
+fn wrong_password(field: &'static str) -> AccountError {
+    AccountError::Invalid(vec![FieldProblem::new(field, "Current password is wrong")])
 }
 
 fn throttled(retry_after: Duration) -> AccountError {

@@ -56,10 +56,9 @@ impl AccountService {
         client: IpAddr,
     ) -> Result<Security, AccountError> {
         let invalid = |problem| AccountError::Invalid(vec![problem]);
+        let idle_minutes = wanted.idle_minutes.map(idle).transpose().map_err(invalid)?;
         let mut settings = session.settings.clone();
-        if let Some(minutes) = wanted.idle_minutes {
-            settings.idle_minutes = idle(minutes).map_err(invalid)?;
-        }
+        let is_listed = wanted.allowed_from.is_some();
         if let Some(entries) = wanted.allowed_from {
             settings.allowed_from = allowed_from(&entries).map_err(invalid)?;
             if !settings.allows(client) {
@@ -69,13 +68,10 @@ impl AccountService {
                 )));
             }
         }
+        let allowed_from = is_listed.then_some(&*settings.allowed_from);
         self.0
             .store
-            .set_sign_in_settings(
-                session.account_id(),
-                settings.idle_minutes,
-                &settings.allowed_from,
-            )
+            .set_sign_in_settings(session.account_id(), idle_minutes, allowed_from)
             .await?;
         if settings.allowed_from != session.settings.allowed_from {
             let data = json!({ "networks": settings.allowed_from.len() });

@@ -51,12 +51,12 @@ pub trait Profiles: Send + Sync + 'static {
     ) -> Result<Option<Account>, StoreError>;
     /// What the owner decided about signing in; none if there is no such account.
     async fn sign_in_settings(&self, account: AccountId) -> Result<Option<SignInSettings>, StoreError>;
-    /// Sets how long a login may be idle, and from where to sign in; false if there is no such account.
+    /// Sets how long a login may be idle, and from where to sign in: what is absent stays. False if there is no such account.
     async fn set_sign_in_settings(
         &self,
         account: AccountId,
-        idle_minutes: Option<u32>,
-        allowed_from: &[IpNet],
+        idle_minutes: Option<Option<u32>>,
+        allowed_from: Option<&[IpNet]>,
     ) -> Result<bool, StoreError>;
     /// Takes away what keeps an account's owner out, ends its logins and writes a mail to its owner; none if there is no such
     /// account. With its audit record, of which the values are filled in, in one act.

@@ -76,6 +76,69 @@ impl Default for Preferences {
     }
 }
 
+/// Changes of preferences: what is absent stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PreferencesChange {
+    /// As in [`Preferences`].
+    pub email_alerts: Option<bool>,
+    /// As in [`Preferences`].
+    pub usage_alerts: Option<bool>,
+    /// As in [`Preferences`].
+    pub billing_alerts: Option<bool>,
+    /// As in [`Preferences`].
+    pub security_alerts: Option<bool>,
+    /// As in [`Preferences`].
+    pub maintenance_alerts: Option<bool>,
+    /// As in [`Preferences`].
+    pub rate_limit_alerts: Option<bool>,
+    /// As in [`Preferences`].
+    pub weekly_reports: Option<bool>,
+    /// As in [`Preferences`].
+    pub monthly_reports: Option<bool>,
+    /// As in [`Preferences`].
+    pub usage_threshold_percent: Option<u8>,
+    /// As in [`Preferences`].
+    pub balance_low_bytes: Option<i64>,
+}
+
+impl PreferencesChange {
+    /// What comes of it where these preferences stood.
+    pub fn over(self, now: Preferences) -> Preferences {
+        Preferences {
+            email_alerts: self.email_alerts.unwrap_or(now.email_alerts),
+            usage_alerts: self.usage_alerts.unwrap_or(now.usage_alerts),
+            billing_alerts: self.billing_alerts.unwrap_or(now.billing_alerts),
+            security_alerts: self.security_alerts.unwrap_or(now.security_alerts),
+            maintenance_alerts: self.maintenance_alerts.unwrap_or(now.maintenance_alerts),
+            rate_limit_alerts: self.rate_limit_alerts.unwrap_or(now.rate_limit_alerts),
+            weekly_reports: self.weekly_reports.unwrap_or(now.weekly_reports),
+            monthly_reports: self.monthly_reports.unwrap_or(now.monthly_reports),
+            usage_threshold_percent: self
+                .usage_threshold_percent
+                .unwrap_or(now.usage_threshold_percent),
+            balance_low_bytes: self.balance_low_bytes.unwrap_or(now.balance_low_bytes),
+        }
+    }
+}
+
+/// All of them.
+impl From<Preferences> for PreferencesChange {
+    fn from(all: Preferences) -> Self {
+        Self {
+            email_alerts: Some(all.email_alerts),
+            usage_alerts: Some(all.usage_alerts),
+            billing_alerts: Some(all.billing_alerts),
+            security_alerts: Some(all.security_alerts),
+            maintenance_alerts: Some(all.maintenance_alerts),
+            rate_limit_alerts: Some(all.rate_limit_alerts),
+            weekly_reports: Some(all.weekly_reports),
+            monthly_reports: Some(all.monthly_reports),
+            usage_threshold_percent: Some(all.usage_threshold_percent),
+            balance_low_bytes: Some(all.balance_low_bytes),
+        }
+    }
+}
+
 macro_rules! notices {
     ($($(#[$doc:meta])* $name:ident $text:literal,)*) => {
         /// A kind of mail.

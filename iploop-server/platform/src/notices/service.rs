@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::task::NoticeTask;
 use super::templates::{Reader, ReportFigures, notice, report};
 use super::unsubscribe::{self, Report};
-use super::{MailEnd, NewMail, Notice, OutboxMail, Preferences};
+use super::{MailEnd, NewMail, Notice, OutboxMail, Preferences, PreferencesChange};
 use crate::account::{Account, AccountStatus};
 use crate::accounts::{EmailAddress, PublicUrl};
 use crate::clock::{Clock, Timestamp};
@@ -82,36 +82,34 @@ impl NoticeService {
         Ok(self.parts.store.preferences(account).await?)
     }
 
-    /// Sets all of it. That mails about the account's safety are switched off is itself mailed.
-    pub async fn set_preferences(
+    /// Changes it, and says what comes of it. That mails about the account's safety are switched off is itself mailed.
+    pub async fn change_preferences(
         &self,
         account: AccountId,
-        preferences: &Preferences,
-    ) -> Result<(), NoticeError> {
+        change: &PreferencesChange,
+    ) -> Result<Preferences, NoticeError> {
         let mut problems = Vec::new();
-        if !(1..=100).contains(&preferences.usage_threshold_percent) {
+        let percent = change.usage_threshold_percent;
+        if percent.is_some_and(|percent| !(1..=100).contains(&percent)) {
             let message = "Usage threshold must be 1 to 100 per cent";
             problems.push(FieldProblem::new("usageThresholdPercent", message));
         }
-        if !(0..=MAX_BALANCE_LOW).contains(&preferences.balance_low_bytes) {
+        let bytes = change.balance_low_bytes;
+        if bytes.is_some_and(|bytes| !(0..=MAX_BALANCE_LOW).contains(&bytes)) {
             let message = "Balance limit must be 0 to 10^15 bytes";
             problems.push(FieldProblem::new("balanceLowBytes", message));
         }
         if !problems.is_empty() {
             return Err(NoticeError::Invalid(problems));
         }
-        let before = self.parts.store.preferences(account).await?;
-        if before.security_alerts && !preferences.security_alerts {
+        let is_off = change.security_alerts == Some(false);
+        if is_off && self.parts.store.preferences(account).await?.security_alerts {
             // First: nothing may come between, so that nobody does it unseen.
             self.queue(account, Notice::SecurityAlertsOff, Value::Null)
                 .await?;
         }
         let now = self.parts.clock.now();
-        Ok(self
-            .parts
-            .store
-            .set_preferences(account, preferences, now)
-            .await?)
+        Ok(self.parts.store.change_preferences(account, change, now).await?)
     }
 
     /// Puts a mail into the outbox. When this returns it survives a crash.
@@ -169,16 +167,13 @@ impl NoticeService {
     pub async fn unsubscribe(&self, token: &str) -> Result<Report, NoticeError> {
         let (account, report) =
             unsubscribe::read(&self.parts.secret, token).ok_or(NoticeError::LinkInvalid)?;
-        let mut preferences = self.parts.store.preferences(account).await?;
+        let mut change = PreferencesChange::default();
         match report {
-            Report::Weekly => preferences.weekly_reports = false,
-            Report::Monthly => preferences.monthly_reports = false,
+            Report::Weekly => change.weekly_reports = Some(false),
+            Report::Monthly => change.monthly_reports = Some(false),
         }
         let now = self.parts.clock.now();
-        self.parts
-            .store
-            .set_preferences(account, &preferences, now)
-            .await?;
+        self.parts.store.change_preferences(account, &change, now).await?;
         Ok(report)
     }
 

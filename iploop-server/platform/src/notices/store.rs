@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{Announcement, Notice, OutboxMail, Preferences};
+use super::{Announcement, Notice, OutboxMail, Preferences, PreferencesChange};
 use crate::abuse::AuditEntry;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, HoldId};
@@ -57,13 +57,13 @@ pub enum MailEnd {
 pub trait Notices: Send + Sync + 'static {
     /// What an account wants to be told; the defaults where it never said.
     async fn preferences(&self, account: AccountId) -> Result<Preferences, StoreError>;
-    /// Sets all of it.
-    async fn set_preferences(
+    /// Changes it, and says what comes of it. Of two changes at the same moment neither undoes the other.
+    async fn change_preferences(
         &self,
         account: AccountId,
-        preferences: &Preferences,
+        change: &PreferencesChange,
         now: Timestamp,
-    ) -> Result<(), StoreError>;
+    ) -> Result<Preferences, StoreError>;
     /// Queues a mail; a second one for the same account and occasion changes nothing.
     async fn queue_mail(&self, mail: &NewMail) -> Result<(), StoreError>;
     /// Notes that somebody asked for a new password for this address, folded, whether it has an account or not; false, and

@@ -119,10 +119,13 @@ pub(super) async fn unknown_accounts_are_none(db: &Database) {
 
 pub(super) async fn a_password_changes_and_a_login_is_noted(db: &Database) {
     let (account, other) = (new_account(&*db.store).await, new_account(&*db.store).await);
-    db.store
-        .set_password(account, "$argon2id$second", at(1))
-        .await
-        .unwrap();
+    let known = db.store.password_hash(account).await.unwrap().unwrap();
+    let set = async |hash: &str| db.store.set_password(account, &known, hash, at(1)).await.unwrap();
+    assert!(set("$argon2id$second").await);
+    assert!(
+        !set("$argon2id$third").await,
+        "the known one is another one by now"
+    );
     db.store.touch_login(account, at(2)).await.unwrap();
     assert_eq!(
         db.store.password_hash(account).await.unwrap().as_deref(),

@@ -207,7 +207,7 @@ pub(super) async fn a_purse_is_seen_until_it_is_noted_and_once_by_many(db: &Data
         ..Preferences::default()
     };
     db.store
-        .set_preferences(account, &preferences, at(1))
+        .change_preferences(account, &preferences.into(), at(1))
         .await
         .unwrap();
     let record = UsageRecord {

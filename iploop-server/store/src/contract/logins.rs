@@ -91,10 +91,14 @@ pub(super) async fn a_new_password_ends_every_login(db: &Database) {
     let account = new_account(&*db.store).await;
     let first = login(account, "192.0.2.1", 0);
     db.store.open_login(&first).await.unwrap();
-    db.store
-        .set_password(account, "$argon2id$second", at(1))
-        .await
-        .unwrap();
+    let known = db.store.password_hash(account).await.unwrap().unwrap();
+    let second = "$argon2id$second";
+    assert!(
+        db.store
+            .set_password(account, &known, second, at(1))
+            .await
+            .unwrap()
+    );
     assert_eq!(db.store.logins(account, at(1)).await.unwrap(), []);
     db.store
         .open_login(&login(account, "192.0.2.1", 2))

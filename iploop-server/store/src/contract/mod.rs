@@ -348,6 +348,7 @@ on_every_database! {
     }
     notices {
         preferences_are_the_defaults_until_they_are_set
+        changes_of_preferences_at_the_same_moment_all_stand
         an_event_that_is_mailed_waits_in_the_outbox_once
         a_mail_is_held_by_one_and_taken_over_after_a_crash
         a_report_is_queued_once_for_each_account_that_may_have_it

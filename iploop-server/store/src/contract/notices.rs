@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use iploop_platform::abuse::{AuditAction, AuditEntry, AuditQuery};
@@ -8,7 +9,7 @@ use iploop_platform::events::{Event, EventKind};
 use iploop_platform::ids::{AccountId, AnnouncementId, ApiKeyId, HoldId};
 use iploop_platform::notices::{
     Announcement, MAX_ANNOUNCEMENTS_A_DAY, MailEnd, NewMail, NewReport, Notice, OutboxMail, Preferences,
-    RateAlert,
+    PreferencesChange, RateAlert,
 };
 use iploop_platform::store::StoreError;
 use serde_json::{Value, json};
@@ -55,10 +56,55 @@ pub(super) async fn preferences_are_the_defaults_until_they_are_set(db: &Databas
             ..wanted
         },
     ] {
-        db.store.set_preferences(ada, &preferences, at(1)).await.unwrap();
+        let change = PreferencesChange::from(preferences);
+        assert_eq!(
+            db.store.change_preferences(ada, &change, at(1)).await.unwrap(),
+            preferences
+        );
         assert_eq!(db.store.preferences(ada).await.unwrap(), preferences);
     }
     assert_eq!(db.store.preferences(eve).await.unwrap(), Preferences::default());
+}
+
+pub(super) async fn changes_of_preferences_at_the_same_moment_all_stand(db: &Database) {
+    let account = new_account(&*db.store).await;
+    let none = PreferencesChange::default();
+    for wanted in [false, true, false] {
+        let changes = [
+            PreferencesChange {
+                usage_alerts: Some(wanted),
+                ..none
+            },
+            PreferencesChange {
+                billing_alerts: Some(wanted),
+                ..none
+            },
+            PreferencesChange {
+                weekly_reports: Some(wanted),
+                ..none
+            },
+            PreferencesChange {
+                monthly_reports: Some(wanted),
+                ..none
+            },
+        ];
+        let mut running = JoinSet::new();
+        for change in changes {
+            let store = Arc::clone(&db.store);
+            running.spawn(async move { store.change_preferences(account, &change, at(1)).await });
+        }
+        while let Some(done) = running.join_next().await {
+            done.unwrap().unwrap();
+        }
+        let expected = Preferences {
+            usage_alerts: wanted,
+            billing_alerts: wanted,
+            weekly_reports: wanted,
+            monthly_reports: wanted,
+            ..Preferences::default()
+        };
+        assert_eq!(db.store.preferences(account).await.unwrap(), expected);
+    }
 }
 
 pub(super) async fn an_event_that_is_mailed_waits_in_the_outbox_once(db: &Database) {
@@ -286,7 +332,7 @@ pub(super) async fn an_announcement_is_told_once_to_each_who_wants_to_know(db: &
             ..Preferences::default()
         };
         db.store
-            .set_preferences(account, &preferences, at(0))
+            .change_preferences(account, &preferences.into(), at(0))
             .await
             .unwrap();
         if wants {

@@ -67,7 +67,7 @@ pub(super) async fn sign_in_settings_are_stored_and_read_back(db: &Database) {
     ];
     assert!(
         db.store
-            .set_sign_in_settings(account, Some(15), &networks)
+            .set_sign_in_settings(account, Some(Some(15)), Some(&networks))
             .await
             .unwrap()
     );
@@ -75,11 +75,19 @@ pub(super) async fn sign_in_settings_are_stored_and_read_back(db: &Database) {
         (settings().await.idle_minutes, settings().await.allowed_from),
         (Some(15), networks.to_vec())
     );
-    assert!(db.store.set_sign_in_settings(account, None, &[]).await.unwrap());
+    let set = async |idle, from| db.store.set_sign_in_settings(account, idle, from).await.unwrap();
+    assert!(set(Some(Some(60)), None).await);
+    assert!(set(None, Some(&networks[..1])).await);
+    assert_eq!(
+        (settings().await.idle_minutes, settings().await.allowed_from),
+        (Some(60), networks[..1].to_vec()),
+        "what is absent stays"
+    );
+    assert!(set(Some(None), Some(&[])).await);
     assert_eq!(settings().await, SignInSettings::default());
     assert!(
         !db.store
-            .set_sign_in_settings(AccountId::new(), None, &[])
+            .set_sign_in_settings(AccountId::new(), None, Some(&[]))
             .await
             .unwrap()
     );
@@ -238,7 +246,7 @@ pub(super) async fn who_is_locked_out_is_let_in_on_record_and_told(db: &Database
         );
         let networks = ["192.0.2.0/24".parse().unwrap()];
         db.store
-            .set_sign_in_settings(account, Some(15), &networks)
+            .set_sign_in_settings(account, Some(Some(15)), Some(&networks))
             .await
             .unwrap();
         let login = NewLogin {
@@ -325,7 +333,7 @@ pub(super) async fn who_is_locked_out_is_let_in_on_record_and_told(db: &Database
 async fn lock_again(db: &Database, account: AccountId) {
     let networks = ["198.51.100.0/24".parse().unwrap()];
     db.store
-        .set_sign_in_settings(account, Some(15), &networks)
+        .set_sign_in_settings(account, Some(Some(15)), Some(&networks))
         .await
         .unwrap();
 }

@@ -85,17 +85,28 @@ impl Accounts for SqlStore {
         .await
     }
 
-    async fn set_password(&self, id: AccountId, hash: &str, _now: Timestamp) -> Result<(), StoreError> {
+    async fn set_password(
+        &self,
+        id: AccountId,
+        known: &str,
+        hash: &str,
+        _now: Timestamp,
+    ) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
-            sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1")
-                .bind(id.uuid())
-                .bind(hash)
-                .execute(&mut *tx)
-                .await?;
+            let done =
+                sqlx::query("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2")
+                    .bind(id.uuid())
+                    .bind(known)
+                    .bind(hash)
+                    .execute(&mut *tx)
+                    .await?;
+            if done.rows_affected() == 0 {
+                return Ok(false);
+            }
             logins::delete_all(&mut tx, id).await?;
             tx.commit().await?;
-            Ok(())
+            Ok(true)
         })
         .await
     }

@@ -5,7 +5,7 @@ use iploop_platform::abuse::AuditEntry;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, HoldId, MailId};
 use iploop_platform::notices::{
-    Announcement, MailEnd, NewMail, NewReport, Notice, Notices, OutboxMail, Preferences,
+    Announcement, MailEnd, NewMail, NewReport, Notice, Notices, OutboxMail, Preferences, PreferencesChange,
 };
 use iploop_platform::store::StoreError;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::columns::{clean, id, json, number, text, time};
 use super::ledger::ids;
-use super::{Row, SqlStore, Tx, announcements, password_requests};
+use super::{Db, Row, SqlStore, Tx, announcements, password_requests};
 use crate::error::act;
 
 /// Queues a mail in the transaction of what it is about. One for an account and occasion: others change nothing.
@@ -88,60 +88,26 @@ struct NewRow {
 #[async_trait]
 impl Notices for SqlStore {
     async fn preferences(&self, account: AccountId) -> Result<Preferences, StoreError> {
-        act(async {
-            let row = sqlx::query(
-                "SELECT email_alerts, usage_alerts, billing_alerts, security_alerts, maintenance_alerts, rate_limit_alerts,
-                     weekly_reports, monthly_reports, usage_threshold_percent, balance_low_bytes
-                 FROM notification_preferences WHERE user_id = $1",
-            )
-            .bind(account.uuid())
-            .fetch_optional(&self.read)
-            .await?;
-            Ok(row.as_ref().map(preferences_from).transpose()?.unwrap_or_default())
-        })
-        .await
+        act(async { Ok(preferences_of(&self.read, account).await?) }).await
     }
 
-    async fn set_preferences(
+    async fn change_preferences(
         &self,
         account: AccountId,
-        preferences: &Preferences,
+        change: &PreferencesChange,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Preferences, StoreError> {
         act(async {
-            sqlx::query(
-                "INSERT INTO notification_preferences (user_id, email_alerts, usage_alerts, billing_alerts, security_alerts,
-                     maintenance_alerts, rate_limit_alerts, weekly_reports, monthly_reports, usage_threshold_percent,
-                     balance_low_bytes, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-                 ON CONFLICT (user_id) DO UPDATE SET
-                     email_alerts = excluded.email_alerts,
-                     usage_alerts = excluded.usage_alerts,
-                     billing_alerts = excluded.billing_alerts,
-                     security_alerts = excluded.security_alerts,
-                     maintenance_alerts = excluded.maintenance_alerts,
-                     rate_limit_alerts = excluded.rate_limit_alerts,
-                     weekly_reports = excluded.weekly_reports,
-                     monthly_reports = excluded.monthly_reports,
-                     usage_threshold_percent = excluded.usage_threshold_percent,
-                     balance_low_bytes = excluded.balance_low_bytes,
-                     updated_at = excluded.updated_at",
-            )
-            .bind(account.uuid())
-            .bind(preferences.email_alerts)
-            .bind(preferences.usage_alerts)
-            .bind(preferences.billing_alerts)
-            .bind(preferences.security_alerts)
-            .bind(preferences.maintenance_alerts)
-            .bind(preferences.rate_limit_alerts)
-            .bind(preferences.weekly_reports)
-            .bind(preferences.monthly_reports)
-            .bind(i64::from(preferences.usage_threshold_percent))
-            .bind(preferences.balance_low_bytes)
-            .bind(now.as_millis())
-            .execute(&self.write)
-            .await?;
-            Ok(())
+            let mut tx = self.begin().await?;
+            // A second change waits here for the first, and is made to what that left.
+            sqlx::query(concat!("SELECT id FROM users WHERE id = $1", locked!()))
+                .bind(account.uuid())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let preferences = change.over(preferences_of(&mut *tx, account).await?);
+            write_preferences(&mut tx, account, &preferences, now).await?;
+            tx.commit().await?;
+            Ok(preferences)
         })
         .await
     }
@@ -323,6 +289,67 @@ impl Notices for SqlStore {
         })
         .await
     }
+}
+
+/// The defaults where the account never said.
+async fn preferences_of<'c>(
+    from: impl sqlx::Executor<'c, Database = Db>,
+    account: AccountId,
+) -> Result<Preferences, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT email_alerts, usage_alerts, billing_alerts, security_alerts, maintenance_alerts, rate_limit_alerts,
+             weekly_reports, monthly_reports, usage_threshold_percent, balance_low_bytes
+         FROM notification_preferences WHERE user_id = $1",
+    )
+    .bind(account.uuid())
+    .fetch_optional(from)
+    .await?;
+    Ok(row
+        .as_ref()
+        .map(preferences_from)
+        .transpose()?
+        .unwrap_or_default())
+}
+
+async fn write_preferences(
+    tx: &mut Tx,
+    account: AccountId,
+    preferences: &Preferences,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO notification_preferences (user_id, email_alerts, usage_alerts, billing_alerts, security_alerts,
+             maintenance_alerts, rate_limit_alerts, weekly_reports, monthly_reports, usage_threshold_percent,
+             balance_low_bytes, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         ON CONFLICT (user_id) DO UPDATE SET
+             email_alerts = excluded.email_alerts,
+             usage_alerts = excluded.usage_alerts,
+             billing_alerts = excluded.billing_alerts,
+             security_alerts = excluded.security_alerts,
+             maintenance_alerts = excluded.maintenance_alerts,
+             rate_limit_alerts = excluded.rate_limit_alerts,
+             weekly_reports = excluded.weekly_reports,
+             monthly_reports = excluded.monthly_reports,
+             usage_threshold_percent = excluded.usage_threshold_percent,
+             balance_low_bytes = excluded.balance_low_bytes,
+             updated_at = excluded.updated_at",
+    )
+    .bind(account.uuid())
+    .bind(preferences.email_alerts)
+    .bind(preferences.usage_alerts)
+    .bind(preferences.billing_alerts)
+    .bind(preferences.security_alerts)
+    .bind(preferences.maintenance_alerts)
+    .bind(preferences.rate_limit_alerts)
+    .bind(preferences.weekly_reports)
+    .bind(preferences.monthly_reports)
+    .bind(i64::from(preferences.usage_threshold_percent))
+    .bind(preferences.balance_low_bytes)
+    .bind(now.as_millis())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 fn preferences_from(row: &Row) -> Result<Preferences, sqlx::Error> {

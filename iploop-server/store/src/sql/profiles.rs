@@ -86,16 +86,21 @@ impl Profiles for SqlStore {
     async fn set_sign_in_settings(
         &self,
         account: AccountId,
-        idle_minutes: Option<u32>,
-        allowed_from: &[IpNet],
+        idle_minutes: Option<Option<u32>>,
+        allowed_from: Option<&[IpNet]>,
     ) -> Result<bool, StoreError> {
         act(async {
             let done = sqlx::query(
-                "UPDATE users SET idle_minutes = $2, sign_in_from = $3 WHERE id = $1 AND status <> 'deleted'",
+                "UPDATE users SET
+                     idle_minutes = CASE WHEN $2 THEN $3 ELSE idle_minutes END,
+                     sign_in_from = CASE WHEN $4 THEN $5 ELSE sign_in_from END
+                 WHERE id = $1 AND status <> 'deleted'",
             )
             .bind(account.uuid())
-            .bind(idle_minutes.map(i64::from))
-            .bind(Json(allowed_from))
+            .bind(idle_minutes.is_some())
+            .bind(idle_minutes.flatten().map(i64::from))
+            .bind(allowed_from.is_some())
+            .bind(Json(allowed_from.unwrap_or_default()))
             .execute(&self.write)
             .await?;
             Ok(done.rows_affected() > 0)
