@@ -125,6 +125,9 @@ async fn what_the_account_has_and_what_a_code_means_is_said_and_nobody_elses() {
         plan.contains("Your plan is Starter") && plan.contains("not verified yet"),
         "{plan}"
     );
+    let prices = text("How much does the Growth plan cost?").await;
+    let growth = "Growth: $149.00 a month or $1430.00 a year with 25.00 GB each month, $5.96 per GB";
+    assert!(prices.contains(growth), "{prices}");
     assert!(text("list my keys").await.contains("You have no API key yet"));
     let made = json!({ "name": "shop <b>", "limits": { "requestsPerSecond": 5, "burst": 9 } });
     let key = api

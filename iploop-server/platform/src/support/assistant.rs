@@ -338,6 +338,7 @@ impl Inner {
         for (is_asked, text) in [
             (about.balance, Some(facts.balance())),
             (about.plan, Some(facts.plan())),
+            (about.prices, facts.prices()),
             (about.keys, Some(facts.keys())),
             (about.failures, facts.failures(self.codes)),
         ] {
@@ -448,6 +449,7 @@ struct About {
     codes: Vec<String>,
     balance: bool,
     plan: bool,
+    prices: bool,
     keys: bool,
     failures: bool,
 }
@@ -473,6 +475,7 @@ impl About {
             balance: has(&["balance"])
                 || is_own && has(&["left", "remaining", "used", "usage", "gb", "bytes", "traffic"]),
             plan: is_own && has(&["plan", "limits", "limit", "subscription", "features"]),
+            prices: has(&["price", "prices", "pricing", "cost", "costs", "plans"]),
             keys: is_own && has(&["keys"]),
             failures: is_own
                 && has(&[

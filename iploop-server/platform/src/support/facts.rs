@@ -23,6 +23,8 @@ pub(super) struct Facts {
     plan: Option<Plan>,
     balance: Balance,
     keys: Vec<ApiKey>,
+    /// Plans on sale, cheapest first.
+    offers: Vec<Plan>,
     /// Codes of the last day's failures with their number, most first.
     failures: Vec<(String, u32)>,
     now: Timestamp,
@@ -34,11 +36,12 @@ impl Facts {
         account: Account,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let (plan, balance, keys, recent) = tokio::try_join!(
+        let (plan, balance, keys, recent, mut offers) = tokio::try_join!(
             store.plan_of(account.id),
             store.balance(account.id),
             store.api_keys(account.id),
-            store.recent_usage(account.id, RECENT)
+            store.recent_usage(account.id, RECENT),
+            store.plans()
         )?;
         let mut counts: BTreeMap<String, u32> = BTreeMap::new();
         for record in recent {
@@ -49,11 +52,13 @@ impl Facts {
         let mut failures: Vec<_> = counts.into_iter().collect();
         failures.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         failures.truncate(MAX_CODES);
+        offers.retain(|plan| plan.is_active);
         Ok(Self {
             account,
             plan,
             balance,
             keys,
+            offers,
             failures,
             now,
         })
@@ -88,6 +93,36 @@ impl Facts {
             text.push_str(" Your email address is not verified yet: the proxy opens when it is.");
         }
         text
+    }
+
+    /// What the plans on sale cost and hold; none if nothing is on sale.
+    pub(super) fn prices(&self) -> Option<String> {
+        if self.offers.is_empty() {
+            return None;
+        }
+        let mut text = "The plans on sale:".to_owned();
+        for plan in &self.offers {
+            let _ = write!(
+                text,
+                "\n- {}: {} a month",
+                plan.name,
+                dollars(plan.price_monthly_cents)
+            );
+            if let Some(cents) = plan.price_annual_cents {
+                let _ = write!(text, " or {} a year", dollars(cents));
+            }
+            if let Some(bytes) = plan.included_bytes {
+                let _ = write!(text, " with {} each month", gigabytes(bytes));
+            }
+            let _ = write!(
+                text,
+                ", {} per GB, {} requests a day, {} connections at the same time",
+                dollars(plan.price_per_gb_micros / 10_000),
+                plan.requests_per_day,
+                plan.max_concurrent_connections
+            );
+        }
+        Some(text)
     }
 
     pub(super) fn balance(&self) -> String {
@@ -163,6 +198,10 @@ pub(super) fn explained(code: &str, codes: fn(&str) -> Option<CodeHelp>) -> Stri
             format!("`{code}` ({status}): {detail}. What to do: {hint}.")
         }
     }
+}
+
+fn dollars(cents: i64) -> String {
+    format!("${}.{:02}", cents / 100, cents.unsigned_abs() % 100)
 }
 
 fn gigabytes(bytes: i64) -> String {

@@ -371,6 +371,49 @@ mod tests {
                 "Devices and consent (sharing bandwidth)",
             ),
             ("Can I talk to a person?", "Asking a person"),
+            (
+                "How do I reset my password?",
+                "Password, sign-in and email address",
+            ),
+            (
+                "How do I delete my account?",
+                "Deleting the account, exporting your data",
+            ),
+            (
+                "Can I download all my data?",
+                "Deleting the account, exporting your data",
+            ),
+            (
+                "How do I turn on two-factor authentication?",
+                "Two-factor authentication (2FA, TOTP)",
+            ),
+            (
+                "How do I verify webhook signatures?",
+                "Webhooks and how to verify their signatures",
+            ),
+            ("Can I get a refund?", "Invoices, payments and refunds"),
+            ("Where can I see my invoices?", "Invoices, payments and refunds"),
+            (
+                "How do I cancel my subscription?",
+                "Invoices, payments and refunds",
+            ),
+            (
+                "How do I unsubscribe from the weekly report?",
+                "Mails and reports: turning notifications off",
+            ),
+            (
+                "How do I earn credits?",
+                "Earning credits by sharing your own devices",
+            ),
+            (
+                "How can I become a partner?",
+                "Earning credits by sharing your own devices",
+            ),
+            ("Is UDP supported?", "UDP"),
+            (
+                "What ports may I connect to?",
+                "Forbidden destinations and ports (403)",
+            ),
             ("what happens when Redis is lost", "Several processes"),
         ] {
             assert_eq!(best(question), (title, true), "{question}");
