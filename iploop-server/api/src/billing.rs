@@ -71,6 +71,8 @@ pub(crate) struct TransactionInfo {
     description: String,
     /// The payment, as the payment provider names it.
     reference: Option<String>,
+    /// The same by its other name.
+    stripe_payment_id: Option<String>,
     /// `completed`, or `refunded`: a purchase, all of which was paid back.
     status: &'static str,
     /// More about it.
@@ -92,6 +94,7 @@ impl From<Transaction> for TransactionInfo {
             bytes: line.bytes,
             credits: line.credits,
             description: line.description,
+            stripe_payment_id: line.reference.clone(),
             reference: line.reference,
             status: match line.status {
                 TransactionStatus::Completed => "completed",

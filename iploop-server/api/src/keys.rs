@@ -58,6 +58,9 @@ pub(crate) struct KeyInfo {
     ip_whitelist: Vec<String>,
     /// Proven addresses of that list need no password.
     ip_login: bool,
+    /// What it is for: `proxy`, as all keys are.
+    #[schema(example = json!(["proxy"]))]
+    permissions: [&'static str; 1],
     /// What it may do of what the plan allows.
     limits: Limits,
     /// When it was last used, to the minute.
@@ -244,6 +247,7 @@ impl From<ApiKey> for KeyInfo {
             is_active: key.is_active,
             ip_whitelist: key.ip_whitelist.iter().map(written).collect(),
             ip_login: key.ip_login,
+            permissions: ["proxy"],
             limits: Limits::from(WantedLimits::from(key.limits)),
             last_used_at: key.last_used_at,
             expires_at: key.expires_at,

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::auth::dollars;
 use crate::error::ApiError;
 use crate::extract::{Json, Query};
 use crate::problem::Problem;
@@ -63,10 +64,18 @@ pub(crate) struct OfferedPlan {
     id: PlanId,
     name: String,
     description: String,
-    /// Micro-dollars for 10^9 bytes beyond the allowance.
+    /// Dollars for 10^9 bytes beyond the allowance, as a decimal.
+    #[schema(example = "9.80")]
+    price_per_gb: String,
+    /// The same in micro-dollars.
     price_per_gb_micros: i64,
+    /// Cents a month.
+    price_monthly: i64,
+    /// The same by its other name.
     price_monthly_cents: i64,
-    /// None: not sold by the year.
+    /// Cents a year; none: not sold by the year.
+    price_annual: Option<i64>,
+    /// The same by its other name.
     price_annual_cents: Option<i64>,
     /// Bytes a month; none: pay as you go.
     included_bytes: Option<i64>,
@@ -86,8 +95,11 @@ impl From<Plan> for OfferedPlan {
             id: plan.id,
             name: plan.name,
             description: plan.description,
+            price_per_gb: dollars(plan.price_per_gb_micros),
             price_per_gb_micros: plan.price_per_gb_micros,
+            price_monthly: plan.price_monthly_cents,
             price_monthly_cents: plan.price_monthly_cents,
+            price_annual: plan.price_annual_cents,
             price_annual_cents: plan.price_annual_cents,
             included_bytes: plan.included_bytes,
             included_gb: plan.included_bytes.map(signed_gigabytes),
@@ -251,7 +263,9 @@ pub(crate) struct PageAddress {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SpendCapRequest {
-    /// Most that top-ups of a UTC month may cost; null: no cap.
+    /// Most that top-ups of a UTC month may cost; null: no cap. Not to be left out: that would lift it by mistake.
+    #[schema(required)]
+    #[serde(deserialize_with = "Option::deserialize")]
     monthly_cap_cents: Option<i64>,
 }
 
@@ -259,7 +273,9 @@ pub(crate) struct SpendCapRequest {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AutoTopUpRequest {
-    /// Null: off.
+    /// Null: off. Not to be left out.
+    #[schema(required)]
+    #[serde(deserialize_with = "Option::deserialize")]
     auto_top_up: Option<AutoTopUpInfo>,
 }
 
@@ -320,7 +336,10 @@ impl From<Invoice> for InvoiceInfo {
 }
 
 /// What can be bought. Open to everybody.
-#[utoipa::path(get, path = "/plans", tag = "billing", responses((status = 200, body = PlanList)))]
+#[utoipa::path(
+    get, path = "/plans", tag = "billing",
+    responses((status = 200, body = PlanList, description = "The plans"))
+)]
 pub(crate) async fn plans(State(state): State<ApiState>) -> Result<Json<PlanList>, ApiError> {
     let billing = &state.parts().billing;
     Ok(Json(PlanList {
@@ -338,7 +357,7 @@ pub(crate) async fn plans(State(state): State<ApiState>) -> Result<Json<PlanList
 /// The account's plan, its renewal, what is left, and what it decided about spending.
 #[utoipa::path(
     get, path = "/subscription", tag = "billing", security(("bearer" = []), ("cookie" = [])),
-    responses((status = 200, body = SubscriptionInfo))
+    responses((status = 200, body = SubscriptionInfo, description = "How the account stands"))
 )]
 pub(crate) async fn subscription(
     State(state): State<ApiState>,
@@ -355,7 +374,7 @@ pub(crate) async fn subscription(
     post, path = "/checkout", tag = "billing", request_body = CheckoutRequest,
     security(("bearer" = []), ("cookie" = [])),
     responses(
-        (status = 200, body = PageAddress),
+        (status = 200, body = PageAddress, description = "The page"),
         (status = 402, body = Problem, content_type = "application/problem+json", description = "Declined"),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "Subscribed already, beyond the cap, or too many pages open"),
@@ -383,7 +402,7 @@ pub(crate) async fn checkout(
 #[utoipa::path(
     post, path = "/portal", tag = "billing", security(("bearer" = []), ("cookie" = [])),
     responses(
-        (status = 200, body = PageAddress),
+        (status = 200, body = PageAddress, description = "The page"),
         (status = 402, body = Problem, content_type = "application/problem+json", description = "Declined"),
     )
 )]
@@ -460,7 +479,7 @@ async fn ends_with_period(state: &ApiState, session: &SignedIn, ends: bool) -> R
 /// The account's invoices, newest first.
 #[utoipa::path(
     get, path = "/invoices", tag = "billing", params(InvoiceQuery), security(("bearer" = []), ("cookie" = [])),
-    responses((status = 200, body = InvoicePage))
+    responses((status = 200, body = InvoicePage, description = "A page"))
 )]
 pub(crate) async fn invoices(
     State(state): State<ApiState>,
@@ -482,7 +501,8 @@ pub(crate) async fn invoices(
 /// Sets the most that top-ups of a UTC month may cost, automatic ones included.
 #[utoipa::path(
     put, path = "/spend-cap", tag = "billing", request_body = SpendCapRequest,
-    security(("bearer" = []), ("cookie" = [])), responses((status = 200, body = Spending))
+    security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = Spending, description = "What was decided"))
 )]
 pub(crate) async fn set_spend_cap(
     State(state): State<ApiState>,
@@ -500,7 +520,8 @@ pub(crate) async fn set_spend_cap(
 /// three failures in a row.
 #[utoipa::path(
     put, path = "/auto-top-up", tag = "billing", request_body = AutoTopUpRequest,
-    security(("bearer" = []), ("cookie" = [])), responses((status = 200, body = Spending))
+    security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = Spending, description = "What was decided"))
 )]
 pub(crate) async fn set_auto_top_up(
     State(state): State<ApiState>,

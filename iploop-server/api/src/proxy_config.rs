@@ -36,7 +36,7 @@ pub(crate) struct ConfigBody {
     #[schema(example = "country-US")]
     targeting: String,
     #[serde(default)]
-    #[schema(inline, default = "http")]
+    #[schema(inline)]
     protocol: Protocol,
 }
 

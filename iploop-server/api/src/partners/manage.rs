@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::extract::{Json, Path, Query};
 use crate::session::Admin;
 use crate::state::ApiState;
+use crate::units::dollars;
 
 /// Payouts in one answer.
 const PAYOUTS: u32 = 100;
@@ -31,7 +32,9 @@ pub(crate) struct PartnerRow {
     partner: PartnerInfo,
     total_nodes: u64,
     active_nodes: u64,
-    /// Its share in all, from the ledger.
+    /// Its share in all, from the ledger, in dollars.
+    total_earnings: f64,
+    /// The same in micro-dollars, exact.
     earned_micros: i64,
 }
 
@@ -180,6 +183,7 @@ pub(crate) async fn list_partners(
         partner: row.partner.into(),
         total_nodes: row.devices,
         active_nodes: row.active_devices,
+        total_earnings: dollars(row.earned_micros),
         earned_micros: row.earned_micros,
     });
     Ok(Json(PartnerPage {

@@ -64,7 +64,7 @@ pub(crate) struct RecentQuery {
     key: Option<ApiKeyId>,
     /// `json` or `csv` (RFC 4180, with a header line).
     #[serde(default)]
-    #[param(inline, default = "json")]
+    #[param(inline)]
     format: Format,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct PeriodQuery {
     #[param(value_type = Option<String>, format = Uuid)]
     key: Option<ApiKeyId>,
     /// `json` or `csv` (RFC 4180, with a header line).
-    #[param(inline, default = "json")]
+    #[param(inline)]
     format: Format,
 }
 

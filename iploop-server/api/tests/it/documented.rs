@@ -166,6 +166,7 @@ async fn every_documented_operation_answers_with_its_success() {
     assert_ne!(csrf, "");
     let verify = api.mail_token().await;
     api.get(&format!("/api/auth/verify-email?token={verify}"))
+        .header("accept", "text/html")
         .send()
         .await;
     api.post("/api/auth/resend-verification")
@@ -313,6 +314,35 @@ async fn the_document_is_served_and_is_openapi_3_1_with_unique_operation_ids() {
         .map(|operation| operation["operationId"].as_str().unwrap())
         .collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+}
+
+#[test]
+fn every_answer_is_described() {
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            for (status, answer) in operation["responses"].as_object().unwrap() {
+                let text = answer["description"].as_str().unwrap_or_default();
+                assert_ne!(text, "", "{method} {path} {status}: OpenAPI wants a description");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_default_is_a_value_of_its_own_schema() {
+    fn look(schema: &Value, at: &str) {
+        if let Some(default) = schema.get("default") {
+            conforms(schema, default, at);
+        }
+        match schema {
+            Value::Array(parts) => parts.iter().for_each(|part| look(part, at)),
+            Value::Object(fields) => fields
+                .iter()
+                .for_each(|(name, part)| look(part, &format!("{at}/{name}"))),
+            _ => {}
+        }
+    }
+    look(&DOCUMENT, "");
 }
 
 #[test]

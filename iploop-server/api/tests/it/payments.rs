@@ -52,6 +52,19 @@ async fn without_a_provider_everything_but_paying_works() {
         ),
         (json!(false), 4)
     );
+    let named = |name: &str| {
+        let mut plans = plans["plans"].as_array().unwrap().iter();
+        plans.find(|plan| plan["name"] == name).unwrap()
+    };
+    let price = |plan: &Value| ["pricePerGb", "priceMonthly", "priceAnnual"].map(|field| plan[field].clone());
+    assert_eq!(
+        price(named("Growth")),
+        [json!("5.96"), json!(14_900), json!(143_000)]
+    );
+    assert_eq!(
+        price(named("Pay-as-you-go")),
+        [json!("5.00"), json!(0), Value::Null]
+    );
     let standing = api
         .get("/api/billing/subscription")
         .bearer(&token)
@@ -70,6 +83,17 @@ async fn without_a_provider_everything_but_paying_works() {
         .send()
         .await;
     assert_eq!(answer.json()["monthlyCapCents"], 1);
+    for path in ["spend-cap", "auto-top-up"] {
+        let call = api
+            .call(Method::PUT, &format!("/api/billing/{path}"))
+            .bearer(&token);
+        let nothing = call.json(&json!({})).send().await;
+        assert_eq!(
+            nothing.problem(),
+            (400, "malformed_body".to_owned()),
+            "a cap is not lifted by leaving it out"
+        );
+    }
     for path in ["portal", "subscription/cancel", "checkout"] {
         let call = api.post(&format!("/api/billing/{path}")).bearer(&token);
         let answer = call.json(&json!({ "gb": 1 })).send().await;
