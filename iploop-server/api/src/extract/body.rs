@@ -59,9 +59,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Submitted<T> {
             "application/json" => json(&read(request.into_body()).await?).map(Self::Json),
             "application/x-www-form-urlencoded" => {
                 let body = read(request.into_body()).await?;
-                serde_urlencoded::from_bytes(&body)
+                from_form(&body)
                     .map(Self::Form)
-                    .map_err(|error| ApiError::MalformedBody(reason(&error)))
+                    .map_err(|error| malformed(&error))
             }
             _ => Err(ApiError::UnsupportedMediaType),
         }
@@ -95,7 +95,33 @@ fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
             "The body must be a JSON object".to_owned(),
         ));
     }
-    serde_json::from_slice(bytes).map_err(|error| ApiError::MalformedBody(reason(&error)))
+    let mut parser = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| malformed(&error))?;
+    parser
+        .end()
+        .map_err(|error| ApiError::MalformedBody(reason(&error)))?;
+    Ok(value)
+}
+
+/// Reads `name=value&…`, of a form or a query.
+pub(super) fn from_form<T: DeserializeOwned>(
+    text: &[u8],
+) -> Result<T, serde_path_to_error::Error<serde_urlencoded::de::Error>> {
+    let pairs = form_urlencoded::parse(text);
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
+}
+
+fn malformed<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> ApiError {
+    ApiError::MalformedBody(located(error))
+}
+
+/// A parser's reason with the field that it is about, where it is about one.
+pub(super) fn located<E: std::error::Error>(error: &serde_path_to_error::Error<E>) -> String {
+    let path = error.path().to_string();
+    match path.as_str() {
+        "." | "?" => reason(error.inner()),
+        path => reason(&format_args!("{path}: {}", error.inner())),
+    }
 }
 
 /// The media type without its parameters, in lower case (RFC 9110, section 8.3.1).

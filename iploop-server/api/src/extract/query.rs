@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
+use super::body::{from_form, located};
 use crate::error::ApiError;
 
 /// The query, read into a type; parameters it does not have are ignored.
@@ -14,8 +15,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
-        serde_urlencoded::from_str(query)
+        from_form(query.as_bytes())
             .map(Self)
-            .map_err(|error| ApiError::MalformedQuery(error.to_string()))
+            .map_err(|error| ApiError::MalformedQuery(located(&error)))
     }
 }

@@ -4,7 +4,7 @@ use axum::body::{Body, Bytes};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::Api;
+use crate::harness::{Answer, Api};
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problem_documents() {
@@ -95,6 +95,32 @@ async fn bodies_that_are_not_the_documented_json_are_refused() {
         .send()
         .await;
     assert_eq!(form.problem(), (400, "malformed_body".to_owned()));
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_is_named() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let detail = |answer: Answer| answer.json()["detail"].as_str().unwrap().to_owned();
+    for (query, field) in [
+        ("days=many", "days: "),
+        ("key=x", "key: "),
+        ("from=now", "from: "),
+    ] {
+        let path = format!("/api/usage/daily?{query}");
+        let said = detail(api.get(&path).bearer(&token).send().await);
+        assert!(said.starts_with(field), "{query}: {said}");
+    }
+    let key = json!({"name": "a", "ipWhitelist": ["192.0.2.1", 7], "limits": null});
+    let said = detail(api.post("/api/proxy/keys").bearer(&token).json(&key).send().await);
+    assert!(said.starts_with("ipWhitelist[1]: "), "{said}");
+    let said = detail(
+        api.post("/api/auth/login")
+            .json(&json!({"email": 1}))
+            .send()
+            .await,
+    );
+    assert!(said.starts_with("email: "), "{said}");
 }
 
 #[tokio::test]
