@@ -59,6 +59,8 @@ pub fn router(state: ApiState) -> Router {
     let document = bytes::Bytes::from(document.to_json().unwrap_or_default());
     router
         .route("/", get(status_page::status_page))
+        // Where mails lead to.
+        .route("/status", get(status_page::status_page))
         .route("/style.css", get(html::style))
         .route("/docs/{file}", get(support::documentation))
         .route(

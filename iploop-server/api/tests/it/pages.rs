@@ -43,6 +43,7 @@ async fn names_from_outside_never_become_markup() {
     );
     let link = api
         .get("/api/auth/verify-email?token=%22%3E%3Cscript%3E")
+        .header("accept", "text/html")
         .send()
         .await;
     assert_eq!(link.status, StatusCode::BAD_REQUEST);
@@ -56,7 +57,10 @@ async fn a_network_without_devices_says_so() {
         ..Settings::default()
     })
     .await;
-    assert!(api.get("/").send().await.text.contains("No device is online."));
+    for path in ["/", "/status"] {
+        let page = api.get(path).send().await;
+        assert!(page.text.contains("No device is online."), "{path}");
+    }
 }
 
 /// A part that works or does not.
