@@ -302,8 +302,11 @@ impl Pool {
         let is_in_doubt = std::mem::take(&mut self.control.lock().is_in_doubt);
         if is_in_doubt {
             if let Err(error) = self.fit_to_balance(ledger, gateway).await {
-                tracing::warn!(account.id = %self.account, %error, "a lease was not held against the changed balance");
                 self.control.lock().is_in_doubt = true;
+                // Streams go on meanwhile, as whenever the ledger is away.
+                if self.counted.load(Acquire) >= self.ask_at.load(Relaxed) {
+                    self.away(error);
+                }
             }
             return;
         }

@@ -1,3 +1,4 @@
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::*;
@@ -115,6 +116,25 @@ async fn what_is_taken_away_from_a_balance_is_not_served_under_a_lease_from_befo
         (10 * MIB..10 * MIB + 64 * 1024).contains(&used),
         "all that was left, and one chunk over at most: {used}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lowered_balance_is_heeded_when_the_ledger_is_back() {
+    let account = AccountId::new();
+    let gateway = Gateway::new(MemoryLedger::with(account, 4_000 * MIB));
+    let process = gateway.start().await;
+    let stream = process.begin(account).await.unwrap();
+    stream.charge_up(1_000).await.unwrap();
+    gateway.ledger.away.store(true, SeqCst);
+    gateway.ledger.add(account, -(3_990 * MIB));
+    process.meters.purse_changed(account);
+    for _ in 0..64 {
+        stream.charge_down(CHUNK).await.unwrap();
+    }
+    gateway.ledger.away.store(false, SeqCst);
+    sleep(Duration::from_secs(10)).await;
+    let books = gateway.ledger.books(account);
+    assert!(books.leased_bytes <= books.bytes, "{books:?}");
 }
 
 #[tokio::test(start_paused = true)]
