@@ -43,7 +43,7 @@ pub(crate) fn line(
             field,
             format!("{label} must be at most {max} characters"),
         ))
-    } else if text.chars().any(char::is_control) {
+    } else if text.chars().any(breaks_or_turns) {
         Err(FieldProblem::new(
             field,
             format!("{label} must not contain control characters"),
@@ -51,6 +51,11 @@ pub(crate) fn line(
     } else {
         Ok(text.to_owned())
     }
+}
+
+/// Control characters, and those that end a line or turn its direction, so that a name reads as another one to an admin.
+fn breaks_or_turns(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Problems as one line, for a log.
@@ -86,6 +91,9 @@ mod tests {
             line("name", "Name", "abcd", 2, 3).unwrap_err().message,
             "Name must be at most 3 characters"
         );
-        assert!(line("name", "Name", "a\r\nBcc: b", 2, 30).is_err());
+        for turned in ["a\r\nBcc: b", "moc.\u{202e}live", "a\u{2066}b", "a\u{2028}b"] {
+            assert!(line("name", "Name", turned, 2, 30).is_err(), "{turned:?}");
+        }
+        assert!(line("name", "Name", "\u{5d0}\u{5d1}\u{200f} \u{627}", 2, 30).is_ok());
     }
 }
