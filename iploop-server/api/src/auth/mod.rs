@@ -42,7 +42,7 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(recovery::reset_password_page, recovery::reset_password))
         .routes(routes!(verification::resend_verification))
         .routes(routes!(
-            verification::open_verification_link,
+            verification::verify_email_page,
             verification::verify_email
         ))
 }

@@ -2,8 +2,7 @@
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::header::ACCEPT;
-use http::{HeaderMap, Method, StatusCode};
+use http::StatusCode;
 use iploop_platform::account::MailTokenPurpose;
 use iploop_platform::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -36,10 +35,6 @@ pub(crate) struct VerifyAnswer {
 
 const TITLE: &str = "Verify your email";
 const DONE: &str = "Your email address is verified; the proxy is open";
-const VERIFIED: VerifyAnswer = VerifyAnswer {
-    message: DONE,
-    email_verified: true,
-};
 
 /// Mails the link that verifies the address once more. Earlier links stop working when the mail leaves.
 #[utoipa::path(
@@ -64,46 +59,18 @@ pub(crate) async fn resend_verification(
     }))
 }
 
-/// The link of a verification mail. A client that takes `text/html` gets a page with a button, since mail filters open links
-/// as browsers do; any other verifies the address by it. HEAD verifies nothing.
+/// The page that the link of a verification mail opens. Programs that look at links in mails verify nothing by opening it.
 #[utoipa::path(
     get, path = "/verify-email", tag = "auth", params(TokenQuery),
     responses(
-        (status = 200, description = "The address is verified, or a page with the button that does it",
-            content((VerifyAnswer = "application/json"), (String = "text/html"))),
-        (status = 400, description = "The link is not good",
-            content((crate::problem::Problem = "application/problem+json"), (String = "text/html"))),
+        (status = 200, content_type = "text/html", body = String, description = "A button that verifies the address"),
+        (status = 400, content_type = "text/html", body = String, description = "The link is not good"),
     )
 )]
-pub(crate) async fn open_verification_link(
+pub(crate) async fn verify_email_page(
     State(state): State<ApiState>,
-    method: Method,
-    headers: HeaderMap,
     query: Result<Query<TokenQuery>, ApiError>,
 ) -> Result<Response, ApiError> {
-    if takes_pages(&headers) {
-        return page(&state, query).await;
-    }
-    let Query(query) = query?;
-    let (accounts, token) = (&state.parts().accounts, query.token.expose());
-    if method == Method::HEAD {
-        let purpose = MailTokenPurpose::VerifyEmail;
-        accounts.check_mail_token(purpose, token).await?;
-    } else {
-        accounts.verify_email(token).await?;
-    }
-    Ok(Json(VERIFIED).into_response())
-}
-
-fn takes_pages(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.contains("text/html"))
-}
-
-async fn page(state: &ApiState, query: Result<Query<TokenQuery>, ApiError>) -> Result<Response, ApiError> {
     let query = match query {
         Ok(Query(query)) => query,
         Err(error) => return html::refusal(TITLE, error),
@@ -145,7 +112,11 @@ pub(crate) async fn verify_email(
     match body {
         Submitted::Json(body) => {
             accounts.verify_email(body.token.expose()).await?;
-            Ok(Json(VERIFIED).into_response())
+            Ok(Json(VerifyAnswer {
+                message: DONE,
+                email_verified: true,
+            })
+            .into_response())
         }
         Submitted::Form(body) => match accounts.verify_email(body.token.expose()).await {
             Ok(_) => Ok(html::page(StatusCode::OK, TITLE, Html::paragraph(DONE))),
