@@ -417,13 +417,16 @@ impl Pool {
         }
     }
 
-    /// Where less is left of the balance than is under lease, the difference is not used: else who was refunded, or whose
-    /// balance was taken away, would still be served all of a lease.
+    /// Where less is left of the balance than is under lease, all that is unused goes back: else who was refunded, or whose
+    /// balance was taken away, would still be served all of a lease. What is left is leased anew, in the usual parts, so that
+    /// no gateway keeps it from another one.
     async fn fit_to_balance(&self, ledger: &dyn Ledger, gateway: GatewayId) -> Result<(), RefillError> {
         timeout(self.shared.config.lease_timeout, async {
             let balance = ledger.balance(self.account).await?;
-            let uncovered = balance.leased_bytes.saturating_sub(balance.bytes).max(0);
-            let unused = self.lower_limit(uncovered);
+            if balance.leased_bytes <= balance.bytes {
+                return Ok(());
+            }
+            let unused = self.give_up_unused();
             if unused > 0 {
                 // If this is not heard, the pool is the smaller of the two, as ever.
                 let bytes = unused.unsigned_abs();
@@ -436,18 +439,18 @@ impl Pool {
         .map_err(RefillError::Store)
     }
 
-    /// Takes up to so many unused bytes off the limit, and says how many.
-    fn lower_limit(&self, bytes: i64) -> i64 {
+    /// Takes the unused bytes off the limit, and says how many.
+    fn give_up_unused(&self) -> i64 {
         let mut control = self.control.lock();
         let limit = self.limit.load(Acquire);
         let counted = self.counted.load(Acquire);
-        let lowered = limit.saturating_sub(bytes).max(counted).min(limit);
-        if bytes > 0 && !control.closed {
-            self.limit.store(lowered, Relaxed);
-            self.ask_at.store(lowered, Relaxed);
-            control.known_free = 0;
+        if control.closed || counted >= limit {
+            return 0;
         }
-        limit.saturating_sub(lowered)
+        self.limit.store(counted, Relaxed);
+        self.ask_at.store(counted, Relaxed);
+        control.known_free = 0;
+        limit - counted
     }
 
     async fn return_to(&self, ledger: &dyn Ledger, gateway: GatewayId) -> Result<(), RefillError> {
