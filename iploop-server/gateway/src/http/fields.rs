@@ -99,6 +99,9 @@ const ESSENTIAL: &[&str] = &[
     "x-forwarded-proto",
 ];
 
+/// Of these, what ends at each hop by itself: origins that follow RFC 2616 section 13.5.1 name it too, and mean no more by it.
+const NAMED_BY_ORIGINS: &[&str] = &["proxy-authenticate", "trailer", "transfer-encoding"];
+
 /// Most options of all `Connection` fields together: each costs a comparison with each field.
 const MAX_OPTIONS: usize = 16;
 
@@ -122,8 +125,17 @@ pub(super) enum OptionsFault {
 }
 
 impl<'a> ConnectionOptions<'a> {
-    /// Adds the options of one `Connection` field.
+    /// Adds the options of one `Connection` field of a request.
     pub(super) fn add(&mut self, value: &'a [u8]) -> Result<(), OptionsFault> {
+        self.add_but(value, &[])
+    }
+
+    /// The same of a response, whose framing is written anew whatever it names.
+    pub(super) fn add_of_response(&mut self, value: &'a [u8]) -> Result<(), OptionsFault> {
+        self.add_but(value, NAMED_BY_ORIGINS)
+    }
+
+    fn add_but(&mut self, value: &'a [u8], harmless: &[&str]) -> Result<(), OptionsFault> {
         let text = std::str::from_utf8(value).map_err(|_| OptionsFault::Malformed)?;
         for option in text.split(',').map(|option| option.trim_matches([' ', '\t'])) {
             if option.is_empty() {
@@ -132,10 +144,11 @@ impl<'a> ConnectionOptions<'a> {
             if !option.bytes().all(is_token_byte) || self.names.len() == MAX_OPTIONS {
                 return Err(OptionsFault::Malformed);
             }
-            if ESSENTIAL
-                .iter()
-                .any(|essential| option.eq_ignore_ascii_case(essential))
-            {
+            let is_among = |names: &[&str]| names.iter().any(|name| option.eq_ignore_ascii_case(name));
+            if is_among(harmless) {
+                continue;
+            }
+            if is_among(ESSENTIAL) {
                 return Err(OptionsFault::Essential);
             }
             if option.eq_ignore_ascii_case("close") {

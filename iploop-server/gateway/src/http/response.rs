@@ -169,7 +169,9 @@ fn framing<'a>(
                 }
                 chunked = true;
             }
-            Field::Connection => options.add(field.value).map_err(|_| ResponseFault::Connection)?,
+            Field::Connection => options
+                .add_of_response(field.value)
+                .map_err(|_| ResponseFault::Connection)?,
             _ => {}
         }
     }
@@ -317,6 +319,17 @@ mod tests {
         }
         let coded = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(read(coded, GET).unwrap_err(), ResponseFault::Framing);
+    }
+
+    #[test]
+    fn origins_may_name_what_ends_at_each_hop_by_itself() {
+        let (head, text) = read(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\nConnection: Transfer-Encoding, Trailer\r\nA: b\r\n\r\n",
+            GET,
+        )
+        .unwrap();
+        assert_eq!((head.from, head.to), (Framing::Chunked, Framing::Chunked));
+        assert_eq!(text, "HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n");
     }
 
     #[test]
