@@ -162,6 +162,7 @@ async fn an_answer_before_the_content_was_read_ends_the_connection() {
         answer.starts_with("HTTP/1.1 413 Too Large\r\n") && answer.ends_with("no"),
         "{answer}"
     );
+    assert_eq!(field(&answer, "Connection"), Some("close"), "{answer}");
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ pub(super) struct Down<'a> {
     interim: u8,
     /// The final answer's content; none while its head is still to come.
     body: Option<Content>,
+    /// The request's content went out whole.
+    is_sent: bool,
     /// How the content is delimited for the customer.
     to: Framing,
     persistent: bool,
@@ -59,6 +61,7 @@ impl<'a> Down<'a> {
             scanner: HeadScanner::default(),
             interim: 0,
             body: None,
+            is_sent: false,
             to: Framing::None,
             persistent: false,
             upgraded: false,
@@ -73,6 +76,12 @@ impl<'a> Down<'a> {
     /// The final head is on its way: no other answer can be given any more.
     pub(super) fn is_answered(&self) -> bool {
         self.body.is_some()
+    }
+
+    /// Whether the request's content went out whole so far. An answer that comes before that is the connection's last: what is
+    /// left of the content is not read any more.
+    pub(super) fn note_sent(&mut self, is_sent: bool) {
+        self.is_sent = is_sent;
     }
 
     /// The connection may serve another request.
@@ -186,7 +195,11 @@ impl<'a> Down<'a> {
                 }
             }
         };
-        let mut response = response::parse(&head, self.asked).map_err(answer_fault)?;
+        let asked = Asked {
+            persistent: self.asked.persistent && self.is_sent,
+            ..self.asked
+        };
+        let mut response = response::parse(&head, asked).map_err(answer_fault)?;
         if response.interim {
             self.interim += 1;
             if self.interim > MAX_INTERIM {

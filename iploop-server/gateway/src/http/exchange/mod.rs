@@ -175,6 +175,7 @@ impl<'a> Exchange<'a> {
             Err(Stop::Stream(_)) => self.up.give_up(),
             Err(stop) => return Poll::Ready(Err(self.failure(stop))),
         }
+        self.down.note_sent(self.up.sent_everything());
         match self.down.poll(cx, self.customer, self.stream, &self.meter) {
             Poll::Ready(Ok(())) => {
                 return Poll::Ready(Ok(Exchanged {
