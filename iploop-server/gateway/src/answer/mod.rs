@@ -172,6 +172,11 @@ pub(crate) fn connect_response(success: &Success<'_>) -> Bytes {
     out.freeze()
 }
 
+/// The same where the built-in echo is at the other end.
+pub(crate) fn connect_echo_response(request: RequestId) -> Bytes {
+    format!("HTTP/1.1 200 Connection established\r\nX-IPLoop-Request-Id: {request}\r\n\r\n").into()
+}
+
 /// The rate-limit fields. In answers of ours only: beside a destination's they would be read as the destination's.
 fn put_limits(out: &mut BytesMut, limits: &[LimitState]) {
     if !limits.is_empty() {

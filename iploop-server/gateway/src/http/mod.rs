@@ -4,7 +4,7 @@
 //! request pass for two.
 
 pub(crate) mod chunked;
-mod echo;
+pub(crate) mod echo;
 mod exchange;
 mod fields;
 mod forward;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use self::head::{HeadScanner, MAX_REQUEST_HEAD_BYTES};
 use self::request::{Act, RequestHead};
-use crate::answer::{Manner, ProxyError, connect_response, error_response};
+use crate::answer::{Manner, ProxyError, connect_echo_response, connect_response, error_response};
 use crate::connection::Connection;
 use crate::drain::Phase;
 use crate::exit::Failed;
@@ -40,6 +40,14 @@ enum After {
     Close,
     /// It is broken: there is nothing to be said.
     Gone,
+}
+
+/// Where a tunnel leads.
+enum Way {
+    /// Out.
+    Exit(tunnel::Established),
+    /// To the built-in echo.
+    Echo(Authorized),
 }
 
 /// Why there is no request.
@@ -179,12 +187,20 @@ async fn connect(
         )
         .await
         .map_err(|error| NotEstablished::Error(error.into()))?;
+        if echo::is_meant(&head.destination) {
+            return Ok(Way::Echo(authorized));
+        }
         let request = service.route(authorized, head.destination, head.rotate).await;
         let request = request.map_err(|error| NotEstablished::Error(error.into()))?;
-        tunnel::establish(service, customer, request).await
+        tunnel::establish(service, customer, request).await.map(Way::Exit)
     });
     match found.await {
-        Ok(established) => Ok(established),
+        Ok(Way::Exit(established)) => Ok(established),
+        Ok(Way::Echo(authorized)) => {
+            let answer = connect_echo_response(id);
+            Box::pin(echo::serve_tunnel(service, customer, authorized, &answer)).await;
+            Err(After::Close)
+        }
         Err(NotEstablished::CustomerLeft) => Err(After::Gone),
         Err(NotEstablished::Error(failed)) => Err(answer_error(service, customer, &failed, id, manner).await),
     }

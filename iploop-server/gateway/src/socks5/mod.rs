@@ -14,6 +14,7 @@ use self::wire::Asked;
 pub(crate) use self::wire::{SocksFault, put_address};
 use crate::answer::{ProxyError, Reply, socks_reply};
 use crate::connection::Connection;
+use crate::http::echo;
 use crate::request::{self, Login};
 use crate::service::{Authorized, Service, refused};
 use crate::tunnel::{self, Established, NotEstablished, Tunnel};
@@ -47,6 +48,8 @@ enum Understood {
     Tunnel(Established),
     /// Datagrams, from this port of the customer's if it is known.
     Datagrams(Established, Option<u16>),
+    /// The built-in echo.
+    Echo(Authorized),
 }
 
 /// Serves one SOCKS5 connection up to its tunnel.
@@ -64,6 +67,12 @@ pub(crate) async fn serve(
         Ok(Understood::Tunnel(established)) => {
             let reply = socks_reply(Reply::Succeeded, Some(established.opened.exit.ip));
             return established.announce(service, customer, &reply, STATUS_OK).await;
+        }
+        Ok(Understood::Echo(authorized)) => {
+            let reply = socks_reply(Reply::Succeeded, None);
+            Box::pin(echo::serve_tunnel(service, &mut customer, authorized, &reply)).await;
+            customer.linger().await;
+            return None;
         }
         Err(ended) => ended,
     };
@@ -123,6 +132,9 @@ async fn converse(
         (Err(error), _) => return Err(Ended::Said(reply_to(&error))),
     };
     let request = match &asked {
+        Asked::Connect(destination) if echo::is_meant(destination) => {
+            return Ok(Understood::Echo(authorized));
+        }
         Asked::Connect(destination) => service.route(authorized, destination.clone(), false).await,
         Asked::Associate(_) => service.route_datagrams(authorized),
     };

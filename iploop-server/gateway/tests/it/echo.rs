@@ -1,5 +1,7 @@
 //! The built-in echo: no exit, no cost, but a login.
 
+use crate::store::KEY;
+use crate::tunnels::socks_login;
 use crate::world::{World, field, login, status};
 
 fn ask(path: &str, fields: &str) -> Vec<u8> {
@@ -40,5 +42,57 @@ async fn the_echo_says_what_it_sees_and_costs_nothing() {
     drop(customer);
     for record in world.books().await {
         assert_eq!((record.bytes_up, record.bytes_down), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn the_echo_answers_in_tunnels_too() {
+    let world = World::start(&[]).await;
+    let ask = "GET /ip HTTP/1.1\r\nHost: echo.iploop\r\n\r\nHEAD /ip HTTP/1.1\r\nHost: echo.iploop\r\nConnection: close\r\n\r\n";
+    let answers = |text: &str| {
+        let bodies = text.matches("\r\n\r\n{\"ip\":\"127.0.0.1\"}\n").count();
+        (text.matches("HTTP/1.1 200 OK\r\n").count(), bodies)
+    };
+
+    let mut customer = world.connect().await;
+    let connect = format!(
+        "CONNECT echo.iploop:80 HTTP/1.1\r\nHost: echo.iploop:80\r\n{}\r\n",
+        login("")
+    );
+    customer.send(connect.as_bytes()).await;
+    let head = customer.head().await;
+    assert_eq!(status(&head), 200, "{head}");
+    assert!(field(&head, "X-IPLoop-Request-Id").is_some());
+    customer.send(ask.as_bytes()).await;
+    let rest = customer.rest().await;
+    assert_eq!(answers(&rest), (2, 1), "{rest}");
+
+    let mut customer = world.connect().await;
+    let name = [&[5, 1, 0, 3, 11][..], b"echo.iploop", &[0, 80]].concat();
+    let all = [&[5, 1, 2][..], &socks_login(KEY), &name, ask.as_bytes()].concat();
+    customer.send(&all).await;
+    assert_eq!(
+        customer.read(14).await,
+        [5, 2, 1, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    );
+    let rest = customer.rest().await;
+    assert_eq!(answers(&rest), (2, 1), "{rest}");
+
+    // What is no request ends the tunnel.
+    let mut customer = world.connect().await;
+    customer.send(connect.as_bytes()).await;
+    customer.head().await;
+    customer.send(b"\x16\x03\x01\x00\x05hello").await;
+    assert_eq!(customer.rest().await, "");
+
+    assert!(world.exits.asked().is_empty());
+    drop(customer);
+    let records = world.books().await;
+    assert_eq!(records.len(), 3);
+    for record in records {
+        assert_eq!(
+            (record.bytes_up, record.bytes_down, record.status),
+            (0, 0, Some(200))
+        );
     }
 }

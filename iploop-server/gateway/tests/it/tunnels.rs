@@ -292,7 +292,7 @@ fn socks_request(to: std::net::SocketAddr) -> Vec<u8> {
     [&[5, 1, 0, 1][..], &ip.octets(), &to.port().to_be_bytes()].concat()
 }
 
-fn socks_login(password: &str) -> Vec<u8> {
+pub(crate) fn socks_login(password: &str) -> Vec<u8> {
     let length = u8::try_from(password.len()).expect("it fits a field");
     [&[1, 6][..], b"iploop", &[length], password.as_bytes()].concat()
 }
