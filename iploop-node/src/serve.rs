@@ -263,7 +263,7 @@ impl Stage {
             Some(Ok(())) => return true,
             // The peer knows.
             Some(Err(RelayError::Stream(_))) => {}
-            Some(Err(RelayError::Socket(error))) => stream.reset(code_of_socket(&error)),
+            Some(Err(RelayError::Socket(error))) => stream.break_off(code_of_socket(&error)),
             Some(Err(RelayError::Depleted(_))) => {
                 stream.reset_with(ResetCode::Limited, NotSharing::DailyCap.as_str());
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use iploop_protocol::codes::ResetCode;
 use iploop_protocol::frame::StreamKind;
-use iploop_protocol::io::{OpenError, OpenRequest};
+use iploop_protocol::io::{OpenError, OpenRequest, Stream};
 use iploop_protocol::tunnel::StreamError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -77,6 +77,50 @@ async fn resets_pass_both_ways() {
     drop(stream);
     let error = socket.read(&mut heard).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn what_a_destination_said_before_it_broke_off_arrives() {
+    let (world, hub) = (World::new(), FakeHub::bind().await);
+    let (listener, address) = destination().await;
+    let _node = world.start(hub.config(&[address])).await;
+    let device = hub.register().await;
+
+    // It answers and resets the connection in the same moment.
+    for length in [2, 30_000] {
+        let mut stream = device.open(&address.to_string()).await.unwrap();
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(&vec![7; length]).await.unwrap();
+        socket.set_zero_linger().unwrap();
+        drop(socket);
+        assert_eq!(heard_before_the_reset(&mut stream).await, length);
+    }
+
+    // It refuses an upload in the middle, and hangs up on what it does not read.
+    let mut stream = device.open(&address.to_string()).await.unwrap();
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let upload = Bytes::from(vec![7; 64 * 1024]);
+    stream.write_chunk(upload.clone()).await.unwrap();
+    socket.read_exact(&mut [0; 1000]).await.unwrap();
+    socket.write_all(b"too large").await.unwrap();
+    drop(socket);
+    // Until the device has noticed.
+    while stream.write_chunk(upload.clone()).await.is_ok() {}
+    assert_eq!(heard_before_the_reset(&mut stream).await, 9);
+}
+
+async fn heard_before_the_reset(stream: &mut Stream) -> usize {
+    let mut heard = 0;
+    loop {
+        match stream.read_chunk().await {
+            Ok(data) => heard += data.expect("a break is not an end").len(),
+            Err(StreamError::Reset { code, .. }) => {
+                assert_eq!(code, ResetCode::ConnectionReset);
+                return heard;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[tokio::test]

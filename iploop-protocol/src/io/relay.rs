@@ -93,7 +93,9 @@ pub enum RelayError {
 
 /// Copies both ways until both directions are finished or one side fails.
 ///
-/// Half-closes pass through. A failure leaves stream and socket to the caller, who resets what is left.
+/// Half-closes pass through. A side that breaks was perhaps speaking last: a destination may answer and hang up before it has
+/// read everything. So what it said before is passed on, as far as it has arrived. A failure leaves stream and socket to the
+/// caller, who resets what is left.
 ///
 /// # Cancel safety
 /// No: bytes in passing are lost.
@@ -104,11 +106,28 @@ where
 {
     let mut inward = Inward::default();
     let mut outward = Outward::default();
+    // What broke first, while the other direction still hands on what had come.
+    let mut broken = None;
     let result = poll_fn(|cx| {
-        let one = inward.poll(cx, stream, socket, meter)?;
-        let other = outward.poll(cx, stream, socket, meter)?;
+        let one = match inward.poll(cx, stream, socket, meter) {
+            Err(error @ RelayError::Stream(_)) if broken.is_none() => {
+                inward.done = true;
+                broken = Some(error);
+                Poll::Ready(())
+            }
+            one => one?,
+        };
+        let other = match outward.poll(cx, stream, socket, meter) {
+            Err(error @ RelayError::Socket(_)) if broken.is_none() => {
+                (outward.done, inward.drains) = (true, true);
+                broken = Some(error);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            other => other?,
+        };
         if one.is_ready() && other.is_ready() {
-            Poll::Ready(Ok(()))
+            Poll::Ready(broken.take().map_or(Ok(()), Err))
         } else {
             Poll::Pending
         }
@@ -129,6 +148,8 @@ struct Inward {
     waits_for_meter: bool,
     /// Doublings of [`MIN_READ_BYTES`] for the next read: follows what comes.
     size: u32,
+    /// The socket can't be written to any more: what it still holds is passed on, and no end of it.
+    drains: bool,
     done: bool,
 }
 
@@ -167,8 +188,14 @@ impl Inward {
             let Poll::Ready(room) = stream.poll_room(cx)? else {
                 return Ok(Poll::Pending);
             };
-            let Poll::Ready(data) = self.poll_read(cx, socket, room)? else {
-                return Ok(Poll::Pending);
+            let data = match self.poll_read(cx, socket, room) {
+                Poll::Ready(Ok(data)) if !(data.is_empty() && self.drains) => data,
+                _ if self.drains => {
+                    self.done = true;
+                    break;
+                }
+                Poll::Ready(read) => read?,
+                Poll::Pending => return Ok(Poll::Pending),
             };
             if data.is_empty() {
                 stream.finish();
@@ -182,20 +209,13 @@ impl Inward {
         Ok(Poll::Ready(()))
     }
 
-    fn poll_read<S>(
-        &mut self,
-        cx: &mut Context<'_>,
-        socket: &mut S,
-        room: usize,
-    ) -> Result<Poll<Bytes>, io::Error>
+    fn poll_read<S>(&mut self, cx: &mut Context<'_>, socket: &mut S, room: usize) -> Poll<io::Result<Bytes>>
     where
         S: AsyncRead + Unpin,
     {
         let wanted = (MIN_READ_BYTES << self.size).min(MAX_READ_BYTES).min(room);
         let mut data = Vec::with_capacity(wanted);
-        let Poll::Ready(length) = poll_read_buf(Pin::new(socket), cx, &mut data)? else {
-            return Ok(Poll::Pending);
-        };
+        let length = ready!(poll_read_buf(Pin::new(socket), cx, &mut data))?;
         if length >= wanted && (MIN_READ_BYTES << self.size) < MAX_READ_BYTES {
             self.size += 2;
         } else if length < wanted / 4 {
@@ -203,7 +223,7 @@ impl Inward {
         }
         // It may wait long for the peer's credit, and shall not keep room that nothing came for.
         data.shrink_to_fit();
-        Ok(Poll::Ready(Bytes::from(data)))
+        Poll::Ready(Ok(Bytes::from(data)))
     }
 }
 

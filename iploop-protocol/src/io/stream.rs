@@ -19,7 +19,7 @@ use crate::tunnel::{Read, StreamError};
 
 /// A relayed connection.
 ///
-/// Dropping it resets the stream, unless [`Stream::finish`] was called: then what is queued is sent first.
+/// Dropping it resets the stream, unless [`Stream::finish`] or [`Stream::break_off`] was called: then what is queued is sent first.
 pub struct Stream {
     pub(super) shared: Arc<Shared>,
     id: StreamId,
@@ -189,6 +189,14 @@ impl Stream {
     pub fn reset_with(&mut self, code: ResetCode, detail: &str) {
         let mut inner = self.shared.lock();
         inner.tunnel.reset(self.id, code, detail);
+        inner.dispatch();
+    }
+
+    /// Ends the stream in both directions, this one behind what is queued: its source broke, and what it said before is still
+    /// handed on. Drop the stream then.
+    pub fn break_off(&mut self, code: ResetCode) {
+        let mut inner = self.shared.lock();
+        inner.tunnel.break_off(self.id, code);
         inner.dispatch();
     }
 

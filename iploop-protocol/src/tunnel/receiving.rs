@@ -297,6 +297,7 @@ impl Tunnel {
                 state.send.queue = VecDeque::new();
                 state.send.queued_bytes = 0;
                 state.send.fin = Fin::Done;
+                state.send.breaks = None;
                 if state.released {
                     self.forget(stream);
                 } else {

@@ -140,7 +140,11 @@ impl Tunnel {
                 state.send.writer_waits = false;
                 self.events.push_back(Event::Writable(id));
             }
-            if state.send.fin == Fin::Done {
+            if let Some(code) = state.send.breaks
+                && state.send.queued_bytes == 0
+            {
+                self.reset(id, code, "");
+            } else if state.send.fin == Fin::Done {
                 if state.released && state.receive.fin == Fin::No {
                     self.reset(id, ResetCode::Cancelled, "");
                 } else {
@@ -178,7 +182,8 @@ impl StreamState {
             return 0;
         }
         let length = most.min(self.sendable_bytes()).min(MAX_DATA_BYTES);
-        let is_last = length == self.send.queued_bytes && self.send.fin == Fin::Queued;
+        let is_last =
+            length == self.send.queued_bytes && self.send.fin == Fin::Queued && self.send.breaks.is_none();
         if length == 0 && !is_last {
             return 0;
         }

@@ -50,6 +50,8 @@ pub(super) struct Send {
     pub(super) queued_bytes: usize,
     pub(super) credit: u64,
     pub(super) fin: Fin,
+    /// RESET follows the last bytes in place of FIN.
+    pub(super) breaks: Option<ResetCode>,
     /// The writer was told to wait.
     pub(super) writer_waits: bool,
 }

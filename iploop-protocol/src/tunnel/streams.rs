@@ -201,7 +201,20 @@ impl Tunnel {
         }
     }
 
-    /// The owner lets go of a stream: what is queued before a FIN is still sent; without FIN the stream is reset.
+    /// The bytes to be sent break off: RESET follows what is queued, where [`Tunnel::finish`] has FIN follow it. Nothing more can
+    /// be written.
+    pub fn break_off(&mut self, stream: StreamId, code: ResetCode) {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        if state.send.queued_bytes == 0 || state.send.fin != Fin::No || state.phase != StreamPhase::Open {
+            return self.reset(stream, code, "");
+        }
+        state.send.fin = Fin::Queued;
+        state.send.breaks = Some(code);
+    }
+
+    /// The owner lets go of a stream: what is queued before a FIN, or before it breaks off, is still sent; else it is reset.
     pub fn release(&mut self, stream: StreamId) {
         let Some(state) = self.streams.get_mut(&stream) else {
             return;

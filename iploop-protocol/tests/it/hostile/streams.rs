@@ -243,6 +243,46 @@ fn writer_is_told_of_a_reset_although_the_end_came_before_it() {
 }
 
 #[test]
+fn stream_that_breaks_off_sends_what_is_queued_and_then_reset_as_credit_allows() {
+    let mut victim = Victim::open(Side::Hub);
+    let stream = victim.ours(1000);
+    let mut said = Bytes::from(vec![7; 1500]);
+    assert_eq!(victim.tunnel.write(stream, &mut said), Ok(1500));
+    victim.tunnel.break_off(stream, ResetCode::ConnectionReset);
+    victim.tunnel.release(stream);
+    let sent = victim.flush();
+    assert!(
+        matches!(&sent[..], [Frame::Data { data, fin: false, .. }] if data.len() == 1000),
+        "{sent:?}"
+    );
+    // Its owner has let go: what the peer says goes nowhere, its end included.
+    victim.send(&[data(stream, 10), window(stream, 1000)]).unwrap();
+    let sent = victim.flush();
+    assert!(
+        matches!(
+            &sent[..],
+            [
+                Frame::Data { data, fin: false, .. },
+                Frame::Reset { code: ResetCode::ConnectionReset, .. }
+            ] if data.len() == 500
+        ),
+        "{sent:?}"
+    );
+    assert_eq!(victim.tunnel.stream_count(), 0);
+
+    // With nothing queued it is a reset like any other, and a reset by the peer ends the wait for credit.
+    let stream = victim.ours(1000);
+    victim.tunnel.break_off(stream, ResetCode::ConnectionReset);
+    assert!(matches!(&victim.flush()[..], [Frame::Reset { .. }]));
+    let stream = victim.ours(0);
+    assert_eq!(victim.tunnel.write(stream, &mut Bytes::from_static(b"x")), Ok(1));
+    victim.tunnel.break_off(stream, ResetCode::ConnectionReset);
+    victim.tunnel.release(stream);
+    victim.send(&[reset(stream)]).unwrap();
+    assert_eq!((victim.flush(), victim.tunnel.stream_count()), (vec![], 0));
+}
+
+#[test]
 fn stream_that_was_given_up_can_t_be_accepted() {
     let mut victim = Victim::open(Side::Node);
     let stream = victim.theirs(0);
