@@ -16,8 +16,10 @@ pub struct ApiConfig {
     /// Host under which customers reach the proxy, shown to them; default: the host of `accounts.public_url`.
     #[schemars(example = &"proxy.example.com")]
     pub proxy_host: Option<String>,
-    /// Terminators in front of us: their `X-Forwarded-For` says who the client is. Nobody else's is looked at.
+    /// Terminators in front of us, as addresses or CIDR prefixes: their `X-Forwarded-For` says who the client is. Nobody else's
+    /// is looked at.
     #[schemars(with = "Vec<String>")]
+    #[serde(deserialize_with = "iploop_platform::cidr::deserialize")]
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time; further ones wait in the system's queue.
     pub max_connections: NonZero<u32>,

@@ -35,6 +35,7 @@ pub struct GatewayConfig {
     /// Balancers, as addresses or CIDR prefixes, that say by the PROXY protocol (version 1 or 2) who their connections are from.
     /// They must then say it on each; nobody else's word is taken.
     #[schemars(with = "Vec<String>", example = &["10.0.0.0/24"])]
+    #[serde(deserialize_with = "iploop_platform::cidr::deserialize")]
     pub proxy_protocol_from: Vec<IpNet>,
     /// Connections at the same time; beyond them requests are answered with `overloaded`.
     pub max_connections: usize,

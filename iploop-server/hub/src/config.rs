@@ -52,8 +52,9 @@ pub struct HubConfig {
     /// Private key in PEM form. Needs `tls_cert`.
     #[schemars(example = &"/etc/iploop/key.pem")]
     pub tls_key: Option<PathBuf>,
-    /// Proxies in front of the hub whose `X-Forwarded-For` is believed.
+    /// Proxies in front of the hub, as addresses or CIDR prefixes, whose `X-Forwarded-For` is believed.
     #[schemars(with = "Vec<String>")]
+    #[serde(deserialize_with = "iploop_platform::cidr::deserialize")]
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time; more are closed at once.
     pub max_connections: usize,

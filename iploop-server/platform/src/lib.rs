@@ -25,6 +25,7 @@ pub mod api_key;
 pub mod archive;
 pub mod asking;
 pub mod billing;
+pub mod cidr;
 pub mod clock;
 pub mod device_news;
 pub mod duration;
