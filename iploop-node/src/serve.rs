@@ -252,19 +252,20 @@ impl Stage {
         incoming.reject(code, detail);
     }
 
-    /// True: both directions were finished in order.
+    /// True: the customer had said all that it wanted to say, and either both directions were finished in order or it wants to
+    /// hear no more.
     async fn relay(&self, stream: &mut Stream, socket: &mut TcpStream, cut: &CancellationToken) -> bool {
         let meter = &self.shared.traffic;
         let end = tokio::select! {
-            end = relay(stream, socket, &meter) => Some(end.result),
+            end = relay(stream, socket, &meter) => Some((end.result, end.said_all)),
             () = cut.cancelled() => None,
         };
-        match end {
+        match end.map(|(result, said_all)| result.map_err(|error| (error, said_all))) {
             Some(Ok(())) => return true,
             // The peer knows.
-            Some(Err(RelayError::Stream(_))) => {}
-            Some(Err(RelayError::Socket(error))) => stream.break_off(code_of_socket(&error)),
-            Some(Err(RelayError::Depleted(_))) => {
+            Some(Err((RelayError::Stream(_), said_all))) => return said_all,
+            Some(Err((RelayError::Socket(error), _))) => stream.break_off(code_of_socket(&error)),
+            Some(Err((RelayError::Depleted(_), _))) => {
                 stream.reset_with(ResetCode::Limited, NotSharing::DailyCap.as_str());
             }
             None => {
@@ -297,7 +298,7 @@ fn code_of_socket(error: &io::Error) -> ResetCode {
     }
 }
 
-/// A connection to a destination. Unless it was finished in order, its drop aborts it: half a request must not look whole.
+/// A connection to a destination. Unless the request was whole, its drop aborts it: half a request must not look like one.
 struct Socket {
     inner: TcpStream,
     is_finished: bool,

@@ -50,7 +50,7 @@ async fn the_destinations_end_arrives_while_the_customer_still_sends() {
 async fn resets_pass_both_ways() {
     let (world, hub) = (World::new(), FakeHub::bind().await);
     let (listener, address) = destination().await;
-    let _node = world.start(hub.config(&[address])).await;
+    let node = world.start(hub.config(&[address])).await;
     let device = hub.register().await;
 
     let mut stream = device.open(&address.to_string()).await.unwrap();
@@ -77,6 +77,19 @@ async fn resets_pass_both_ways() {
     drop(stream);
     let error = socket.read(&mut heard).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+
+    // A customer that has said all and wants to hear no more breaks nothing.
+    let mut stream = device.open(&address.to_string()).await.unwrap();
+    let (mut socket, _) = listener.accept().await.unwrap();
+    stream.write_all(b"a whole request").await.unwrap();
+    stream.shutdown().await.unwrap();
+    drop(stream);
+    while node.status().open_streams > 0 {
+        tokio::task::yield_now().await;
+    }
+    let mut heard = Vec::new();
+    socket.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"a whole request");
 }
 
 #[tokio::test]

@@ -73,6 +73,8 @@ pub struct RelayEnd {
     pub into_tunnel: u64,
     /// Bytes written to the socket.
     pub out_of_tunnel: u64,
+    /// The peer's end was passed on to the socket: what it had to say is whole.
+    pub said_all: bool,
     /// Both directions were finished, or what broke.
     pub result: Result<(), RelayError>,
 }
@@ -136,6 +138,7 @@ where
     RelayEnd {
         into_tunnel: inward.bytes,
         out_of_tunnel: outward.bytes,
+        said_all: outward.finished && outward.done,
         result,
     }
 }
@@ -189,13 +192,17 @@ impl Inward {
                 return Ok(Poll::Pending);
             };
             let data = match self.poll_read(cx, socket, room) {
-                Poll::Ready(Ok(data)) if !(data.is_empty() && self.drains) => data,
-                _ if self.drains => {
+                Poll::Pending => return Ok(Poll::Pending),
+                // A broken socket ends like one that was closed, once what it held is read.
+                Poll::Ready(Ok(data)) if data.is_empty() && self.drains => {
+                    self.done = true;
+                    break;
+                }
+                Poll::Ready(Err(_)) if self.drains => {
                     self.done = true;
                     break;
                 }
                 Poll::Ready(read) => read?,
-                Poll::Pending => return Ok(Poll::Pending),
             };
             if data.is_empty() {
                 stream.finish();

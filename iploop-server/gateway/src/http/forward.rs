@@ -267,7 +267,13 @@ async fn run(
             Ok(Exchanged { upgraded: true, .. }) => {
                 return Run::Upgraded { stream, account };
             }
-            Ok(Exchanged { persistent, .. }) => {
+            Ok(Exchanged {
+                persistent, is_sent, ..
+            }) => {
+                if is_sent {
+                    // The origin sees its connection end, where it would see it break.
+                    stream.finish();
+                }
                 account.served();
                 return Run::Done(if persistent {
                     After::KeepAlive

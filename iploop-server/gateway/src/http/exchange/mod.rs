@@ -38,6 +38,8 @@ const READ_BYTES: usize = 16 * 1024;
 pub(super) struct Exchanged {
     /// The connection may serve another request.
     pub(super) persistent: bool,
+    /// The request went out whole.
+    pub(super) is_sent: bool,
     /// It goes on as a WebSocket.
     pub(super) upgraded: bool,
 }
@@ -181,6 +183,7 @@ impl<'a> Exchange<'a> {
                 return Poll::Ready(Ok(Exchanged {
                     // Content that was not read would pass for the next request.
                     persistent: self.down.persistent() && self.up.sent_everything(),
+                    is_sent: self.up.sent_everything(),
                     upgraded: self.down.upgraded(),
                 }));
             }
