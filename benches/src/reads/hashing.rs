@@ -1,4 +1,4 @@
-//! How many passwords a second argon2id alone checks: the bound of signing in.
+//! How many passwords a second argon2id alone checks beside what else the core does: the bound of signing in.
 
 use std::time::{Duration, Instant};
 

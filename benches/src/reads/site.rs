@@ -161,7 +161,8 @@ impl Site {
         sign_in(self.api, SIGNING_IN)
     }
 
-    /// How often argon2id alone checks that account's password on `core`, while the server rests.
+    /// How often argon2id alone checks that account's password on `core`, while the server has its bookings and devices and nobody
+    /// asks it for anything.
     pub(super) async fn hashes_per_second(&self, core: usize, seconds: f64) -> anyhow::Result<f64> {
         let file = SqliteConnectOptions::new()
             .filename(self.database())

@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 
-use super::{ReadsOptions, Row};
+use super::{ReadsOptions, Row, Target};
 use crate::columns::aligned;
 use crate::statistics::Spread;
 
 /// Prints the table, and the errors.
-pub(super) fn print(options: &ReadsOptions, rows: &[Row], bare: Option<f64>) -> anyhow::Result<()> {
+pub(super) fn print(options: &ReadsOptions, rows: &[Row]) -> anyhow::Result<()> {
     let mut text = format!(
         "\n{} rounds of {} s; the server on core {}, {} connections from core {}; {} accounts with {} requests each and one more every 2 s, {} devices.\n\
          Medians (lowest to highest round); CPU is the server's, for one request.\n\n",
@@ -21,8 +21,16 @@ pub(super) fn print(options: &ReadsOptions, rows: &[Row], bare: Option<f64>) -> 
         options.devices,
     );
     text.push_str(&aligned(&lines(rows)));
-    if let Some(bare) = bare {
-        text.push_str(&format!("\nargon2id alone on the server's core: {bare:.1}/s\n"));
+    for row in rows {
+        let alone = row.spread(|figures| figures.hashes_per_second.unwrap_or_default());
+        if let (Some(shares), Some(alone)) = (row.shares(), alone) {
+            text.push_str(&format!(
+                "\n{}: {} of what argon2id alone gave on the server's core in the same rounds, {} a second\n",
+                row.name,
+                cell(Some(shares), |value| format!("{value:.3}")),
+                cell(Some(alone), |value| format!("{value:.1}")),
+            ));
+        }
     }
     for row in rows.iter().filter(|row| row.errors > 0) {
         let first = row.first_error.as_deref().unwrap_or("unknown");
@@ -39,7 +47,10 @@ fn lines(rows: &[Row]) -> Vec<Vec<String>> {
     ];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for row in rows {
-        let digits = if row.target_per_second < 1_000.0 { 1 } else { 0 };
+        let (digits, target) = match row.target {
+            Target::PerSecond(target) => (0, format!("≥ {target:.0}")),
+            Target::OfHashing(target) => (1, format!("≥ {target} × argon2id")),
+        };
         let rate = |value: f64| format!("{value:.digits$}");
         lines.push(vec![
             row.name.to_owned(),
@@ -49,7 +60,7 @@ fn lines(rows: &[Row]) -> Vec<Vec<String>> {
             cell(row.spread(|figures| figures.cpu_us), |value| {
                 format!("{value:.0}")
             }),
-            format!("≥ {}", rate(row.target_per_second)),
+            target,
             if row.is_reached() { "yes" } else { "NO" }.to_owned(),
         ]);
     }
