@@ -7,7 +7,7 @@ use iploop_platform::accounts::PublicUrl;
 use iploop_platform::clock::Clock;
 use iploop_platform::events::EventTask;
 use iploop_platform::login::SigningSecret;
-use iploop_platform::mail::{self, MailQueue};
+use iploop_platform::mail;
 use iploop_platform::network::Network;
 use iploop_platform::notices::{NoticeParts, NoticeService};
 use iploop_platform::outbound::OutboundClient;
@@ -34,7 +34,7 @@ impl Notifying<'_> {
         self,
         stop: &CancellationToken,
         tasks: &mut JoinSet<()>,
-    ) -> Result<(MailQueue, WebhookService, NoticeService)> {
+    ) -> Result<(WebhookService, NoticeService)> {
         let Self {
             config,
             store,
@@ -52,8 +52,6 @@ impl Notifying<'_> {
         }
         let client = OutboundClient::new(&config.outbound, test_allow).map_err(anyhow::Error::msg)?;
         let mailer = mail::mailer(&config.mail, &config.data, Arc::clone(&clock), client.clone())?;
-        let (queue, mail_task) = mail::start(Arc::clone(&mailer));
-        tasks.spawn(mail_task.run(stop.clone()));
         let (notices, notice_task) = NoticeService::new(NoticeParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -72,6 +70,6 @@ impl Notifying<'_> {
         tasks.spawn(webhook_task.run(stop.clone()));
         let events = EventTask::new(store, clock, network, config.events.clone());
         tasks.spawn(events.run(stop.clone()));
-        Ok((queue, webhooks, notices))
+        Ok((webhooks, notices))
     }
 }

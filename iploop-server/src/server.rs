@@ -422,7 +422,7 @@ impl ApiPieces<'_> {
             public_url: public_url.clone(),
             secret,
         };
-        let (mail, webhooks, notices) = notifying.start(stop, tasks)?;
+        let (webhooks, notices) = notifying.start(stop, tasks)?;
         let admin_parts = AdminParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
@@ -446,8 +446,7 @@ impl ApiPieces<'_> {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             changes: Arc::clone(&changes),
-            mail: mail.clone(),
-            public_url: public_url.clone(),
+            notices: notices.clone(),
             watch,
             suspicions,
             force: Arc::new(Enforcers {
@@ -461,15 +460,13 @@ impl ApiPieces<'_> {
         };
         let (abuse, abuse_task) = AbuseService::new(abuse_parts, &config.abuse);
         tasks.spawn(abuse_task.run(stop.clone()));
-        let (assistant, tickets) =
-            crate::support::open(config, &store, &shared.state, &clock, &mail, &public_url)?;
+        let (assistant, tickets) = crate::support::open(config, &store, &shared.state, &clock, &notices)?;
         let account_parts = AccountParts {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             passwords,
             logins: logins.clone(),
             notices: notices.clone(),
-            mail,
             changes: Arc::clone(&changes),
             public_url: public_url.clone(),
             personal_data: [crate::billing::personal_data(&store, &clock)]

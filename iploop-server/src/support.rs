@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use iploop_platform::accounts::PublicUrl;
 use iploop_platform::clock::Clock;
-use iploop_platform::mail::MailQueue;
+use iploop_platform::notices::NoticeService;
 use iploop_platform::outbound::OutboundClient;
 use iploop_platform::shared::SharedState;
 use iploop_platform::store::Store;
@@ -20,8 +19,7 @@ pub(crate) fn open(
     store: &Arc<dyn Store>,
     shared: &Arc<dyn SharedState>,
     clock: &Arc<dyn Clock>,
-    mail: &MailQueue,
-    public_url: &PublicUrl,
+    notices: &NoticeService,
 ) -> Result<(Assistant, TicketDesk)> {
     let parts = AssistantParts {
         store: Arc::clone(store),
@@ -35,8 +33,7 @@ pub(crate) fn open(
         store: Arc::clone(store),
         shared: Arc::clone(shared),
         clock: Arc::clone(clock),
-        mail: mail.clone(),
-        public_url: public_url.clone(),
+        notices: notices.clone(),
     };
     Ok((assistant, TicketDesk::new(parts, &config.assistant)))
 }

@@ -549,6 +549,9 @@ impl From<BillingError> for ApiError {
             BillingError::Held => Self::PaymentsHeld,
             BillingError::PageReplaced => Self::CheckoutReplaced,
             BillingError::NothingOwed => Self::AlreadySo,
+            BillingError::AccountNotFound => Self::AccountNotFound,
+            BillingError::NoSuchErrand => Self::ErrandNotFound,
+            BillingError::ErrandDone => Self::ErrandDone,
             BillingError::Event(EventError::TooOld) => Self::EventTooOld,
             BillingError::Event(EventError::Malformed) => {
                 Self::MalformedBody("The event has not the form of its kind".to_owned())

@@ -112,7 +112,7 @@ fn invoice(object: &Value) -> Option<Change> {
         subtotal_cents: object["subtotal"].as_i64()?,
         paid_cents: object["amount_paid"].as_i64()?,
         currency: object["currency"].as_str()?.to_ascii_lowercase(),
-        intent: reference(&object["payment_intent"]),
+        intent: intent_of(object),
         from: seconds(line.pointer("/period/start")?.as_i64()?),
         to: seconds(line.pointer("/period/end")?.as_i64()?),
     }))
@@ -202,6 +202,17 @@ fn subscription_of(invoice: &Value) -> Option<String> {
         invoice
             .pointer("/parent/subscription_details/subscription")
             .and_then(reference)
+    })
+}
+
+/// Since API version 2025-03-31 an invoice has a list of payments, which events leave out.
+pub(crate) fn intent_of(invoice: &Value) -> Option<String> {
+    reference(&invoice["payment_intent"]).or_else(|| {
+        let payments = invoice.pointer("/payments/data")?.as_array()?;
+        let mut intents = payments
+            .iter()
+            .filter_map(|paid| paid.pointer("/payment/payment_intent").and_then(reference));
+        intents.next()
     })
 }
 

@@ -24,6 +24,8 @@ const TWIN: &str = "idempotency_key_in_use";
 const WAIT_FOR_TWIN: Duration = Duration::from_millis(400);
 const WAITS_FOR_TWIN: u32 = 8;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Which version of its API Stripe answers in.
+const VERSION: HeaderName = HeaderName::from_static("stripe-version");
 
 /// Fields of a form, in their order.
 pub(crate) type Form<'a> = Vec<(&'a str, String)>;
@@ -42,7 +44,7 @@ impl Client {
         authorization.set_sensitive(true);
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, authorization);
-        headers.insert("stripe-version", HeaderValue::from_static(API_VERSION));
+        headers.insert(VERSION, HeaderValue::from_static(API_VERSION));
         Ok(Self {
             outbound,
             base: base.trim_end_matches('/').to_owned(),
@@ -79,13 +81,24 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: &str, query: &Form<'_>) -> Result<Value, ProviderError> {
+        self.get_by(API_VERSION, path, query).await
+    }
+
+    /// In another version of the API.
+    pub(crate) async fn get_by(
+        &self,
+        version: &'static str,
+        path: &str,
+        query: &Form<'_>,
+    ) -> Result<Value, ProviderError> {
         let path = if query.is_empty() {
             path.to_owned()
         } else {
             format!("{path}?{}", encode(query)?)
         };
-        self.send(Method::GET, &path, self.headers.clone(), String::new())
-            .await
+        let mut headers = self.headers.clone();
+        headers.insert(VERSION, HeaderValue::from_static(version));
+        self.send(Method::GET, &path, headers, String::new()).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<Value, ProviderError> {

@@ -15,6 +15,9 @@ use crate::event::{self, PAYMENT};
 use crate::http::{Client, Form};
 use crate::webhook;
 
+/// The first version of Stripe's API that can be asked which invoice a payment paid.
+const INVOICE_PAYMENTS: &str = "2025-03-31.basil";
+
 /// A Stripe account.
 pub struct Stripe {
     client: Client,
@@ -238,7 +241,7 @@ impl PaymentProvider for Stripe {
         let intent = if reference.starts_with("in_") {
             let path = format!("/v1/invoices/{}", id(reference)?);
             let invoice = self.client.get(&path, &Vec::new()).await?;
-            event::reference(&invoice["payment_intent"]).ok_or_else(unexpected)?
+            event::intent_of(&invoice).ok_or_else(unexpected)?
         } else {
             id(reference)?.to_owned()
         };
@@ -248,6 +251,22 @@ impl PaymentProvider for Stripe {
             Err(ProviderError::Refused(reason)) if reason.contains("charge_already_refunded") => Ok(()),
             other => other.map(drop),
         }
+    }
+
+    async fn invoice_of(&self, payment: &str) -> Result<Option<String>, ProviderError> {
+        if !payment.starts_with("pi_") {
+            return Ok(None);
+        }
+        let query = vec![
+            ("payment[type]", "payment_intent".to_owned()),
+            ("payment[payment_intent]", id(payment)?.to_owned()),
+            ("limit", "1".to_owned()),
+        ];
+        let found = self
+            .client
+            .get_by(INVOICE_PAYMENTS, "/v1/invoice_payments", &query)
+            .await?;
+        Ok(found.pointer("/data/0/invoice").and_then(event::reference))
     }
 
     async fn delete_customer(&self, customer: &str) -> Result<(), ProviderError> {

@@ -148,6 +148,9 @@ async fn every_call_is_one_that_stripe_knows() {
     stripe.end_with_period("sub_123", false).await.unwrap();
     stripe.end_now("sub_123").await.unwrap();
     stripe.refund("pi_123").await.unwrap();
+    let invoice = stripe.invoice_of("pi_123").await.unwrap();
+    assert!(invoice.is_some_and(|invoice| !invoice.is_empty()));
+    assert_eq!(stripe.invoice_of("ch_123").await.unwrap(), None);
     stripe.delete_customer(&customer).await.unwrap();
     let invoices = stripe.invoices(&customer, Some("in_123"), 10).await.unwrap();
     assert!(invoices[0].id.starts_with("in_"), "{invoices:?}");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use iploop_platform::device_news::{Connected, News, Said};
 use iploop_platform::ids::NodeId;
+use iploop_platform::partners::admits_device;
 use iploop_protocol::codes::CloseCode;
 use tokio::time::Instant;
 
@@ -25,22 +26,14 @@ impl Connected for Hub {
                 self.withdrawn(*node, |node| node.device.consent == *consent);
             }
             News::Erased(node) => self.withdrawn(*node, |_| true),
-            News::App {
-                partner,
-                bundle_id,
-                platform,
-                is_last,
-            } => {
-                let is_of = |node: &Node| {
-                    node.device.partner == *partner
-                        && *node.device.app == **bundle_id
-                        && node
-                            .exit
-                            .os
-                            .as_deref()
-                            .map_or(*is_last, |os| os == platform.as_str())
+            News::Apps { partner, apps } => {
+                let review = self.shared.registrar.reviews_apps();
+                let may_not_stay = |node: &Node| {
+                    let os = node.exit.os.as_deref();
+                    node.device.partner == *partner && !admits_device(apps, &node.device.app, os, review)
                 };
-                self.reject(is_of, "the app may not bring devices any more").await;
+                self.reject(may_not_stay, "the app may not bring devices any more")
+                    .await;
             }
             News::Partner(partner) => {
                 self.shared.registrar.forget_partners();

@@ -96,6 +96,8 @@ pub enum StoreError {
 pub trait Accounts: Send + Sync + 'static {
     /// Makes an account with its plan and its bonus; `Conflict { what: "email" }` if the address is known.
     async fn create_account(&self, account: NewAccount) -> Result<Account, StoreError>;
+    /// Likewise, with the mail that greets its owner and verifies the address.
+    async fn register_account(&self, account: NewAccount) -> Result<Account, StoreError>;
     /// By id.
     async fn account(&self, id: AccountId) -> Result<Option<Account>, StoreError>;
     /// By address, without regard to case, with the password's hash.
@@ -103,7 +105,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// The password's hash.
     async fn password_hash(&self, id: AccountId) -> Result<Option<String>, StoreError>;
     /// A new password's hash in place of the known one; false, and nothing is changed, if it is another one by now. Ends the
-    /// account's logins.
+    /// account's logins, and tells its owner by mail.
     async fn set_password(
         &self,
         id: AccountId,

@@ -112,6 +112,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "usage_version",
         sql: include_str!("../migrations/0020_usage_version.sql"),
     },
+    Migration {
+        version: 21,
+        name: "mails_and_days",
+        sql: include_str!("../migrations/0021_mails_and_days.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

@@ -5,6 +5,7 @@ mod accounts;
 mod audit_export;
 mod balance;
 mod disputes;
+mod errands;
 mod impersonate;
 mod maintenance;
 mod nodes;
@@ -69,6 +70,8 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(revenue::get_revenue))
         .routes(routes!(disputes::list_disputes))
         .routes(routes!(disputes::forgive_debt))
+        .routes(routes!(errands::list_errands))
+        .routes(routes!(errands::retry_errand))
 }
 
 /// Who does it, for the record.

@@ -65,6 +65,8 @@ pub(crate) enum ApiError {
     /// The account has as many live connections as it may.
     TooManyLive,
     AccountNotFound,
+    ErrandNotFound,
+    ErrandDone,
     AlreadyListed,
     AlreadySo,
     TooMany(u32),

@@ -199,6 +199,8 @@ impl ApiError {
                 "There is no such account",
                 None,
             ),
+            Self::ErrandNotFound => row(S::NOT_FOUND, "errand_not_found", "There is no such errand", None),
+            Self::ErrandDone => row(S::CONFLICT, "errand_done", "The errand is done already", None),
             Self::AlreadyListed => row(S::CONFLICT, "already_listed", "It is on the list already", None),
             Self::AlreadySo => row(S::CONFLICT, "already_so", "It is so already", None),
             Self::TooMany(limit) => row(

@@ -48,6 +48,8 @@ fn the_table() {
         ApiError::TooManySessions(Duration::from_millis(1500)),
         ApiError::TooManyLive,
         ApiError::AccountNotFound,
+        ApiError::ErrandNotFound,
+        ApiError::ErrandDone,
         ApiError::AlreadyListed,
         ApiError::AlreadySo,
         ApiError::TooMany(64),

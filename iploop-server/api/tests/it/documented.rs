@@ -288,6 +288,7 @@ async fn every_documented_operation_answers_with_its_success() {
     crate::trial::visit_everything().await;
     crate::support::visit_everything(&api, &growth, &admin).await;
     crate::payments::visit_everything().await;
+    crate::errands::visit_everything().await;
     crate::partners::visit_everything(&api, &admin).await;
     crate::owners::visit_everything(&api, &admin).await;
 

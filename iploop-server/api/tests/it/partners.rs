@@ -6,11 +6,12 @@ use http::Method;
 use iploop_platform::abuse::Actor;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Clock as _;
+use iploop_platform::device_news::News;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, PartnerId, RequestId};
 use iploop_platform::ledger::{LedgerParts, LedgerService, Purchase};
 use iploop_platform::node::NodeRegistration;
-use iploop_platform::partners::Wanting;
+use iploop_platform::partners::{AppState, Wanting};
 use iploop_platform::usage::{Timings, UsageRecord};
 use serde_json::{Value, json};
 
@@ -353,6 +354,37 @@ async fn a_partners_user_sees_and_does_its_own_partners_and_nothing_else() {
     let link = format!("/api/partners/{ours}/users/{account}?reason=left");
     assert_eq!(delete(&api, &admin, &link).await.status, 204);
     assert_eq!(get(&api, &token, "/api/partner/profile").await.problem().0, 403);
+}
+
+#[tokio::test]
+async fn an_app_that_is_looked_at_again_is_told_to_connected_devices_at_once() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (id, _) = partner(&api, &admin, "Acme").await;
+    let (token, _) = user_of(&api, &admin, &id, "partner@example.com").await;
+    let made = send(&api, &token, Method::POST, "/api/partner/apps", game("a")).await;
+    let app = made.json()["id"].as_str().unwrap().to_owned();
+    let partner: PartnerId = id.parse().unwrap();
+    let hears = async |states: &[AppState]| loop {
+        let told = api.devices.heard.lock().iter().any(|news| {
+            matches!(news, News::Apps { partner: of, apps }
+                if *of == partner && apps.iter().map(|app| app.state).eq(states.iter().copied()))
+        });
+        if told {
+            return;
+        }
+        tokio::task::yield_now().await;
+    };
+    let review = format!("/api/partners/{id}/apps/{app}/review");
+    let decision = json!({ "state": "approved", "reason": "a test" });
+    send(&api, &admin, Method::PUT, &review, decision).await;
+    hears(&[AppState::Approved]).await;
+    let path = format!("/api/partner/apps/{app}");
+    let changed = send(&api, &token, Method::PUT, &path, game("b")).await;
+    assert_eq!(changed.json()["state"], "pending");
+    hears(&[AppState::Pending]).await;
+    assert_eq!(delete(&api, &token, &path).await.status, 204);
+    hears(&[]).await;
 }
 
 /// Every operation once, with its success.

@@ -1,7 +1,9 @@
 //! Signing in, staying in, getting out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -115,6 +117,55 @@ async fn guessing_is_throttled_and_does_not_lock_the_owner_out() {
         login(&api, "ada@example.com", PASSWORD).await.status,
         StatusCode::OK
     );
+}
+
+/// How many of so many sign-ins at once were answered so.
+async fn at_once(api: &Api, passwords: &[&str]) -> BTreeMap<u16, usize> {
+    let answers = join_all(
+        passwords
+            .iter()
+            .map(|password| login(api, "ada@example.com", password)),
+    );
+    let mut statuses = BTreeMap::new();
+    for answer in answers.await {
+        *statuses.entry(answer.status.as_u16()).or_default() += 1;
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn right_passwords_at_the_same_time_are_not_refused() {
+    let api = Api::new().await;
+    api.register("ada@example.com").await;
+    assert_eq!(at_once(&api, &[PASSWORD; 40]).await, BTreeMap::from([(200, 40)]));
+    for _ in 0..14 {
+        login(&api, "ada@example.com", "a guess").await;
+    }
+    // One try is left: they go through it one after the other.
+    assert_eq!(at_once(&api, &[PASSWORD; 16]).await, BTreeMap::from([(200, 16)]));
+}
+
+#[tokio::test]
+async fn guesses_at_the_same_time_get_no_more_tries_than_one_after_the_other() {
+    let api = Api::new().await;
+    api.register("ada@example.com").await;
+    let heard = at_once(&api, &["a guess"; 50]).await;
+    assert_eq!(heard, BTreeMap::from([(401, 15), (429, 35)]));
+    let again = at_once(&api, &["a guess"; 50]).await;
+    assert_eq!(again, BTreeMap::from([(429, 50)]));
+    let restarted = api.restarted().await;
+    let refused = login(&restarted, "ada@example.com", PASSWORD).await;
+    assert_eq!(refused.problem(), (429, "too_many_requests".to_owned()));
+}
+
+#[tokio::test]
+async fn guesses_beside_right_passwords_count_all_the_same() {
+    let api = Api::new().await;
+    api.register("ada@example.com").await;
+    let mixed: Vec<&str> = [PASSWORD, "a guess"].into_iter().cycle().take(60).collect();
+    let heard = at_once(&api, &mixed).await;
+    assert_eq!(heard.get(&401), Some(&15), "{heard:?}");
+    assert_eq!(heard.values().sum::<usize>(), 60);
 }
 
 #[tokio::test]

@@ -39,6 +39,8 @@ pub(crate) struct Till {
     pub(crate) is_silent: AtomicBool,
     /// Pages by the key that they were made under: where they are, and whether they are open, paid on or closed.
     pub(crate) pages: Mutex<BTreeMap<String, (OpenPage, PageState)>>,
+    /// Which payment paid which invoice.
+    pub(crate) invoices: Mutex<BTreeMap<String, String>>,
     /// Errands that were run: what was done with what.
     pub(crate) done: Mutex<Vec<String>>,
 }
@@ -67,6 +69,7 @@ impl Till {
             declines: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             pages: Mutex::default(),
+            invoices: Mutex::default(),
             done: Mutex::default(),
         })
     }
@@ -164,6 +167,13 @@ impl PaymentProvider for Till {
 
     async fn refund(&self, reference: &str) -> Result<(), ProviderError> {
         self.run("refund", reference)
+    }
+
+    async fn invoice_of(&self, payment: &str) -> Result<Option<String>, ProviderError> {
+        if self.is_silent.load(Ordering::Relaxed) {
+            return Err(ProviderError::Unavailable("nobody answers".to_owned()));
+        }
+        Ok(self.invoices.lock().get(payment).cloned())
     }
 
     async fn delete_customer(&self, customer: &str) -> Result<(), ProviderError> {

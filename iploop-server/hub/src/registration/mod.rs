@@ -94,6 +94,11 @@ impl Registrar {
         self.gate.waiting()
     }
 
+    /// Whether only apps that an admin approved may bring devices.
+    pub(crate) fn reviews_apps(&self) -> bool {
+        self.review_apps
+    }
+
     /// Forgets what is believed of partners: one was switched off.
     pub(crate) fn forget_partners(&self) {
         self.cache.forget();

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use iploop_hub::HubConfig;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::device_news::{Connected, News, Said};
 use iploop_platform::exits::{ExitError, Exits};
 use iploop_platform::ids::{ConsentId, PartnerId};
 use iploop_platform::network::Network;
-use iploop_platform::partners::AppPlatform;
+use iploop_platform::partners::{AppPlatform, AppStanding, AppState};
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{OwnersWish, Pairing, SharingStatus, ToHub, ToNode, capability};
 
@@ -152,37 +153,70 @@ async fn a_withdrawal_elsewhere_closes_the_connection_that_it_is_about_with_its_
     assert_eq!(other.closed().await.code, CloseCode::Withdrawn);
 }
 
+fn named(app: &'static str, os: &'static str) -> impl FnOnce(&mut iploop_protocol::control::Hello) {
+    move |hello| {
+        hello.device.app_id = app.to_owned();
+        hello.device.os = os.to_owned();
+    }
+}
+
+/// An app "com.a" on these platforms, and nothing else.
+fn apps(partner: PartnerId, states: &[(AppPlatform, AppState)]) -> News {
+    let apps = states.iter().map(|(platform, state)| AppStanding {
+        bundle_id: "com.a".into(),
+        platform: *platform,
+        state: *state,
+    });
+    News::Apps {
+        partner,
+        apps: apps.collect(),
+    }
+}
+
 #[tokio::test]
 async fn an_app_that_is_stopped_loses_its_devices_and_no_others() {
     let hub = TestHub::start().await;
-    let named = |app: &'static str, os: &'static str| {
-        move |hello: &mut iploop_protocol::control::Hello| {
-            hello.device.app_id = app.to_owned();
-            hello.device.os = os.to_owned();
-        }
-    };
     let stopped = hub.node_from(1, "127.0.0.1", named("com.a", "android")).await;
     let elsewhere = hub.node_from(2, "127.0.0.1", named("com.a", "ios")).await;
     let another = hub.node_from(3, "127.0.0.1", named("com.b", "android")).await;
     let unnamed = hub.node_from(4, "127.0.0.1", named("com.a", "toaster")).await;
     let partner = hub.store.registered.lock()[0].partner;
-    let news = |partner, is_last| News::App {
-        partner,
-        bundle_id: "com.a".into(),
-        platform: AppPlatform::Android,
-        is_last,
-    };
-    hub.hub.hear(&news(PartnerId::new(), true)).await;
-    hub.hub.hear(&news(partner, false)).await;
+    let (android, ios) = (AppPlatform::Android, AppPlatform::Ios);
+    let both = [(android, AppState::Suspended), (ios, AppState::Pending)];
+    hub.hub.hear(&apps(PartnerId::new(), &both)).await;
+    hub.hub.hear(&apps(partner, &both)).await;
     let closed = stopped.closed().await;
     assert_eq!(closed.code, CloseCode::PartnerRejected);
     assert!(closed.reason.contains("app"), "{closed:?}");
     assert!(elsewhere.tunnel.is_open() && another.tunnel.is_open() && unnamed.tunnel.is_open());
-    hub.hub.hear(&news(partner, true)).await;
+    hub.hub.hear(&apps(partner, &both[..1])).await;
     assert_eq!(unnamed.closed().await.code, CloseCode::PartnerRejected);
     assert!(elsewhere.tunnel.is_open() && another.tunnel.is_open());
     hub.hub.hear(&News::Partner(partner)).await;
     assert_eq!(elsewhere.closed().await.code, CloseCode::PartnerRejected);
     assert_eq!(another.closed().await.code, CloseCode::PartnerRejected);
     until(|| hub.hub.stats().connected_nodes == 0).await;
+}
+
+#[tokio::test]
+async fn where_apps_are_reviewed_one_that_is_pending_or_gone_loses_its_devices_with_their_streams() {
+    let hub = TestHub::with(HubConfig::default(), |deps| deps.review_apps = true).await;
+    let mut pending = hub.node_from(1, "127.0.0.1", named("com.a", "android")).await;
+    let approved = hub.node_from(2, "127.0.0.1", named("com.a", "ios")).await;
+    let partner = hub.store.registered.lock()[0].partner;
+    let (android, ios) = (AppPlatform::Android, AppPlatform::Ios);
+    let both = [(android, AppState::Approved), (ios, AppState::Approved)];
+    hub.hub.hear(&apps(partner, &both)).await;
+    assert!(pending.tunnel.is_open() && approved.tunnel.is_open());
+    let (opened, _at_device) = tokio::join!(hub.hub.open(request("os-android")), async {
+        pending.incoming().await.accept(Duration::ZERO)
+    });
+    let mut stream = opened.unwrap().stream;
+    let both = [(android, AppState::Pending), (ios, AppState::Approved)];
+    hub.hub.hear(&apps(partner, &both)).await;
+    assert!(stream.read_chunk().await.is_err());
+    assert_eq!(pending.closed().await.code, CloseCode::PartnerRejected);
+    assert!(approved.tunnel.is_open());
+    hub.hub.hear(&apps(partner, &both[..1])).await;
+    assert_eq!(approved.closed().await.code, CloseCode::PartnerRejected);
 }

@@ -132,6 +132,8 @@ actions! {
     PaymentDisputed "payment_disputed",
     /// A customer was let off what it owes for a disputed payment.
     DebtForgiven "debt_forgiven",
+    /// Something that was given up is tried again at the payment provider.
+    ErrandRetried "errand_retried",
     /// A subscription that an account does not get is ended and paid back.
     SubscriptionRefused "subscription_refused",
     /// A partner was paid.

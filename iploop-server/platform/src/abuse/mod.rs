@@ -31,6 +31,6 @@ pub use lists::{
 };
 pub use service::{AbuseParts, AbuseService, Force, PolicyOverview, ReadPolicy};
 pub use status::status_from_command_line;
-pub use store::{AccountGrant, ExitUse, ExitUseQuery, RefusalCount, RefusalQuery, Safeguards};
+pub use store::{AccountGrant, ExitUse, ExitUseQuery, RefusalCount, RefusalQuery, Safeguards, Told};
 pub use task::AbuseTask;
 pub use watch::{AbuseWatch, Cause, Suspicion};

@@ -14,16 +14,15 @@ use super::config::AbuseConfig;
 use super::error::AbuseError;
 use super::lists::{self, Entry, EntryKind, PolicyChange, PolicyChanged, StoredPolicy, compose};
 use super::status::set_status;
-use super::store::{AccountGrant, ExitUse, ExitUseQuery, RefusalCount, RefusalQuery};
+use super::store::{AccountGrant, ExitUse, ExitUseQuery, RefusalCount, RefusalQuery, Told};
 use super::task::AbuseTask;
 use super::watch::{AbuseWatch, Suspicion};
 use crate::account::{Account, AccountStatus, Standing};
-use crate::accounts::PublicUrl;
 use crate::clock::{Clock, Timestamp};
 use crate::field::{self, FieldProblem};
 use crate::ids::{AccountId, AuditId, GrantId, PolicyEntryId};
 use crate::keys::KeyChanges;
-use crate::mail::MailQueue;
+use crate::notices::NoticeService;
 use crate::store::{Store, StoreError};
 
 /// Longest time that something is opened for.
@@ -57,10 +56,8 @@ pub struct AbuseParts {
     pub clock: Arc<dyn Clock>,
     /// Hears which accounts changed.
     pub changes: Arc<dyn KeyChanges>,
-    /// Where mails go.
-    pub mail: MailQueue,
-    /// Base of the links in mails.
-    pub public_url: PublicUrl,
+    /// Sends the mails.
+    pub notices: NoticeService,
     /// Hears of refusals.
     pub watch: AbuseWatch,
     /// What it suspects.
@@ -87,8 +84,7 @@ pub(super) struct Inner {
     pub(super) force: Arc<dyn Force>,
     pub(super) source: Arc<dyn ReadPolicy>,
     pub(super) config: AbuseConfig,
-    pub(super) mail: MailQueue,
-    pub(super) public_url: PublicUrl,
+    pub(super) notices: NoticeService,
     /// Held while lists are read and put in force: the last one to read is the last one to do so.
     order: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -129,8 +125,7 @@ impl AbuseService {
             force: parts.force,
             source: parts.source,
             config: config.clone(),
-            mail: parts.mail,
-            public_url: parts.public_url,
+            notices: parts.notices,
             order: tokio::sync::Mutex::default(),
             state: Mutex::new(State {
                 file: parts.file,
@@ -322,7 +317,7 @@ impl AbuseService {
     /// Closes a grant before its date: for new streams at once.
     ///
     /// # Errors
-    /// If there is no such grant, or it is closed already.
+    /// If there is no such account or grant, or it is closed already.
     pub async fn revoke_grant(
         &self,
         actor: Actor,
@@ -335,7 +330,11 @@ impl AbuseService {
         let audit = self.entry(actor, action, Some(account), id.to_string(), Value::Null, reason);
         let revoked = self.0.store.revoke_grant(account, id, audit).await;
         self.0.changes.account_changed(account);
-        revoked?.map(drop).ok_or(AbuseError::NotFound)
+        if revoked?.is_some() {
+            return Ok(());
+        }
+        self.account(account).await?;
+        Err(AbuseError::NotFound)
     }
 
     /// Suspends an account: its logins are refused and its streams end.
@@ -346,8 +345,18 @@ impl AbuseService {
         if actor == Actor::Admin(account) {
             return Err(FieldProblem::new("account", "Nobody suspends themselves").into());
         }
+        self.suspend_telling(actor, account, reason, &Told::Nobody).await
+    }
+
+    pub(super) async fn suspend_telling(
+        &self,
+        actor: Actor,
+        account: AccountId,
+        reason: &str,
+        told: &Told,
+    ) -> Result<(), AbuseError> {
         let moved = self
-            .set_status(actor, account, AccountStatus::Suspended, reason)
+            .set_status(actor, account, AccountStatus::Suspended, reason, told)
             .await;
         self.0.changes.account_suspended(account);
         moved
@@ -360,7 +369,7 @@ impl AbuseService {
     pub async fn reinstate(&self, actor: Actor, account: AccountId, reason: &str) -> Result<(), AbuseError> {
         self.0.watch.forgive(account);
         let moved = self
-            .set_status(actor, account, AccountStatus::Active, reason)
+            .set_status(actor, account, AccountStatus::Active, reason, &Told::Nobody)
             .await;
         self.0.changes.account_changed(account);
         moved
@@ -491,9 +500,10 @@ impl AbuseService {
         account: AccountId,
         to: AccountStatus,
         reason: &str,
+        told: &Told,
     ) -> Result<(), AbuseError> {
         let Inner { store, clock, .. } = &*self.0;
-        set_status(store.as_ref(), clock.as_ref(), actor, account, to, reason).await
+        set_status((store.as_ref(), clock.as_ref()), actor, account, to, reason, told).await
     }
 
     async fn account(&self, id: AccountId) -> Result<Account, AbuseError> {

@@ -6,12 +6,12 @@ use super::audit::{Actor, AuditAction, AuditEntry};
 use super::config::AbuseConfig;
 use super::error::AbuseError;
 use super::service::{AbuseService, reason_line};
+use super::store::Told;
 use super::watch::Suspicion;
 use crate::account::AccountStatus;
 use crate::clock::Clock;
 use crate::ids::{AccountId, AuditId};
-use crate::mail::templates;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Admins that are told of a suspension.
 const MAX_TOLD: u32 = 20;
@@ -29,57 +29,37 @@ impl AbuseService {
             "{suspend_after} dials in {} minutes to destinations that nobody may reach, the last one refused by {rule}",
             suspend_within.as_secs().div_ceil(60)
         );
-        match self.suspend(Actor::System, account, &reason).await {
+        let suspended = self
+            .suspend_telling(Actor::System, account, &reason, &self.told())
+            .await;
+        match suspended {
             Ok(()) => {
                 metrics::counter!("iploop_accounts_suspended_total").increment(1);
                 tracing::warn!(account.id = %account, reason, "a customer was suspended");
-                self.tell_admins(account, &reason).await;
+                self.0.notices.wake();
             }
             Err(AbuseError::AlreadySo | AbuseError::AccountNotFound) => {}
             Err(error) => tracing::error!(account.id = %account, %error, "a customer could not be suspended"),
         }
     }
 
-    async fn tell_admins(&self, account: AccountId, reason: &str) {
-        let told = match self.addressees().await {
-            Ok(told) => told,
-            Err(error) => {
-                tracing::warn!(%error, "nobody was told of a suspension");
-                return;
-            }
-        };
-        let link = self
-            .0
-            .public_url
-            .join(&format!("/api/admin/audit?account={account}"));
-        for (address, name) in told {
-            let Ok(address) = address.parse() else { continue };
-            let mail = templates::suspension(&address, &name, &account.to_string(), reason, &link);
-            if self.0.mail.push(mail).is_err() {
-                tracing::warn!("the mail about a suspension found no room in the queue");
-            }
-        }
-    }
-
-    async fn addressees(&self) -> Result<Vec<(String, String)>, StoreError> {
+    fn told(&self) -> Told {
         match self.0.config.notify.as_slice() {
-            [] => self.0.store.admin_addresses(MAX_TOLD).await,
-            named => Ok(named
-                .iter()
-                .map(|address| (address.clone(), String::new()))
-                .collect()),
+            [] => Told::Admins(MAX_TOLD),
+            // What can't be an address is refused with the configuration.
+            named => Told::Addresses(named.iter().filter_map(|address| address.parse().ok()).collect()),
         }
     }
 }
 
 /// Moves an account to `to` from the other one of active and suspended, on record.
 pub(super) async fn set_status(
-    store: &dyn Store,
-    clock: &dyn Clock,
+    (store, clock): (&dyn Store, &dyn Clock),
     actor: Actor,
     account: AccountId,
     to: AccountStatus,
     reason: &str,
+    told: &Told,
 ) -> Result<(), AbuseError> {
     let reason = reason_line(reason)?;
     if store.account(account).await?.is_none() {
@@ -102,7 +82,7 @@ pub(super) async fn set_status(
         after: json!({ "status": to }),
         reason,
     };
-    let moved = store.set_account_status(account, from, to, audit).await?;
+    let moved = store.set_account_status(account, from, to, audit, told).await?;
     moved.then_some(()).ok_or(AbuseError::AlreadySo)
 }
 
@@ -117,5 +97,6 @@ pub async fn status_from_command_line(
     status: AccountStatus,
     reason: &str,
 ) -> Result<(), AbuseError> {
-    set_status(store, clock, Actor::CommandLine, account, status, reason).await
+    let actor = Actor::CommandLine;
+    set_status((store, clock), actor, account, status, reason, &Told::Nobody).await
 }

@@ -9,6 +9,7 @@ use iploop_protocol::policy::{Grant, Opening};
 use super::audit::{AuditEntry, AuditQuery};
 use super::lists::{PolicyChange, PolicyChanged, StoredPolicy};
 use crate::account::{AccountStatus, Standing};
+use crate::accounts::EmailAddress;
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ApiKeyId, AuditId, GrantId, NodeId, RequestId};
 use crate::store::StoreError;
@@ -108,6 +109,17 @@ pub struct ExitUse {
     pub ended_at: Option<Timestamp>,
 }
 
+/// Who is told by mail that a customer was suspended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nobody: a person did it.
+    Nobody,
+    /// Admins that may sign in, the oldest ones, so many at most.
+    Admins(u32),
+    /// These addresses.
+    Addresses(Vec<EmailAddress>),
+}
+
 /// Lists, grants, standing, suspensions, refusals and audit records.
 #[async_trait]
 pub trait Safeguards: Send + Sync + 'static {
@@ -134,13 +146,15 @@ pub trait Safeguards: Send + Sync + 'static {
         id: GrantId,
         entry: AuditEntry,
     ) -> Result<Option<AccountGrant>, StoreError>;
-    /// Moves an account from one status to another, with the reason; false if it does not have the first.
+    /// Moves an account from one status to another, with the reason; false if it does not have the first. The mails about it are
+    /// part of the act.
     async fn set_account_status(
         &self,
         account: AccountId,
         from: AccountStatus,
         to: AccountStatus,
         entry: AuditEntry,
+        told: &Told,
     ) -> Result<bool, StoreError>;
     /// Sets a customer's standing; false if there is no such account or it has that standing.
     async fn set_standing(
@@ -168,6 +182,4 @@ pub trait Safeguards: Send + Sync + 'static {
     async fn forget_refusals(&self, day: i64, limit: u32) -> Result<u64, StoreError>;
     /// Who left by an exit's address, newest first.
     async fn exit_uses(&self, query: &ExitUseQuery) -> Result<Vec<ExitUse>, StoreError>;
-    /// Mail addresses and names of admins that may sign in, oldest first.
-    async fn admin_addresses(&self, limit: u32) -> Result<Vec<(String, String)>, StoreError>;
 }

@@ -61,7 +61,7 @@ impl AccountService {
             Erased::NotThere => return Err(AccountError::TokenInvalid),
             Erased::LastAdmin => return Err(AccountError::LastAdmin),
         }
-        self.tell_deleted(account);
+        inner.notices.wake();
         Ok(())
     }
 }

@@ -4,7 +4,6 @@ mod common;
 pub(crate) mod email;
 mod erasure;
 mod export;
-mod notices;
 mod operator;
 pub mod password;
 mod profile;
@@ -29,7 +28,6 @@ use crate::ids::AccountId;
 use crate::keys::KeyChanges;
 use crate::login::throttle::{Allowance, client_network};
 use crate::login::{LoginError, Logins};
-use crate::mail::MailQueue;
 use crate::notices::{Notice, NoticeService};
 use crate::plan::Plan;
 use crate::secret::{Secret, token_hash};
@@ -102,8 +100,6 @@ pub struct AccountParts {
     pub logins: Logins,
     /// Where mails go.
     pub notices: NoticeService,
-    /// Where the mail goes whose account is gone.
-    pub mail: MailQueue,
     /// Hears when an account may use the proxy.
     pub changes: Arc<dyn KeyChanges>,
     /// Base of the links in mails.
@@ -122,7 +118,6 @@ struct Inner {
     passwords: Passwords,
     logins: Logins,
     notices: NoticeService,
-    mail: MailQueue,
     changes: Arc<dyn KeyChanges>,
     public_url: PublicUrl,
     personal_data: Vec<Arc<dyn PersonalData>>,
@@ -225,7 +220,6 @@ impl AccountService {
             passwords: parts.passwords,
             logins: parts.logins,
             notices: parts.notices,
-            mail: parts.mail,
             changes: parts.changes,
             public_url: parts.public_url,
             personal_data: parts.personal_data,
@@ -282,7 +276,7 @@ impl AccountService {
         }
         let account = inner
             .store
-            .create_account(NewAccount {
+            .register_account(NewAccount {
                 id: AccountId::new(),
                 email: email.to_string(),
                 password_hash: inner.passwords.hash(password).await?,
@@ -301,8 +295,7 @@ impl AccountService {
                 now,
             })
             .await?;
-        // The account stands without it; its owner can ask for the mail again.
-        self.tell(&account, Notice::Welcome, Value::Null).await;
+        inner.notices.wake();
         Ok(account)
     }
 
@@ -376,7 +369,7 @@ impl AccountService {
         if !inner.store.set_password(account.id, &known, &hash, now).await? {
             return Err(wrong_password("currentPassword"));
         }
-        self.tell(account, Notice::PasswordChanged, Value::Null).await;
+        inner.notices.wake();
         Ok(())
     }
 
@@ -390,12 +383,12 @@ impl AccountService {
     ) -> Result<String, AccountError> {
         let inner = &*self.0;
         let name = account.email.to_ascii_lowercase();
-        let tried = inner.logins.take_tries(&name, client, inner.clock.now()).await?;
+        let tried = inner.logins.take_tries(&name, client).await?;
         let stored = inner.store.password_hash(account.id).await?;
         if !inner.passwords.matches(password, stored.clone()).await? {
             return Err(wrong_password(field));
         }
-        inner.logins.give_tries_back(&tried).await;
+        inner.logins.give_tries_back(tried).await;
         stored.ok_or_else(|| wrong_password(field))
     }
 
@@ -437,14 +430,9 @@ impl AccountService {
         let account = inner
             .store
             .reset_password(&token_hash(token), &hash, inner.clock.now())
-            .await?
-            .ok_or(AccountError::TokenInvalid)?;
-        match inner.store.account(account).await {
-            Ok(Some(account)) => self.tell(&account, Notice::PasswordChanged, Value::Null).await,
-            Ok(None) => {}
-            Err(error) => tracing::warn!(account.id = %account, %error, "no mail tells of the new password"),
-        }
-        Ok(())
+            .await?;
+        inner.notices.wake();
+        account.map(drop).ok_or(AccountError::TokenInvalid)
     }
 }
 

@@ -3,13 +3,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use serde_json::json;
 
 use super::{AccountError, AccountService};
 use crate::field::FieldProblem;
 use crate::keys::parse_networks;
 use crate::login::{LoginSession, SignInSettings};
-use crate::notices::Notice;
 
 /// Networks that an owner may name.
 pub const MAX_ALLOWED_FROM: usize = 50;
@@ -71,12 +69,14 @@ impl AccountService {
         let allowed_from = is_listed.then_some(&*settings.allowed_from);
         self.0
             .store
-            .set_sign_in_settings(session.account_id(), idle_minutes, allowed_from)
+            .set_sign_in_settings(
+                session.account_id(),
+                idle_minutes,
+                allowed_from,
+                self.0.clock.now(),
+            )
             .await?;
-        if settings.allowed_from != session.settings.allowed_from {
-            let data = json!({ "networks": settings.allowed_from.len() });
-            self.tell(&session.account, Notice::AllowListChanged, data).await;
-        }
+        self.0.notices.wake();
         self.security(session).await
     }
 }

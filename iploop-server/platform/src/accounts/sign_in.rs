@@ -1,4 +1,4 @@
-//! Signing in, with the mails that tell the owner what is unusual about it.
+//! Signing in. What is unusual about it is told to the owner by mail.
 
 use super::AccountService;
 use crate::login::{LoginError, Origin, Proof, SignIn, SignedIn};
@@ -8,9 +8,11 @@ impl AccountService {
     /// Checks address and password, as [`Logins::sign_in`](crate::login::Logins::sign_in) does. A sign-in from a new network is
     /// told by mail.
     pub async fn sign_in(&self, email: &str, password: Secret, origin: Origin) -> Result<SignIn, LoginError> {
-        let answer = self.0.logins.sign_in(email, password, origin.clone()).await?;
-        if let SignIn::Done(login) = &answer {
-            self.tell_new_network(login, &origin).await;
+        let answer = self.0.logins.sign_in(email, password, origin).await?;
+        if let SignIn::Done(login) = &answer
+            && login.is_new_network
+        {
+            self.0.notices.wake();
         }
         Ok(answer)
     }
@@ -22,21 +24,10 @@ impl AccountService {
         code: &Secret,
         origin: Origin,
     ) -> Result<SignedIn, LoginError> {
-        let (login, proof) = self
-            .0
-            .logins
-            .second_factor(challenge, code, origin.clone())
-            .await?;
-        if let Proof::RecoveryCode { left } = proof {
-            self.tell_recovery_code_used(&login.account, left).await;
+        let (login, proof) = self.0.logins.second_factor(challenge, code, origin).await?;
+        if login.is_new_network || matches!(proof, Proof::RecoveryCode { .. }) {
+            self.0.notices.wake();
         }
-        self.tell_new_network(&login, &origin).await;
         Ok(login)
-    }
-
-    async fn tell_new_network(&self, login: &SignedIn, origin: &Origin) {
-        if login.is_new_network {
-            self.tell_sign_in_from_elsewhere(&login.account, origin).await;
-        }
     }
 }

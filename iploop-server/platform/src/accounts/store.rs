@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use super::operator::{Unlock, Unlocked};
 use crate::abuse::AuditEntry;
 use crate::account::Account;
+use crate::clock::Timestamp;
 use crate::ids::AccountId;
 use crate::login::{LoginSessions, SecondFactors, SignInSettings};
 use crate::store::StoreError;
@@ -51,12 +52,14 @@ pub trait Profiles: Send + Sync + 'static {
     ) -> Result<Option<Account>, StoreError>;
     /// What the owner decided about signing in; none if there is no such account.
     async fn sign_in_settings(&self, account: AccountId) -> Result<Option<SignInSettings>, StoreError>;
-    /// Sets how long a login may be idle, and from where to sign in: what is absent stays. False if there is no such account.
+    /// Sets how long a login may be idle, and from where to sign in: what is absent stays. False if there is no such account. That
+    /// the list is another one is told by mail.
     async fn set_sign_in_settings(
         &self,
         account: AccountId,
         idle_minutes: Option<Option<u32>>,
         allowed_from: Option<&[IpNet]>,
+        now: Timestamp,
     ) -> Result<bool, StoreError>;
     /// Takes away what keeps an account's owner out, ends its logins and writes a mail to its owner; none if there is no such
     /// account. With its audit record, of which the values are filled in, in one act.
@@ -67,6 +70,7 @@ pub trait Profiles: Send + Sync + 'static {
         entry: AuditEntry,
     ) -> Result<Option<Unlocked>, StoreError>;
     /// Erases what is personal in an account, ends its keys, logins and sticky sessions, frees its address and marks it as
-    /// deleted. Transactions and usage stay, under an id that says nothing. With its audit record, in one act.
+    /// deleted. Transactions and usage stay, under an id that says nothing. With its audit record and the mail to the address that
+    /// it had, in one act.
     async fn erase_account(&self, account: AccountId, entry: AuditEntry) -> Result<Erased, StoreError>;
 }

@@ -4,12 +4,10 @@ use std::net::IpAddr;
 
 use qrcode::QrCode;
 use qrcode::render::svg;
-use serde_json::Value;
 
 use super::{AccountError, AccountService};
 use crate::account::Account;
 use crate::login::{LoginSession, Proof};
-use crate::notices::Notice;
 use crate::secret::Secret;
 
 /// Least width and height of the QR code's picture, in pixels.
@@ -75,7 +73,7 @@ impl AccountService {
         }
         let codes = logins.confirm_totp(account, code, client).await?;
         logins.end_others(account.id, Some(session.id())).await?;
-        self.tell(account, Notice::TwoFactorOn, Value::Null).await;
+        self.0.notices.wake();
         Ok(codes)
     }
 
@@ -87,10 +85,11 @@ impl AccountService {
         client: IpAddr,
     ) -> Result<(), AccountError> {
         self.prove_both(account, proof, client).await?;
-        if !self.0.store.end_second_factor(account.id).await? {
+        let (store, now) = (&self.0.store, self.0.clock.now());
+        if !store.end_second_factor(account.id, now).await? {
             return Err(AccountError::TwoFactorOff);
         }
-        self.tell(account, Notice::TwoFactorOff, Value::Null).await;
+        self.0.notices.wake();
         Ok(())
     }
 
@@ -128,8 +127,9 @@ impl AccountService {
         code: &Secret,
         client: IpAddr,
     ) -> Result<(), AccountError> {
-        if let Proof::RecoveryCode { left } = self.0.logins.prove(account, code, client).await? {
-            self.tell_recovery_code_used(account, left).await;
+        let proof = self.0.logins.prove(account, code, client).await?;
+        if matches!(proof, Proof::RecoveryCode { .. }) {
+            self.0.notices.wake();
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ impl BillingService {
     /// Lets an account off the bytes that it owes, on record; how many they were.
     ///
     /// # Errors
-    /// [`BillingError::NothingOwed`], [`BillingError::Invalid`] for a missing reason.
+    /// [`BillingError::AccountNotFound`], [`BillingError::NothingOwed`], [`BillingError::Invalid`] for a missing reason.
     pub async fn forgive_debt(
         &self,
         account: AccountId,
@@ -106,8 +106,11 @@ impl BillingService {
             after: Value::Null,
             reason,
         };
-        let forgiven = self.store().forgive_debt(account, entry).await?;
-        forgiven.ok_or(BillingError::NothingOwed)
+        match self.store().forgive_debt(account, entry).await? {
+            Some(bytes) => Ok(bytes),
+            None if self.store().account(account).await?.is_none() => Err(BillingError::AccountNotFound),
+            None => Err(BillingError::NothingOwed),
+        }
     }
 
     /// Runs the errands that are due. One that fails waits for its next try; if the provider does not answer, so do the others.

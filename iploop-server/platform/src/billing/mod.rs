@@ -23,7 +23,9 @@ mod task;
 
 pub use config::BillingConfig;
 pub use dispute::{Dispute, DisputeQuery, DisputeState, DisputeStatus, Disputes, Hold};
-pub use errand::{Errand, ErrandKind, Errands, MAX_TRIES, wait_after};
+pub use errand::{
+    Errand, ErrandKind, ErrandQuery, ErrandRecord, ErrandState, Errands, MAX_TRIES, wait_after,
+};
 pub use event::{
     Change, InvoiceReason, PaidInvoice, PaymentEvent, Receipt, RefundState, SubscriptionState,
     SubscriptionStatus,

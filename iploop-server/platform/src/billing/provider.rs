@@ -136,6 +136,8 @@ pub trait PaymentProvider: Send + Sync + 'static {
     async fn end_now(&self, subscription: &str) -> Result<(), ProviderError>;
     /// Pays a payment, or an invoice, back whole. One that went back already is no error.
     async fn refund(&self, reference: &str) -> Result<(), ProviderError>;
+    /// The invoice that a payment paid, if it paid one; none also for what is no payment.
+    async fn invoice_of(&self, payment: &str) -> Result<Option<String>, ProviderError>;
     /// Forgets a customer for good, which ends its subscriptions. One that is gone already is no error.
     async fn delete_customer(&self, customer: &str) -> Result<(), ProviderError>;
     /// Newest first, behind `after`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::config::BillingConfig;
 use super::dispute::Hold;
-use super::event::PaymentEvent;
+use super::event::{Change, PaymentEvent};
 use super::provider::{EventError, Invoice, NewCustomer, PaymentProvider, ProviderError, ReturnUrls};
 use super::rules;
 use super::store::{AutoTopUp, BillingSettings, Effect, Interval, Price, Subscription, Taken};
@@ -80,6 +80,15 @@ pub enum BillingError {
     /// The account owes nothing.
     #[error("the account owes nothing")]
     NothingOwed,
+    /// There is no such account.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// There is no such errand.
+    #[error("there is no such errand")]
+    NoSuchErrand,
+    /// The errand was done already.
+    #[error("the errand is done")]
+    ErrandDone,
     /// The event is not believed.
     #[error(transparent)]
     Event(#[from] EventError),
@@ -268,9 +277,11 @@ impl BillingService {
     /// Takes an event of the provider: proves it, and applies it once.
     ///
     /// # Errors
-    /// [`BillingError::Event`]: it is not believed. [`BillingError::TooEarly`], [`BillingError::Store`]: it shall come again.
+    /// [`BillingError::Event`]: it is not believed. [`BillingError::TooEarly`], [`BillingError::Store`], [`BillingError::Provider`]: it
+    /// shall come again.
     pub async fn take_event(&self, body: &[u8], signature: &str) -> Result<Taken, BillingError> {
-        let event: PaymentEvent = self.provider()?.event(body, signature, self.now())?;
+        let mut event: PaymentEvent = self.provider()?.event(body, signature, self.now())?;
+        self.add_invoice(&mut event).await?;
         let free = self.free_plan().await?;
         let taken = self.store().take_payment_event(&event, free).await?;
         match taken {
@@ -287,6 +298,33 @@ impl BillingService {
         }
         self.tell(taken);
         Ok(taken)
+    }
+
+    /// What goes back may be named by its payment alone, where we know the invoice alone: the provider knows which it was for.
+    async fn add_invoice(&self, event: &mut PaymentEvent) -> Result<(), BillingError> {
+        let references = match &mut event.change {
+            Change::Refunded(refund) => &mut refund.references,
+            Change::Disputed(dispute) => &mut dispute.references,
+            _ => return Ok(()),
+        };
+        if self.store().knows_payment(references).await? {
+            return Ok(());
+        }
+        for reference in references.clone() {
+            match self.provider()?.invoice_of(&reference).await {
+                Ok(Some(invoice)) => {
+                    references.push(invoice);
+                    return Ok(());
+                }
+                Ok(None) => {}
+                Err(error @ ProviderError::Unavailable(_)) => return Err(error.into()),
+                // Asking again would not help: what is left is what the event names.
+                Err(error) => {
+                    tracing::warn!(event.id, %error, "the invoice of a payment can't be asked for");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Tells the gateway what changed. The customer is told by an event, which the store wrote beside it.

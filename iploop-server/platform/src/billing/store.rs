@@ -322,6 +322,8 @@ pub trait Billing: Disputes + Errands + Pages {
         reason: &str,
         now: Timestamp,
     ) -> Result<Option<Failed>, StoreError>;
+    /// Whether a payment that was made is named by one of these: by the provider's id of it, or of its invoice.
+    async fn knows_payment(&self, references: &[String]) -> Result<bool, StoreError>;
     /// Takes an event with its effect in one transaction, once. An account without a live subscription has the plan `free`.
     async fn take_payment_event(&self, event: &PaymentEvent, free: PlanId) -> Result<Taken, StoreError>;
     /// Gives the months of annual payments that are due; whose, at most `limit`.

@@ -1,7 +1,7 @@
 //! What devices that are connected have to be told, or must leave for: in this process at once, at hubs of others within seconds.
 //!
 //! ```text
-//! a wish, a withdrawal, an app or a partner that is stopped ─▶ store: the change, and a note of what it is about
+//! a wish, a withdrawal, an app that changed, a partner that is stopped ─▶ store: the change, and a note of what it is about
 //!        └─▶ NewsBell ─▶ NewsTask ◀─ every 2 s: what the notes are about, as it is now
 //!                            └─▶ Connected: the hub of this process tells devices, or closes their connections
 //! ```
@@ -15,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::ids::{ConsentId, NodeId, PartnerId};
-use crate::partners::AppPlatform;
+use crate::partners::AppStanding;
 use crate::store::StoreError;
 
 pub use self::task::{NewsBell, NewsTask};
@@ -39,16 +39,12 @@ pub enum News {
     },
     /// What we knew of the device is erased, and its consents are withdrawn.
     Erased(NodeId),
-    /// The app may not bring devices.
-    App {
-        /// Whose it is.
+    /// How a partner's apps stand, after one changed: devices that none of them admits have to leave.
+    Apps {
+        /// Whose they are.
         partner: PartnerId,
-        /// What devices name as `appId`.
-        bundle_id: String,
-        /// Where it runs.
-        platform: AppPlatform,
-        /// No app of the partner with this bundle id may: devices that don't say where they run have to leave as well.
-        is_last: bool,
+        /// All of them.
+        apps: Vec<AppStanding>,
     },
     /// The partner's devices are not accepted.
     Partner(PartnerId),
@@ -75,8 +71,8 @@ pub trait Connected: Send + Sync + 'static {
 /// The seam to the notes.
 #[async_trait]
 pub trait DeviceNews: Send + Sync + 'static {
-    /// What was noted at `from` or later, as it is now, of each kind the newest `limit`. What is in order by now is left out,
-    /// except for wishes, which may have ended.
+    /// What was noted at `from` or later, as it is now, of each kind the newest `limit`. A partner that is in order by
+    /// now is left out.
     async fn device_news(&self, from: Timestamp, limit: u32) -> Result<Vec<News>, StoreError>;
     /// Forgets notes from before.
     async fn forget_device_news(&self, before: Timestamp) -> Result<(), StoreError>;

@@ -14,6 +14,7 @@ mod sessions;
 mod signing;
 mod store;
 pub(crate) mod throttle;
+mod tries;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -44,7 +45,8 @@ pub use store::{
     KnownLogin, LoginNetwork, LoginRecord, LoginSessions, MAX_LOGINS, MAX_NETWORKS, NewLogin, OpenedLogin,
     SecondFactor, SecondFactors, SignInSettings,
 };
-use throttle::{Allowance, client_network};
+use throttle::Allowance;
+use tries::UnderWay;
 
 /// How long a login lasts.
 pub const LOGIN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -131,6 +133,7 @@ struct Inner {
     by_client: SharedThrottle,
     by_account: SharedThrottle,
     by_both: SharedThrottle,
+    under_way: Arc<UnderWay>,
 }
 
 /// A fresh login: for the answer to the one who signed in, nothing else.
@@ -258,6 +261,7 @@ impl Logins {
             by_client: throttle("login-client", tries.client),
             by_account: throttle("login-account", tries.account),
             by_both: throttle("login-account-client", tries.account_and_client),
+            under_way: Arc::default(),
             shared,
         }));
         logins.refresh().await?;
@@ -271,7 +275,7 @@ impl Logins {
         let now = inner.clock.now();
         let address = email.parse::<EmailAddress>().ok();
         let name = address.as_ref().map_or_else(String::new, EmailAddress::folded);
-        let tried = self.take_tries(&name, origin.address, now).await?;
+        let tried = self.take_tries(&name, origin.address).await?;
 
         let found = match &address {
             Some(address) => inner.store.account_by_email(address.as_str()).await?,
@@ -288,7 +292,7 @@ impl Logins {
         if account.status != AccountStatus::Active {
             return Err(LoginError::NotActive);
         }
-        self.give_tries_back(&tried).await;
+        self.give_tries_back(tried).await;
         let settings = inner.store.sign_in_settings(account.id).await?;
         let settings = settings.ok_or(LoginError::InvalidCredentials)?;
         if !settings.allows(origin.address) {
@@ -369,43 +373,6 @@ impl Logins {
         Ok(())
     }
 
-    /// Counts a try at an account's password, as signing in does; a success is given back by [`Logins::give_tries_back`].
-    pub(crate) async fn take_tries(
-        &self,
-        name: &str,
-        client: IpAddr,
-        now: Timestamp,
-    ) -> Result<Tried, LoginError> {
-        let throttled = |retry_after| LoginError::Throttled { retry_after };
-        let tried = Tried {
-            name: name.to_owned(),
-            client: client_network(client).to_string(),
-        };
-        let inner = &*self.0;
-        inner
-            .by_client
-            .take(&tried.client, now)
-            .await
-            .map_err(throttled)?;
-        // A refused try must not use up what the others allow.
-        if let Err(wait) = inner.by_both.take(&tried.both(), now).await {
-            inner.by_client.give_back(&tried.client).await;
-            return Err(throttled(wait));
-        }
-        if let Err(wait) = inner.by_account.take(&tried.name, now).await {
-            inner.by_client.give_back(&tried.client).await;
-            inner.by_both.give_back(&tried.both()).await;
-            return Err(throttled(wait));
-        }
-        Ok(tried)
-    }
-
-    pub(crate) async fn give_tries_back(&self, tried: &Tried) {
-        self.0.by_client.give_back(&tried.client).await;
-        self.0.by_both.give_back(&tried.both()).await;
-        self.0.by_account.give_back(&tried.name).await;
-    }
-
     /// What counts over all processes: for other throttles.
     pub(crate) fn shared(&self) -> Arc<dyn SharedState> {
         Arc::clone(&self.0.shared)
@@ -461,18 +428,6 @@ impl Inner {
         let mut tag = self.secret.tag("password", password_hash);
         tag.truncate(16);
         tag
-    }
-}
-
-/// Tries that were counted.
-pub(crate) struct Tried {
-    name: String,
-    client: String,
-}
-
-impl Tried {
-    fn both(&self) -> String {
-        format!("{} {}", self.client, self.name)
     }
 }
 

@@ -166,6 +166,6 @@ pub trait SecondFactors: Send + Sync + 'static {
         account: AccountId,
         code_hashes: &[String],
     ) -> Result<bool, StoreError>;
-    /// Turns the second factor off and forgets it with its codes; false if none is on.
-    async fn end_second_factor(&self, account: AccountId) -> Result<bool, StoreError>;
+    /// Turns the second factor off, forgets it with its codes, and tells the owner by mail; false if none is on.
+    async fn end_second_factor(&self, account: AccountId, now: Timestamp) -> Result<bool, StoreError>;
 }

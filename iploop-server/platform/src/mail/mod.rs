@@ -1,9 +1,8 @@
-//! Mail to customers: written by templates, queued, sent by SMTP, by Resend or into a folder.
+//! Mail: written by templates, sent by SMTP, by Resend or into a folder. What waits lies in the outbox ([`crate::notices`]).
 
 mod file;
 pub(crate) mod layout;
 mod message;
-mod queue;
 mod resend;
 mod smtp;
 pub(crate) mod templates;
@@ -21,7 +20,6 @@ use crate::outbound::OutboundClient;
 use crate::secret::Secret;
 use file::FileMailer;
 use message::Sender;
-pub use queue::{MailQueue, MailQueueFull, MailTask, start};
 use resend::ResendMailer;
 use smtp::SmtpMailer;
 

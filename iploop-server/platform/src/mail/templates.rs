@@ -250,15 +250,14 @@ fn security(to: &EmailAddress, name: &str, subject: &str, before: &[&str], link:
 /// To support: a customer's ticket.
 pub(crate) fn ticket_opened(
     to: &EmailAddress,
-    customer: &str,
-    subject: &str,
-    message: &str,
+    name: &str,
+    (customer, subject, message): (&str, &str, &str),
     link: &str,
 ) -> Mail {
     let from = format!("{customer} opened a ticket: {subject}");
     letter(
         to,
-        "",
+        name,
         &format!("Ticket: {subject}"),
         &[&from, message],
         ("Answer it", link),
@@ -270,8 +269,7 @@ pub(crate) fn ticket_opened(
 pub(crate) fn ticket_answered(
     to: &EmailAddress,
     name: &str,
-    subject: &str,
-    answer: &str,
+    (subject, answer): (&str, &str),
     link: &str,
 ) -> Mail {
     let about = format!("your ticket \"{subject}\" was answered:");
@@ -329,8 +327,7 @@ mod tests {
             ticket_answered(
                 &to,
                 "<b>Ada\"'</b>",
-                "<b>s</b>",
-                "<b>m</b>",
+                ("<b>s</b>", "<b>m</b>"),
                 "https://h/x?a=1&b=2",
             ),
             suspension(&to, "<b>Ada\"'</b>", "7", "<b>abuse</b>", "https://h/x?a=1&b=2"),
@@ -340,7 +337,7 @@ mod tests {
             assert!(mail.html.contains("Hello &lt;b&gt;Ada&quot;&#39;&lt;/b&gt;,"));
             assert!(!mail.html.contains("<b>"));
         }
-        let opened = ticket_opened(&to, "a@b.c", "<b>s</b>", "<b>m</b>", "https://h/");
+        let opened = ticket_opened(&to, "", ("a@b.c", "<b>s</b>", "<b>m</b>"), "https://h/");
         assert!(opened.html.contains("&lt;b&gt;m") && !opened.html.contains("<b>"));
     }
 }

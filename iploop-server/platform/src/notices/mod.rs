@@ -21,6 +21,7 @@ mod task;
 mod templates;
 mod unsubscribe;
 
+use crate::accounts::EmailAddress;
 use crate::clock::Timestamp;
 use crate::events::{Event, EventKind};
 use crate::ids::{AccountId, HoldId, MailId};
@@ -184,6 +185,14 @@ notices! {
     SecurityAlertsOff "security_alerts_off",
     /// An operator let in the owner, who was locked out.
     AccountUnlocked "account_unlocked",
+    /// To operators: a customer was suspended by the server's own rule.
+    AccountSuspended "account_suspended",
+    /// The account is gone, by its owner's wish.
+    AccountDeleted "account_deleted",
+    /// To support: a customer's ticket.
+    TicketOpened "ticket_opened",
+    /// A ticket was answered.
+    TicketAnswered "ticket_answered",
     /// Planned work on the platform.
     Maintenance "maintenance",
     /// A key reached its rate.
@@ -258,13 +267,17 @@ impl Notice {
             | Self::RecoveryCodeUsed
             | Self::AllowListChanged
             | Self::ApiKeyCreated => preferences.security_alerts,
-            // They were asked for; whoever took the account over must not be able to keep it quiet; something of the customer's
+            // They were asked for, or are work; whoever took the account over must not be able to keep it quiet; something of the customer's
             // does not work until the customer acts.
             Self::Welcome
             | Self::Verification
             | Self::PasswordReset
             | Self::SecurityAlertsOff
             | Self::AccountUnlocked
+            | Self::AccountSuspended
+            | Self::AccountDeleted
+            | Self::TicketOpened
+            | Self::TicketAnswered
             | Self::PaymentFailed
             | Self::PaymentDisputed
             | Self::WebhookDisabled => true,
@@ -278,6 +291,15 @@ impl std::fmt::Display for Notice {
     }
 }
 
+/// Where a mail goes that is not for the account which it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Addressee {
+    /// The address.
+    pub address: EmailAddress,
+    /// Who is greeted; may be empty.
+    pub name: String,
+}
+
 /// A mail of the outbox that somebody holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutboxMail {
@@ -285,8 +307,10 @@ pub struct OutboxMail {
     pub id: MailId,
     /// The hold.
     pub hold: HoldId,
-    /// To whom.
+    /// To whom, or about whom where `to` names somebody.
     pub account: AccountId,
+    /// To somebody else than the account.
+    pub to: Option<Addressee>,
     /// What it is.
     pub notice: Notice,
     /// The particulars: those of the event, or a report's period.

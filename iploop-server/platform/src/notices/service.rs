@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::task::NoticeTask;
 use super::templates::{Reader, ReportFigures, notice, report};
 use super::unsubscribe::{self, Report};
-use super::{MailEnd, NewMail, Notice, OutboxMail, Preferences, PreferencesChange};
+use super::{Addressee, MailEnd, NewMail, Notice, OutboxMail, Preferences, PreferencesChange};
 use crate::account::{Account, AccountStatus};
 use crate::accounts::{EmailAddress, PublicUrl};
 use crate::clock::{Clock, Timestamp};
@@ -102,14 +102,10 @@ impl NoticeService {
         if !problems.is_empty() {
             return Err(NoticeError::Invalid(problems));
         }
-        let is_off = change.security_alerts == Some(false);
-        if is_off && self.parts.store.preferences(account).await?.security_alerts {
-            // First: nothing may come between, so that nobody does it unseen.
-            self.queue(account, Notice::SecurityAlertsOff, Value::Null)
-                .await?;
-        }
         let now = self.parts.clock.now();
-        Ok(self.parts.store.change_preferences(account, change, now).await?)
+        let preferences = self.parts.store.change_preferences(account, change, now).await?;
+        self.wake();
+        Ok(preferences)
     }
 
     /// Puts a mail into the outbox. When this returns it survives a crash.
@@ -140,7 +136,7 @@ impl NoticeService {
     }
 
     /// Something new is in the outbox: it need not wait for the next look.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.news.notify_one();
     }
 
@@ -197,6 +193,9 @@ impl NoticeService {
 
     /// The mail; none if nobody wants it any more, or if it has nothing to say.
     async fn write(&self, mail: &OutboxMail) -> Result<Option<Mail>, StoreError> {
+        if let Some(to) = &mail.to {
+            return Ok(Some(self.addressed(mail, to)));
+        }
         let store = &self.parts.store;
         let Some(account) = store.account(mail.account).await? else {
             return Ok(None);
@@ -227,6 +226,18 @@ impl NoticeService {
             Notice::MonthlyReport => self.report(&account, &reader, Report::Monthly, &mail.data).await,
             other => Ok(Some(notice(other, &reader, &mail.data))),
         }
+    }
+
+    /// A mail to somebody else than the account that it is about.
+    fn addressed(&self, mail: &OutboxMail, to: &Addressee) -> Mail {
+        let home = self.parts.public_url.join("");
+        let reader = Reader {
+            to: &to.address,
+            name: &to.name,
+            home: &home,
+            link: None,
+        };
+        notice(mail.notice, &reader, &mail.data)
     }
 
     async fn report(

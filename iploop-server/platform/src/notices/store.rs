@@ -57,7 +57,8 @@ pub enum MailEnd {
 pub trait Notices: Send + Sync + 'static {
     /// What an account wants to be told; the defaults where it never said.
     async fn preferences(&self, account: AccountId) -> Result<Preferences, StoreError>;
-    /// Changes it, and says what comes of it. Of two changes at the same moment neither undoes the other.
+    /// Changes it, and says what comes of it. Of two changes at the same moment neither undoes the other. That mails about the
+    /// account's safety are switched off is told by mail.
     async fn change_preferences(
         &self,
         account: AccountId,
@@ -99,6 +100,7 @@ pub trait Notices: Send + Sync + 'static {
         hold_until: Timestamp,
         limit: u32,
     ) -> Result<Vec<OutboxMail>, StoreError>;
-    /// Notes what became of a mail; false, and nothing is noted, if the hold is another's by now.
+    /// Notes what became of a mail; false, and nothing is noted, if the hold is another's by now. With its end an address of its own
+    /// is forgotten.
     async fn finish_mail(&self, mail: &OutboxMail, end: &MailEnd) -> Result<bool, StoreError>;
 }

@@ -122,6 +122,31 @@ names! {
     }
 }
 
+/// How an app of a partner stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppStanding {
+    /// What devices name in their consent as `appId`.
+    pub bundle_id: String,
+    /// Where it runs.
+    pub platform: AppPlatform,
+    /// What we think of it.
+    pub state: AppState,
+}
+
+/// Whether a device that names this app may register, as its partner's apps stand. Where it does not say what it runs on, one of
+/// several platforms is enough.
+pub fn admits_device(apps: &[AppStanding], bundle_id: &str, platform: Option<&str>, review: bool) -> bool {
+    let mut fitting = apps
+        .iter()
+        .filter(|app| app.bundle_id == bundle_id)
+        .filter(|app| platform.is_none_or(|platform| app.platform.as_str() == platform))
+        .peekable();
+    match fitting.peek() {
+        None => AppState::admits(None, review),
+        Some(_) => fitting.any(|app| AppState::admits(Some(app.state), review)),
+    }
+}
+
 impl AppState {
     /// Whether devices of such an app may register. None: the partner has no such app.
     ///
@@ -138,6 +163,36 @@ impl AppState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_admitted_by_the_app_that_it_names_on_what_it_runs() {
+        let app = |bundle_id: &str, platform, state| AppStanding {
+            bundle_id: bundle_id.to_owned(),
+            platform,
+            state,
+        };
+        let apps = [
+            app("com.a", AppPlatform::Android, AppState::Approved),
+            app("com.a", AppPlatform::Ios, AppState::Suspended),
+            app("com.b", AppPlatform::Ios, AppState::Pending),
+        ];
+        for (bundle_id, platform, reviewed, unreviewed) in [
+            ("com.a", Some("android"), true, true),
+            ("com.a", Some("ios"), false, false),
+            ("com.a", Some("linux"), false, true),
+            ("com.a", None, true, true),
+            ("com.b", Some("ios"), false, true),
+            ("com.b", None, false, true),
+            ("com.c", Some("ios"), false, true),
+        ] {
+            let admits = |review| admits_device(&apps, bundle_id, platform, review);
+            assert_eq!(
+                (admits(true), admits(false)),
+                (reviewed, unreviewed),
+                "{bundle_id} {platform:?}"
+            );
+        }
+    }
 
     #[test]
     fn what_was_decided_against_is_refused_also_without_review() {

@@ -17,7 +17,7 @@ use crate::partner::{NewPartner, Partner};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 
-pub use app::{App, AppFacts, AppPlatform, AppState, MAX_APPS, UnknownName};
+pub use app::{App, AppFacts, AppPlatform, AppStanding, AppState, MAX_APPS, UnknownName, admits_device};
 pub use config::PartnersConfig;
 pub use service::{ACTIVE_WITHIN, MAX_OVERLAP_HOURS, PartnerService, WantedApp, WantedChange, Wanting};
 pub use statement::{Month, csv};

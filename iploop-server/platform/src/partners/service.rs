@@ -237,7 +237,8 @@ impl<'a> PartnerService<'a> {
         created.map_err(about_apps)?.ok_or(PartnerError::NotFound)
     }
 
-    /// Says something else of an app: it is looked at again.
+    /// Says something else of an app: it is looked at again. Where apps are reviewed its connected devices are disconnected within
+    /// seconds.
     ///
     /// # Errors
     /// [`PartnerError`].
@@ -251,10 +252,11 @@ impl<'a> PartnerService<'a> {
         let facts = facts(wanted).map_err(PartnerError::Invalid)?;
         let entry = self.entry(AuditAction::AppChanged, app.to_string(), who)?;
         let changed = self.store.change_app(partner, app, &facts, entry).await;
+        self.bell.ring();
         changed.map_err(about_apps)?.ok_or(PartnerError::NotFound)
     }
 
-    /// Removes an app that nobody decided against.
+    /// Removes an app that nobody decided against. Its connected devices as for [`Self::change_app`].
     ///
     /// # Errors
     /// [`PartnerError::NotFound`] also for one that was rejected or suspended: that stays on record.
@@ -266,6 +268,7 @@ impl<'a> PartnerService<'a> {
     ) -> Result<(), PartnerError> {
         let entry = self.entry(AuditAction::AppRemoved, app.to_string(), who)?;
         if self.store.delete_app(partner, app, entry).await? {
+            self.bell.ring();
             Ok(())
         } else {
             Err(PartnerError::NotFound)

@@ -9,11 +9,11 @@ use serde_json::Value;
 use super::config::AssistantConfig;
 use crate::abuse::{Actor, AuditAction, AuditEntry};
 use crate::account::Account;
-use crate::accounts::{EmailAddress, PublicUrl};
+use crate::accounts::EmailAddress;
 use crate::clock::{Clock, Timestamp};
 use crate::field::{FieldProblem, keep, line};
 use crate::ids::{AccountId, AuditId, TicketId};
-use crate::mail::{Mail, MailQueue, templates};
+use crate::notices::NoticeService;
 use crate::shared::{Allowance, SharedState, SharedThrottle};
 use crate::store::{Store, StoreError};
 
@@ -85,6 +85,8 @@ pub struct NewTicket {
     pub subject: String,
     /// The question.
     pub message: String,
+    /// Who of support is told by mail.
+    pub mail_to: Option<EmailAddress>,
     /// When.
     pub now: Timestamp,
 }
@@ -114,15 +116,15 @@ pub enum TicketChange {
 /// Tickets, kept.
 #[async_trait]
 pub trait Tickets: Send + Sync + 'static {
-    /// Keeps a new ticket; `LimitReached` if the account has [`MAX_OPEN_TICKETS`] that are not closed, also under parallel
+    /// Keeps a new ticket, with the mail about it; `LimitReached` if the account has [`MAX_OPEN_TICKETS`] that are not closed, also under parallel
     /// tries; none if there is no such account.
     async fn create_ticket(&self, ticket: NewTicket) -> Result<Option<Ticket>, StoreError>;
     /// One ticket; none if it is not of `account`, where one is given.
     async fn ticket(&self, account: Option<AccountId>, id: TicketId) -> Result<Option<Ticket>, StoreError>;
     /// A page of tickets.
     async fn tickets(&self, query: &TicketQuery) -> Result<Vec<Ticket>, StoreError>;
-    /// Changes a ticket with its audit record, of which account, before and after are filled in here; none if there is no such
-    /// ticket, or it is closed.
+    /// Changes a ticket with its audit record, of which account, before and after are filled in here, and where it is answered with
+    /// the mail to its customer; none if there is no such ticket, or it is closed.
     async fn change_ticket(
         &self,
         id: TicketId,
@@ -172,10 +174,8 @@ pub struct TicketParts {
     pub shared: Arc<dyn SharedState>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Where mails go.
-    pub mail: MailQueue,
-    /// Base of the links in mails.
-    pub public_url: PublicUrl,
+    /// Sends the mails.
+    pub notices: NoticeService,
 }
 
 /// The rules around tickets. Clones share one state.
@@ -185,8 +185,7 @@ pub struct TicketDesk(Arc<Inner>);
 struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    mail: MailQueue,
-    public_url: PublicUrl,
+    notices: NoticeService,
     made: SharedThrottle,
     mail_to: Option<EmailAddress>,
 }
@@ -199,8 +198,7 @@ impl TicketDesk {
             made: SharedThrottle::new("ticket-account", allowance, parts.shared),
             store: parts.store,
             clock: parts.clock,
-            mail: parts.mail,
-            public_url: parts.public_url,
+            notices: parts.notices,
             mail_to: config.mail_to.as_ref().and_then(|address| address.parse().ok()),
         }))
     }
@@ -222,6 +220,7 @@ impl TicketDesk {
             account: account.id,
             subject,
             message,
+            mail_to: inner.mail_to.clone(),
             now,
         };
         let ticket = inner
@@ -229,16 +228,7 @@ impl TicketDesk {
             .create_ticket(new)
             .await?
             .ok_or(TicketError::NotFound)?;
-        if let Some(to) = &inner.mail_to {
-            let link = inner.public_url.join("/admin");
-            inner.send(templates::ticket_opened(
-                to,
-                &account.email,
-                &ticket.subject,
-                &ticket.message,
-                &link,
-            ));
-        }
+        inner.notices.wake();
         Ok(ticket)
     }
 
@@ -258,21 +248,10 @@ impl TicketDesk {
         let answer =
             text("answer", "Answer", answer).map_err(|problem| TicketError::Invalid(vec![problem]))?;
         let entry = self.entry(admin, id, AuditAction::TicketAnswered, "answered");
-        let change = TicketChange::Answer(answer.clone());
+        let change = TicketChange::Answer(answer);
         let changed = self.0.store.change_ticket(id, &change, entry).await?;
         let ticket = changed.ok_or(TicketError::NotFound)?;
-        if let Some(account) = self.0.store.account(ticket.account).await?
-            && let Ok(to) = account.email.parse::<EmailAddress>()
-        {
-            let link = self.0.public_url.join("/support");
-            self.0.send(templates::ticket_answered(
-                &to,
-                &account.first_name,
-                &ticket.subject,
-                &answer,
-                &link,
-            ));
-        }
+        self.0.notices.wake();
         Ok(ticket)
     }
 
@@ -300,15 +279,6 @@ impl TicketDesk {
             before: Value::Null,
             after: Value::Null,
             reason: reason.to_owned(),
-        }
-    }
-}
-
-impl Inner {
-    fn send(&self, mail: Mail) {
-        if let Err(error) = self.mail.push(mail) {
-            // The ticket stands: it is in the lists.
-            tracing::warn!(%error, "a mail about a ticket was not queued");
         }
     }
 }

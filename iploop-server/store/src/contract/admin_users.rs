@@ -1,4 +1,4 @@
-use iploop_platform::abuse::{AuditAction, AuditEntry, AuditQuery};
+use iploop_platform::abuse::{AuditAction, AuditEntry, AuditQuery, Told};
 use iploop_platform::account::{Account, AccountStatus, NewAccount, Role};
 use iploop_platform::admin::{UserChange, UserChanged, UserPage, UserQuery};
 use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
@@ -308,7 +308,9 @@ pub(super) async fn the_last_active_admin_stays_one_whatever_is_tried_at_once(db
                 _ => {
                     let entry = audit(AuditAction::AccountSuspended, Some(target), 1);
                     let (from, to) = (AccountStatus::Active, AccountStatus::Suspended);
-                    let done = store.set_account_status(target, from, to, entry).await;
+                    let done = store
+                        .set_account_status(target, from, to, entry, &Told::Nobody)
+                        .await;
                     assert!(
                         matches!(done, Ok(_) | Err(StoreError::Conflict { what: "last admin" })),
                         "{done:?}"

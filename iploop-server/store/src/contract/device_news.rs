@@ -1,7 +1,7 @@
 use iploop_platform::abuse::{AuditAction, AuditEntry};
 use iploop_platform::device_news::News;
 use iploop_platform::ids::{AppId, ConsentId, NodeId, PartnerId};
-use iploop_platform::partners::{App, AppFacts, AppPlatform, AppState, PartnerChange};
+use iploop_platform::partners::{App, AppFacts, AppPlatform, AppStanding, AppState, PartnerChange};
 
 use super::nodes::{new_partner, registered};
 use super::{Database, account_with, at, audit};
@@ -88,28 +88,53 @@ pub(super) async fn a_withdrawal_is_news_of_the_consent_that_it_is_about(db: &Da
     );
 }
 
-pub(super) async fn an_app_or_a_partner_that_is_stopped_is_news_as_long_as_it_is(db: &Database) {
+pub(super) async fn apps_that_changed_are_news_as_they_stand_and_a_partner_while_it_is_stopped(
+    db: &Database,
+) {
     let partner = new_partner(&*db.store).await;
     let android = app(db, partner, AppPlatform::Android).await;
     let ios = app(db, partner, AppPlatform::Ios).await;
-    let stopped = |platform, is_last| News::App {
-        partner,
-        bundle_id: "com.example.game".into(),
+    let standing = |bundle_id: &str, platform, state| AppStanding {
+        bundle_id: bundle_id.into(),
         platform,
-        is_last,
+        state,
     };
-    review(db, &android, AppState::Approved, 5).await;
-    assert_eq!(news(db, 0).await, []);
-    review(db, &android, AppState::Suspended, 10).await;
-    assert_eq!(news(db, 10).await, [stopped(AppPlatform::Android, false)]);
-    review(db, &ios, AppState::Rejected, 11).await;
-    let both = [
-        stopped(AppPlatform::Ios, true),
-        stopped(AppPlatform::Android, true),
-    ];
-    assert_eq!(news(db, 10).await, both);
-    review(db, &android, AppState::Approved, 12).await;
-    assert_eq!(news(db, 10).await, [stopped(AppPlatform::Ios, false)]);
+    let game = |platform, state| standing("com.example.game", platform, state);
+    let apps = |apps: &[AppStanding]| {
+        let apps = apps.to_vec();
+        [News::Apps { partner, apps }]
+    };
+    let of_ios = game(AppPlatform::Ios, AppState::Pending);
+    assert_eq!(news(db, 0).await, [], "none has brought a device yet");
+    for (state, seconds) in [
+        (AppState::Approved, 5),
+        (AppState::Suspended, 10),
+        (AppState::Approved, 15),
+    ] {
+        review(db, &android, state, seconds).await;
+        let both = apps(&[game(AppPlatform::Android, state), of_ios.clone()]);
+        assert_eq!(news(db, seconds).await, both);
+        assert_eq!(news(db, seconds + 1).await, []);
+    }
+    let facts = AppFacts {
+        name: "Game".into(),
+        platform: AppPlatform::Android,
+        bundle_id: "com.example.game2".into(),
+        store_url: None,
+    };
+    let changed = db.store.change_app(partner, android.id, &facts, record(16)).await;
+    assert!(changed.unwrap().is_some());
+    let renamed = standing("com.example.game2", AppPlatform::Android, AppState::Pending);
+    assert_eq!(news(db, 16).await, apps(&[renamed, of_ios.clone()]));
+    for (gone, seconds) in [(android.id, 17), (ios.id, 18)] {
+        assert!(db.store.delete_app(partner, gone, record(seconds)).await.unwrap());
+        let left = if seconds == 17 {
+            vec![of_ios.clone()]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(news(db, seconds).await, apps(&left));
+    }
 
     let switch = async |is_active, seconds| {
         let change = PartnerChange {

@@ -12,7 +12,7 @@ use super::{Database, account_with, at, usage};
 use crate::{PostgresStore, SqliteStore};
 
 /// What is done to the books behind their back, what undoes it, and the rules that notice.
-const TAMPERED: [(&str, &str, &[&str]); 11] = [
+const TAMPERED: [(&str, &str, &[&str]); 13] = [
     (
         "UPDATE ledger_postings SET amount = amount + 1 WHERE account = 'outside' AND unit = 'bytes'",
         "UPDATE ledger_postings SET amount = amount - 1 WHERE account = 'outside' AND unit = 'bytes'",
@@ -53,6 +53,16 @@ const TAMPERED: [(&str, &str, &[&str]); 11] = [
         "UPDATE ledger_usage SET partner_micros = partner_micros + 1",
         "UPDATE ledger_usage SET partner_micros = partner_micros - 1",
         &["the partners' shares of a customer's hour are those of its requests"],
+    ),
+    (
+        "UPDATE ledger_days SET bytes = bytes + 1",
+        "UPDATE ledger_days SET bytes = bytes - 1",
+        &["a customer's bytes of a day are those of its hours"],
+    ),
+    (
+        "UPDATE ledger_days SET sold_micros = sold_micros - 1",
+        "UPDATE ledger_days SET sold_micros = sold_micros + 1",
+        &["a customer's sales of a day are those of its hours"],
     ),
     (
         "UPDATE usage_records SET bytes_downloaded = bytes_downloaded + 1",

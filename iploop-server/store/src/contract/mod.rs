@@ -14,12 +14,14 @@ mod checkouts;
 mod database;
 mod device_news;
 mod disputes;
+mod errands;
 mod events;
 mod ip_logins;
 mod ledger;
 mod ledger_check;
 mod ledger_model;
 mod logins;
+mod mails;
 mod money;
 mod nodes;
 mod notices;
@@ -259,7 +261,7 @@ on_every_database! {
     device_news {
         a_wish_is_news_as_it_is_now_until_it_is_forgotten
         a_withdrawal_is_news_of_the_consent_that_it_is_about
-        an_app_or_a_partner_that_is_stopped_is_news_as_long_as_it_is
+        apps_that_changed_are_news_as_they_stand_and_a_partner_while_it_is_stopped
         of_much_news_the_latest_come_first
     }
     partner_records {
@@ -294,7 +296,6 @@ on_every_database! {
         audit_records_come_in_pages_and_as_a_feed
         refusals_add_up_by_day_cause_customer_and_device
         who_left_by_an_address_at_a_time_is_found
-        only_admins_that_may_sign_in_are_told
     }
     logins {
         a_login_lives_until_it_is_ended_and_is_revoked_then
@@ -356,6 +357,16 @@ on_every_database! {
         a_request_for_a_password_becomes_a_mail_where_there_is_an_account
         an_announcement_is_told_once_to_each_who_wants_to_know
         a_key_at_its_rate_is_told_once_an_hour_however_many_say_so
+    }
+    errands {
+        an_errand_that_was_given_up_is_tried_anew_on_record
+        errands_come_in_pages_by_kind_and_subject
+    }
+    mails {
+        an_act_and_its_mail_are_there_together_or_not_at_all
+        who_registers_is_greeted_and_who_is_made_by_others_is_not
+        a_suspension_is_told_to_admins_that_may_sign_in_or_to_addresses
+        an_owner_who_left_is_told_and_the_address_goes_with_the_mail
     }
     support {
         a_ticket_is_answered_and_closed_with_its_records

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use iploop_platform::abuse::{AuditAction, AuditEntry, AuditQuery};
+use iploop_platform::abuse::{AuditAction, AuditEntry, AuditQuery, Told};
 use iploop_platform::account::AccountStatus;
 use iploop_platform::accounts::ProfileChange;
 use iploop_platform::clock::Timestamp;
@@ -276,7 +276,13 @@ pub(super) async fn a_request_for_a_password_becomes_a_mail_where_there_is_an_ac
         ..record(AuditAction::AccountSuspended)
     };
     db.store
-        .set_account_status(eve, AccountStatus::Active, AccountStatus::Suspended, suspended)
+        .set_account_status(
+            eve,
+            AccountStatus::Active,
+            AccountStatus::Suspended,
+            suspended,
+            &Told::Nobody,
+        )
         .await
         .unwrap();
     let ask = async |email: &str, most| {

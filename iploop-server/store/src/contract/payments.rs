@@ -132,12 +132,21 @@ pub(super) async fn refunds_take_the_money_and_what_is_left_of_the_bytes(db: &Da
             currency: "usd".to_owned(),
         })
     };
+    let knows = async |references: &[&str]| {
+        let references: Vec<String> = references
+            .iter()
+            .map(|kind| format!("{kind}in_1_{}", me.account))
+            .collect();
+        db.store.knows_payment(&references).await.unwrap()
+    };
+    assert!(!knows(&["pi_", ""]).await);
     let early = me.event("1", 2, refund(7_450));
     assert_eq!(
         db.store.take_payment_event(&early, me.free).await.unwrap(),
         Taken::TooEarly
     );
     me.take("2", 1, Change::InvoicePaid(me.invoice("in_1"))).await;
+    assert!(knows(&["pi_"]).await && knows(&["strange_", ""]).await && !knows(&[]).await);
     // The same event comes again, and counts now: nothing was kept of it.
     let taken = db.store.take_payment_event(&early, me.free).await.unwrap();
     assert_eq!(taken, me.done(Effect::Refunded));

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use iploop_platform::abuse::{
     AccountGrant, Actor, AuditAction, AuditEntry, AuditQuery, Entry, EntryKind, ExitUseQuery, PolicyChange,
-    PolicyChanged, RefusalCount, RefusalQuery, StoredPolicy,
+    PolicyChanged, RefusalCount, RefusalQuery, StoredPolicy, Told,
 };
-use iploop_platform::account::{AccountStatus, Role, Standing};
+use iploop_platform::account::{AccountStatus, Standing};
 use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
 use iploop_platform::ids::{AccountId, ApiKeyId, AuditId, GatewayId, GrantId, NodeId, PolicyEntryId};
 use iploop_platform::store::StoreError;
@@ -13,7 +13,7 @@ use iploop_protocol::policy::{AbuseLimits, MAX_GRANTS, Opening};
 use serde_json::{Value, json};
 
 use super::audit::newest;
-use super::{Database, account_request, at, new_account, usage};
+use super::{Database, at, new_account, usage};
 
 pub(super) fn audit(action: AuditAction, account: Option<AccountId>, second: i64) -> AuditEntry {
     AuditEntry {
@@ -240,7 +240,7 @@ pub(super) async fn a_status_moves_once_with_its_reason(db: &Database) {
         let entry = audit(AuditAction::AccountSuspended, Some(account), 1);
         tries.spawn(async move {
             store
-                .set_account_status(account, active, suspended, entry)
+                .set_account_status(account, active, suspended, entry, &Told::Nobody)
                 .await
                 .unwrap()
         });
@@ -256,7 +256,7 @@ pub(super) async fn a_status_moves_once_with_its_reason(db: &Database) {
     let entry = audit(AuditAction::AccountReinstated, Some(account), 2);
     assert!(
         db.store
-            .set_account_status(account, suspended, active, entry)
+            .set_account_status(account, suspended, active, entry, &Told::Nobody)
             .await
             .unwrap()
     );
@@ -416,30 +416,4 @@ pub(super) async fn who_left_by_an_address_at_a_time_is_found(db: &Database) {
         [records[2].id, records[1].id, records[0].id]
     );
     assert_eq!(found("93.184.216.36", 180, 0).await, []);
-}
-
-pub(super) async fn only_admins_that_may_sign_in_are_told(db: &Database) {
-    new_account(&*db.store).await;
-    let mut admins = Vec::new();
-    for _ in 0..3 {
-        let request = iploop_platform::account::NewAccount {
-            role: Role::Admin,
-            ..account_request(&*db.store).await
-        };
-        admins.push(db.store.create_account(request).await.unwrap());
-    }
-    let entry = audit(AuditAction::AccountSuspended, None, 1);
-    let (from, to) = (AccountStatus::Active, AccountStatus::Suspended);
-    db.store
-        .set_account_status(admins[0].id, from, to, entry)
-        .await
-        .unwrap();
-    let told = db.store.admin_addresses(10).await.unwrap();
-    let expected: Vec<_> = admins[1..]
-        .iter()
-        .map(|admin| (admin.email.clone(), "Ada".to_owned()))
-        .collect();
-    assert_eq!(told.len(), 2);
-    assert!(expected.iter().all(|admin| told.contains(admin)), "{told:?}");
-    assert_eq!(db.store.admin_addresses(1).await.unwrap().len(), 1);
 }

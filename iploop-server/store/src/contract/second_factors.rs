@@ -90,8 +90,8 @@ pub(super) async fn a_second_factor_is_on_once_it_is_confirmed(db: &Database) {
             .has_second_factor
     );
 
-    assert!(store.end_second_factor(account).await.unwrap());
-    assert!(!store.end_second_factor(account).await.unwrap());
+    assert!(store.end_second_factor(account, at(9)).await.unwrap());
+    assert!(!store.end_second_factor(account, at(9)).await.unwrap());
     assert_eq!(store.second_factor(account).await.unwrap(), None);
     assert_eq!(
         store.use_recovery_code(account, "code 1", at(4)).await.unwrap(),

@@ -15,6 +15,7 @@ fn new(account: AccountId, subject: &str) -> NewTicket {
         account,
         subject: subject.into(),
         message: "It does\0 not work.\nWhy?".into(),
+        mail_to: None,
         now: at(1),
     }
 }

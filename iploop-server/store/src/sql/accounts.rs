@@ -7,12 +7,14 @@ use iploop_platform::account::{Account, AccountStatus, MailTokenPurpose, NewAcco
 use iploop_platform::admin::name_folded;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::AccountId;
+use iploop_platform::notices::Notice;
 use iploop_platform::store::{Accounts, StoreError};
+use serde_json::Value;
 use sqlx::Row as _;
 
 use super::columns::{id, text, text_or_none, time, time_or_none};
 use super::safeguards::{standing_from, standing_text};
-use super::{Row, SqlStore, Tx, books, logins};
+use super::{Row, SqlStore, Tx, books, logins, notices};
 use crate::error::{Failure, act, unreadable};
 
 /// A revoked login's row stays for this long after its end, for servers whose clocks are behind.
@@ -37,6 +39,17 @@ impl Accounts for SqlStore {
         act(async {
             let mut tx = self.begin().await?;
             let account = insert_account(&mut tx, &new).await?;
+            tx.commit().await?;
+            Ok(account)
+        })
+        .await
+    }
+
+    async fn register_account(&self, new: NewAccount) -> Result<Account, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let account = insert_account(&mut tx, &new).await?;
+            notices::tell(&mut tx, account.id, Notice::Welcome, &Value::Null, new.now).await?;
             tx.commit().await?;
             Ok(account)
         })
@@ -90,7 +103,7 @@ impl Accounts for SqlStore {
         id: AccountId,
         known: &str,
         hash: &str,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
@@ -105,6 +118,7 @@ impl Accounts for SqlStore {
                 return Ok(false);
             }
             logins::delete_all(&mut tx, id).await?;
+            notices::tell(&mut tx, id, Notice::PasswordChanged, &Value::Null, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -208,6 +222,7 @@ impl Accounts for SqlStore {
                 .execute(&mut *tx)
                 .await?;
             logins::delete_all(&mut tx, account).await?;
+            notices::tell(&mut tx, account, Notice::PasswordChanged, &Value::Null, now).await?;
             tx.commit().await?;
             Ok(Some(account))
         })

@@ -383,6 +383,18 @@ impl Billing for SqlStore {
         .await
     }
 
+    async fn knows_payment(&self, references: &[String]) -> Result<bool, StoreError> {
+        act(async {
+            for reference in references {
+                if payments::by_reference(&self.read, reference).await?.is_some() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
+    }
+
     async fn take_payment_event(&self, event: &PaymentEvent, free: PlanId) -> Result<Taken, StoreError> {
         act(async {
             let mut tx = self.begin().await?;

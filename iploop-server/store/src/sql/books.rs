@@ -60,16 +60,17 @@ impl Books for SqlStore {
             .await?;
             // One more: the day of the cursor itself may have been seen.
             let days = sqlx::query(
-                "SELECT day_at, CAST(SUM(bytes) AS BIGINT) AS bytes, CAST(SUM(sold_micros) AS BIGINT) AS sold_micros
-                 FROM ledger_usage WHERE user_id = $1 AND day_at <= $2
-                 GROUP BY day_at HAVING SUM(bytes) <> 0 OR SUM(sold_micros) <> 0 ORDER BY day_at DESC LIMIT $3",
+                "SELECT day_at, bytes, sold_micros FROM ledger_days
+                 WHERE user_id = $1 AND day_at <= $2 AND (bytes <> 0 OR sold_micros <> 0)
+                 ORDER BY day_at DESC LIMIT $3",
             )
             .bind(account.uuid())
             .bind(after.at.as_millis())
             .bind(i64::from(limit) + 1)
             .fetch_all(&self.read)
             .await?;
-            let mut lines: Vec<Transaction> = entries.iter().map(transaction_from).collect::<Result<_, _>>()?;
+            let mut lines: Vec<Transaction> =
+                entries.iter().map(transaction_from).collect::<Result<_, _>>()?;
             for row in &days {
                 let day = time(row, "day_at")?;
                 let line =

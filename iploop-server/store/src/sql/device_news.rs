@@ -3,13 +3,16 @@
 use async_trait::async_trait;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::device_news::{DeviceNews, News};
+use iploop_platform::ids::PartnerId;
+use iploop_platform::partners::AppStanding;
 use iploop_platform::store::StoreError;
 use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::columns::id;
+use super::partner_apps::standing_from;
 use super::{Row, SqlStore, Tx};
-use crate::error::{act, unreadable};
+use crate::error::act;
 
 /// What a note is about.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +23,7 @@ pub(super) enum About {
     Withdrawal,
     /// A device was erased.
     Erasure,
-    /// An app was decided about.
+    /// An app of a partner changed, was decided about, or is gone.
     App,
     /// A partner changed.
     Partner,
@@ -61,7 +64,7 @@ pub(super) async fn note(
 impl DeviceNews for SqlStore {
     async fn device_news(&self, from: Timestamp, limit: u32) -> Result<Vec<News>, StoreError> {
         act(async {
-            let mut news = Vec::new();
+            let mut news = apps(self, from, limit).await?;
             for (sql, read) in READINGS {
                 let rows = sqlx::query(sql)
                     .bind(from.as_millis())
@@ -89,10 +92,39 @@ impl DeviceNews for SqlStore {
     }
 }
 
+/// How the apps of the partners stand of which one was noted.
+async fn apps(store: &SqlStore, from: Timestamp, limit: u32) -> Result<Vec<News>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT s.subject_id, a.bundle_id, a.platform, a.state
+         FROM (SELECT subject_id, noted_at FROM device_news WHERE kind = 'app' AND noted_at >= $1
+               ORDER BY noted_at DESC, subject_id LIMIT $2) s
+             LEFT JOIN partner_apps a ON a.partner_id = s.subject_id
+         ORDER BY s.noted_at DESC, s.subject_id, a.id",
+    )
+    .bind(from.as_millis())
+    .bind(i64::from(limit))
+    .fetch_all(&store.read)
+    .await?;
+    let mut partners: Vec<(PartnerId, Vec<AppStanding>)> = Vec::new();
+    for row in &rows {
+        let partner: PartnerId = id(row, "subject_id")?;
+        if partners.last().is_none_or(|(last, _)| *last != partner) {
+            partners.push((partner, Vec::new()));
+        }
+        if row.try_get::<Option<String>, _>("state")?.is_some()
+            && let Some((_, apps)) = partners.last_mut()
+        {
+            apps.push(standing_from(row)?);
+        }
+    }
+    let news = partners.into_iter();
+    Ok(news.map(|(partner, apps)| News::Apps { partner, apps }).collect())
+}
+
 type Reading = (&'static str, fn(&Row) -> Result<News, sqlx::Error>);
 
 /// How what was noted is now, for each kind.
-const READINGS: [Reading; 5] = [
+const READINGS: [Reading; 4] = [
     (
         "SELECT s.subject_id, o.paused_at IS NOT NULL AS is_paused
          FROM device_news s LEFT JOIN device_owners o ON o.node_id = s.subject_id
@@ -121,25 +153,6 @@ const READINGS: [Reading; 5] = [
         "SELECT subject_id FROM device_news
          WHERE kind = 'erasure' AND noted_at >= $1 ORDER BY noted_at DESC, subject_id LIMIT $2",
         |row| Ok(News::Erased(id(row, "subject_id")?)),
-    ),
-    (
-        "SELECT a.partner_id, a.bundle_id, a.platform,
-             NOT EXISTS (SELECT 1 FROM partner_apps o WHERE o.partner_id = a.partner_id AND o.bundle_id = a.bundle_id
-                 AND o.state NOT IN ('rejected', 'suspended')) AS is_last
-         FROM device_news s JOIN partner_apps a ON a.id = s.subject_id
-         WHERE s.kind = 'app' AND s.noted_at >= $1 AND a.state IN ('rejected', 'suspended')
-         ORDER BY s.noted_at DESC, s.subject_id LIMIT $2",
-        |row| {
-            let platform: &str = row.try_get("platform")?;
-            Ok(News::App {
-                partner: id(row, "partner_id")?,
-                bundle_id: row.try_get("bundle_id")?,
-                platform: platform
-                    .parse()
-                    .map_err(|_| unreadable("partner_apps.platform", &platform))?,
-                is_last: row.try_get("is_last")?,
-            })
-        },
     ),
     (
         "SELECT p.id FROM device_news s JOIN partners p ON p.id = s.subject_id

@@ -104,7 +104,7 @@ pub(super) async fn take(
 ) -> Result<Taken, Failure> {
     let mut found = None;
     for reference in &state.references {
-        found = found.or(payments::by_reference(tx, reference).await?);
+        found = found.or(payments::by_reference(&mut **tx, reference).await?);
     }
     let Some(payment) = found else {
         return Ok(if event.now.since(event.at) < MAY_BE_EARLY {

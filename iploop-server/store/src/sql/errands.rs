@@ -1,17 +1,27 @@
 //! Errands to the payment provider: written in the transaction of their cause, so that no crash forgets them.
 
 use async_trait::async_trait;
-use iploop_platform::billing::{Errand, ErrandKind, Errands, MAX_TRIES};
+use iploop_platform::abuse::AuditEntry;
+use iploop_platform::billing::{
+    Errand, ErrandKind, ErrandQuery, ErrandRecord, ErrandState, Errands, MAX_TRIES,
+};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, PaymentId};
 use iploop_platform::store::StoreError;
+use serde_json::json;
 use sqlx::Row as _;
 
-use super::columns::{id, id_or_none, number, text};
+use super::columns::{id, id_or_none, number, text, time};
 use super::ledger::lock_purse;
 use super::reading::all;
-use super::{Row, SqlStore, Tx};
+use super::{Row, SqlStore, Tx, audit};
 use crate::error::{act, unreadable};
+
+macro_rules! columns {
+    () => {
+        "kind, subject, user_id, payment_id, tries, state, reason, due_at"
+    };
+}
 
 #[async_trait]
 impl Errands for SqlStore {
@@ -81,6 +91,81 @@ impl Errands for SqlStore {
         })
         .await
     }
+
+    async fn errands(&self, query: &ErrandQuery) -> Result<Vec<ErrandRecord>, StoreError> {
+        act(async {
+            let (kind, subject) = query
+                .after
+                .as_ref()
+                .map(|(kind, subject)| (*kind, subject))
+                .unzip();
+            let rows = sqlx::query(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM billing_errands
+                 WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR (kind, subject) > ($2, $3))
+                 ORDER BY kind, subject LIMIT $4"
+            ))
+            .bind(query.state.map(ErrandState::as_str))
+            .bind(kind.map(ErrandKind::as_str))
+            .bind(subject.map(|subject| text(subject)))
+            .bind(i64::from(query.limit))
+            .fetch_all(&self.read)
+            .await?;
+            Ok(rows.iter().map(record_from).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn retry_errand(
+        &self,
+        kind: ErrandKind,
+        subject: &str,
+        mut entry: AuditEntry,
+    ) -> Result<Option<ErrandRecord>, StoreError> {
+        act(async {
+            let mut tx = self.begin().await?;
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                columns!(),
+                " FROM billing_errands WHERE kind = $1 AND subject = $2",
+                locked!()
+            ))
+            .bind(kind.as_str())
+            .bind(text(subject))
+            .fetch_optional(&mut *tx)
+            .await?;
+            let before = match row.as_ref().map(record_from).transpose()? {
+                None => return Ok(None),
+                Some(done) if done.state == ErrandState::Done => return Ok(Some(done)),
+                Some(before) => before,
+            };
+            let row = sqlx::query(concat!(
+                "UPDATE billing_errands SET state = 'waiting', tries = 0, due_at = $3
+                 WHERE kind = $1 AND subject = $2 RETURNING ",
+                columns!()
+            ))
+            .bind(kind.as_str())
+            .bind(text(subject))
+            .bind(entry.at.as_millis())
+            .fetch_one(&mut *tx)
+            .await?;
+            let after = record_from(&row)?;
+            let standing = |record: &ErrandRecord| {
+                json!({
+                    "kind": record.errand.kind.as_str(),
+                    "state": record.state.as_str(),
+                    "tries": record.errand.tries,
+                })
+            };
+            entry.account = Some(after.errand.account);
+            (entry.before, entry.after) = (standing(&before), standing(&after));
+            audit::insert(&mut tx, &entry).await?;
+            tx.commit().await?;
+            Ok(Some(after))
+        })
+        .await
+    }
 }
 
 /// Writes an errand, due at `due`. One of the same kind and subject stands.
@@ -126,6 +211,16 @@ pub(super) async fn leave(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::E
             .await?;
     }
     Ok(())
+}
+
+fn record_from(row: &Row) -> Result<ErrandRecord, sqlx::Error> {
+    let state: String = row.try_get("state")?;
+    Ok(ErrandRecord {
+        errand: errand_from(row)?,
+        state: ErrandState::by_name(&state).ok_or_else(|| unreadable("billing_errands.state", &state))?,
+        reason: row.try_get("reason")?,
+        due_at: time(row, "due_at")?,
+    })
 }
 
 fn errand_from(row: &Row) -> Result<Errand, sqlx::Error> {

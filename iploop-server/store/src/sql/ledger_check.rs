@@ -85,6 +85,24 @@ macro_rules! hourly {
     };
 }
 
+/// A rule about a number of each customer and UTC day, and that of the day's hours.
+macro_rules! daily {
+    ($column:literal) => {
+        concat!(
+            "SELECT user_id AS id, day_at AS hour_at, SUM(expected) AS expected, SUM(found) AS found
+             FROM (
+                 SELECT user_id, day_at, ",
+            $column,
+            " AS expected, 0 AS found FROM ledger_usage
+                 UNION ALL SELECT user_id, day_at, 0, ",
+            $column,
+            " FROM ledger_days
+             ) AS summed
+             GROUP BY user_id, day_at HAVING SUM(expected) <> SUM(found)"
+        )
+    };
+}
+
 const RULES: &[Rule] = &[
     Rule {
         words: "an entry's postings sum to zero",
@@ -128,6 +146,14 @@ const RULES: &[Rule] = &[
     Rule {
         words: "a purse's value is what was paid less what was sold",
         broken: holds!("value_micros", "purse", "usd_micros", "-sold_micros"),
+    },
+    Rule {
+        words: "a customer's bytes of a day are those of its hours",
+        broken: daily!("bytes"),
+    },
+    Rule {
+        words: "a customer's sales of a day are those of its hours",
+        broken: daily!("sold_micros"),
     },
     Rule {
         words: "a purse's value is not below zero",

@@ -6,8 +6,10 @@ use iploop_platform::ids::{AccountId, LoginId};
 use iploop_platform::login::{
     KnownLogin, LoginNetwork, LoginRecord, LoginSessions, MAX_LOGINS, MAX_NETWORKS, NewLogin, OpenedLogin,
 };
+use iploop_platform::notices::Notice;
 use iploop_platform::store::StoreError;
 use serde::Serialize;
+use serde_json::json;
 use sqlx::Row as _;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -17,7 +19,7 @@ use super::columns::{address_or_none, id, text, time, time_or_none};
 use super::latest::latest;
 use super::profiles::{settings_columns, settings_from};
 use super::reading::all;
-use super::{Row, SqlStore, Tx};
+use super::{Row, SqlStore, Tx, notices};
 use crate::error::{act, unreadable};
 
 #[async_trait]
@@ -42,6 +44,14 @@ impl LoginSessions for SqlStore {
             .execute(&mut *tx)
             .await?;
             let is_new_network = remember_network(&mut tx, login).await?;
+            if is_new_network {
+                let data = json!({
+                    "address": login.origin.address,
+                    "userAgent": login.origin.user_agent,
+                    "at": login.now,
+                });
+                notices::tell(&mut tx, login.account, Notice::NewNetwork, &data, login.now).await?;
+            }
             tx.commit().await?;
             Ok(Some(OpenedLogin { is_new_network }))
         })

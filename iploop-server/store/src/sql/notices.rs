@@ -5,7 +5,8 @@ use iploop_platform::abuse::AuditEntry;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, HoldId, MailId};
 use iploop_platform::notices::{
-    Announcement, MailEnd, NewMail, NewReport, Notice, Notices, OutboxMail, Preferences, PreferencesChange,
+    Addressee, Announcement, MailEnd, NewMail, NewReport, Notice, Notices, OutboxMail, Preferences,
+    PreferencesChange,
 };
 use iploop_platform::store::StoreError;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::columns::{clean, id, json, number, text, time};
 use super::ledger::ids;
 use super::{Db, Row, SqlStore, Tx, announcements, password_requests};
-use crate::error::act;
+use crate::error::{act, unreadable};
 
 /// Queues a mail in the transaction of what it is about. One for an account and occasion: others change nothing.
 pub(super) async fn insert(
@@ -39,6 +40,47 @@ pub(super) async fn insert(
     .bind(Json(clean(data.clone())))
     .bind(text(occasion))
     .bind(now.as_millis())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Queues a mail about something that happens once, in the transaction of that.
+pub(super) async fn tell(
+    tx: &mut Tx,
+    account: AccountId,
+    notice: Notice,
+    data: &Value,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let occasion = format!("{notice}:{}", MailId::new());
+    insert(tx, account, notice, data, &occasion, now).await
+}
+
+/// Queues a mail about an account to somebody else, likewise.
+pub(super) async fn insert_to(
+    tx: &mut Tx,
+    to: &Addressee,
+    account: AccountId,
+    notice: Notice,
+    data: &Value,
+    occasion: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO mail_outbox (id, user_id, template, data, occasion, state, tries, due_at, lease_until, created_at,
+             to_address, to_name)
+         VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, $6, $7, $8)
+         ON CONFLICT (user_id, occasion) DO NOTHING",
+    )
+    .bind(MailId::new().uuid())
+    .bind(account.uuid())
+    .bind(notice.as_str())
+    .bind(Json(clean(data.clone())))
+    .bind(text(occasion))
+    .bind(now.as_millis())
+    .bind(to.address.as_str())
+    .bind(text(&to.name))
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -104,7 +146,12 @@ impl Notices for SqlStore {
                 .bind(account.uuid())
                 .fetch_optional(&mut *tx)
                 .await?;
-            let preferences = change.over(preferences_of(&mut *tx, account).await?);
+            let before = preferences_of(&mut *tx, account).await?;
+            let preferences = change.over(before);
+            if before.security_alerts && !preferences.security_alerts {
+                // Whoever took the account over must not be able to keep it quiet.
+                tell(&mut tx, account, Notice::SecurityAlertsOff, &Value::Null, now).await?;
+            }
             write_preferences(&mut tx, account, &preferences, now).await?;
             tx.commit().await?;
             Ok(preferences)
@@ -246,7 +293,7 @@ impl Notices for SqlStore {
                 "UPDATE mail_outbox SET lease = $2, lease_until = $3 WHERE id IN (",
                 given!(id uuid),
                 ") AND state = 'pending' AND lease_until <= $4
-                 RETURNING id, user_id, template, data, tries, created_at"
+                 RETURNING id, user_id, template, data, tries, created_at, to_address, to_name"
             ))
             .bind(Json(ids(&due)))
             .bind(hold.uuid())
@@ -272,10 +319,14 @@ impl Notices for SqlStore {
             MailEnd::Again(at, error) => ("pending", Some(at.as_millis()), Some(error)),
             MailEnd::Failed(error) => ("failed", None, Some(error)),
         };
+        // A mail server's words may quote the address, which nobody has any more.
+        let error = error.filter(|_| mail.notice != Notice::AccountDeleted);
         act(async {
             let done = sqlx::query(
                 "UPDATE mail_outbox SET state = $3, due_at = COALESCE($4, due_at), error = $5, tries = tries + 1,
-                     lease = NULL, lease_until = 0
+                     lease = NULL, lease_until = 0,
+                     to_address = CASE WHEN $3 = 'pending' THEN to_address END,
+                     to_name = CASE WHEN $3 = 'pending' THEN to_name END
                  WHERE id = $1 AND lease = $2 AND state = 'pending'",
             )
             .bind(mail.id.uuid())
@@ -376,9 +427,22 @@ fn mail_from(row: &Row, hold: HoldId) -> Result<Option<OutboxMail>, sqlx::Error>
         id: id(row, "id")?,
         hold,
         account: id(row, "user_id")?,
+        to: addressee_from(row)?,
         notice,
         data: json(row, "data")?,
         tries: number(row, "tries")?,
         created_at: time(row, "created_at")?,
+    }))
+}
+
+fn addressee_from(row: &Row) -> Result<Option<Addressee>, sqlx::Error> {
+    let Some(address) = row.try_get::<Option<String>, _>("to_address")? else {
+        return Ok(None);
+    };
+    Ok(Some(Addressee {
+        address: address
+            .parse()
+            .map_err(|_| unreadable("mail_outbox.to_address", &address))?,
+        name: row.try_get::<Option<String>, _>("to_name")?.unwrap_or_default(),
     }))
 }

@@ -2,7 +2,7 @@
 
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::ids::{AppId, PartnerId};
-use iploop_platform::partners::{App, AppFacts, AppState, MAX_APPS};
+use iploop_platform::partners::{App, AppFacts, AppPlatform, AppStanding, AppState, MAX_APPS, admits_device};
 use iploop_platform::store::StoreError;
 use serde_json::json;
 use sqlx::Row as _;
@@ -164,24 +164,14 @@ pub(super) async fn is_app_admitted(
     review: bool,
 ) -> Result<bool, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT state FROM partner_apps
-         WHERE partner_id = $1 AND bundle_id = $2 AND ($3 IS NULL OR platform = $3)",
+        "SELECT bundle_id, platform, state FROM partner_apps WHERE partner_id = $1 AND bundle_id = $2",
     )
     .bind(partner.uuid())
     .bind(text(bundle_id))
-    .bind(platform)
     .fetch_all(&mut **tx)
     .await?;
-    if rows.is_empty() {
-        return Ok(AppState::admits(None, review));
-    }
-    // Where a device does not say what it is, one of several platforms is enough.
-    for row in &rows {
-        if AppState::admits(Some(state_from(row)?), review) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let apps = rows.iter().map(standing_from).collect::<Result<Vec<_>, _>>()?;
+    Ok(admits_device(&apps, &text(bundle_id), platform, review))
 }
 
 async fn locked(tx: &mut Tx, partner: PartnerId, app: AppId) -> Result<Option<App>, sqlx::Error> {
@@ -198,15 +188,27 @@ async fn locked(tx: &mut Tx, partner: PartnerId, app: AppId) -> Result<Option<Ap
     row.as_ref().map(app_from).transpose()
 }
 
-fn app_from(row: &Row) -> Result<App, sqlx::Error> {
+pub(super) fn standing_from(row: &Row) -> Result<AppStanding, sqlx::Error> {
+    Ok(AppStanding {
+        bundle_id: row.try_get("bundle_id")?,
+        platform: platform_from(row)?,
+        state: state_from(row)?,
+    })
+}
+
+fn platform_from(row: &Row) -> Result<AppPlatform, sqlx::Error> {
     let platform: &str = row.try_get("platform")?;
+    platform
+        .parse()
+        .map_err(|_| unreadable("partner_apps.platform", &platform))
+}
+
+fn app_from(row: &Row) -> Result<App, sqlx::Error> {
     Ok(App {
         id: id(row, "id")?,
         partner: id(row, "partner_id")?,
         name: row.try_get("name")?,
-        platform: platform
-            .parse()
-            .map_err(|_| unreadable("partner_apps.platform", &platform))?,
+        platform: platform_from(row)?,
         bundle_id: row.try_get("bundle_id")?,
         store_url: row.try_get("store_url")?,
         state: state_from(row)?,

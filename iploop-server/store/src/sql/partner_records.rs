@@ -262,7 +262,11 @@ impl PartnerRecords for SqlStore {
     ) -> Result<Option<App>, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
+            let at = entry.at;
             let changed = partner_apps::change(&mut tx, partner, app, facts, entry).await?;
+            if changed.is_some() {
+                note(&mut tx, About::App, partner.uuid(), at).await?;
+            }
             tx.commit().await?;
             Ok(changed)
         })
@@ -277,7 +281,11 @@ impl PartnerRecords for SqlStore {
     ) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
+            let at = entry.at;
             let is_gone = partner_apps::delete(&mut tx, partner, app, entry).await?;
+            if is_gone {
+                note(&mut tx, About::App, partner.uuid(), at).await?;
+            }
             tx.commit().await?;
             Ok(is_gone)
         })
@@ -296,7 +304,7 @@ impl PartnerRecords for SqlStore {
             let at = entry.at;
             let reviewed = partner_apps::review(&mut tx, partner, app, state, entry).await?;
             if reviewed.is_some() {
-                note(&mut tx, About::App, app.uuid(), at).await?;
+                note(&mut tx, About::App, partner.uuid(), at).await?;
             }
             tx.commit().await?;
             Ok(reviewed)

@@ -302,7 +302,7 @@ async fn refunded(
     free: PlanId,
 ) -> Result<Taken, Failure> {
     for reference in &state.references {
-        if let Some(payment) = payments::by_reference(tx, reference).await? {
+        if let Some(payment) = payments::by_reference(&mut **tx, reference).await? {
             return taken_back::refund(tx, state, payment, event.now, free).await;
         }
     }

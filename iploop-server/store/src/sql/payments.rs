@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::columns::{id, text, text_or_none, time};
 use super::ledger::{lock_purse, lock_purses};
-use super::{Row, Tx, books, events, pages, taken_back};
+use super::{Db, Row, Tx, books, events, pages, taken_back};
 use crate::error::Failure;
 
 /// A payment as it comes into the table.
@@ -314,12 +314,15 @@ fn dollars(cents: i64) -> String {
 }
 
 /// The payment that the provider names so.
-pub(super) async fn by_reference(tx: &mut Tx, reference: &str) -> Result<Option<PaymentId>, sqlx::Error> {
+pub(super) async fn by_reference(
+    database: impl sqlx::Executor<'_, Database = Db>,
+    reference: &str,
+) -> Result<Option<PaymentId>, sqlx::Error> {
     let row = sqlx::query(
         "SELECT id FROM billing_payments WHERE status = 'paid' AND (intent = $1 OR invoice = $1) ORDER BY id LIMIT 1",
     )
     .bind(text(reference))
-    .fetch_optional(&mut **tx)
+    .fetch_optional(database)
     .await?;
     row.map(|row| id(&row, "id")).transpose()
 }

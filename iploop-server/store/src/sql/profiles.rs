@@ -7,10 +7,10 @@ use iploop_platform::accounts::{Erased, ProfileChange, Profiles, Unlock, Unlocke
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::AccountId;
 use iploop_platform::login::SignInSettings;
-use iploop_platform::notices::Notice;
+use iploop_platform::notices::{Addressee, Notice};
 use iploop_platform::store::StoreError;
 use ipnet::IpNet;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
@@ -88,22 +88,39 @@ impl Profiles for SqlStore {
         account: AccountId,
         idle_minutes: Option<Option<u32>>,
         allowed_from: Option<&[IpNet]>,
+        now: Timestamp,
     ) -> Result<bool, StoreError> {
         act(async {
-            let done = sqlx::query(
+            let mut tx = self.begin().await?;
+            let row = sqlx::query(concat!(
+                "SELECT sign_in_from FROM users WHERE id = $1 AND status <> 'deleted'",
+                locked!()
+            ))
+            .bind(account.uuid())
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some(row) = row else { return Ok(false) };
+            if let Some(allowed_from) = allowed_from
+                && json_of::<Vec<IpNet>>(&row, "sign_in_from")? != allowed_from
+            {
+                let data = json!({ "networks": allowed_from.len() });
+                notices::tell(&mut tx, account, Notice::AllowListChanged, &data, now).await?;
+            }
+            sqlx::query(
                 "UPDATE users SET
                      idle_minutes = CASE WHEN $2 THEN $3 ELSE idle_minutes END,
                      sign_in_from = CASE WHEN $4 THEN $5 ELSE sign_in_from END
-                 WHERE id = $1 AND status <> 'deleted'",
+                 WHERE id = $1",
             )
             .bind(account.uuid())
             .bind(idle_minutes.is_some())
             .bind(idle_minutes.flatten().map(i64::from))
             .bind(allowed_from.is_some())
             .bind(Json(allowed_from.unwrap_or_default()))
-            .execute(&self.write)
+            .execute(&mut *tx)
             .await?;
-            Ok(done.rows_affected() > 0)
+            tx.commit().await?;
+            Ok(true)
         })
         .await
     }
@@ -175,26 +192,36 @@ impl Profiles for SqlStore {
             let mut tx = self.begin().await?;
             // All admins, in the order of their ids: two of them can't both see the other one stay.
             let rows = sqlx::query(concat!(
-                "SELECT id, role FROM users
+                "SELECT id, role, email, first_name FROM users
                  WHERE status <> 'deleted' AND (id = $1 OR role = 'admin' AND status = 'active') ORDER BY id",
                 locked!()
             ))
             .bind(account.uuid())
             .fetch_all(&mut *tx)
             .await?;
-            let mut role = None;
+            let mut leaving = None;
             for row in &rows {
                 if row.try_get::<uuid::Uuid, _>("id")? == account.uuid() {
-                    role = Some(row.try_get::<String, _>("role")?);
+                    leaving = Some(row);
                 }
             }
-            match role.as_deref() {
-                None => return Ok(Erased::NotThere),
-                Some("admin") if rows.len() == 1 => return Ok(Erased::LastAdmin),
-                Some(_) => {}
+            let Some(leaving) = leaving else {
+                return Ok(Erased::NotThere);
+            };
+            if rows.len() == 1 && leaving.try_get::<&str, _>("role")? == "admin" {
+                return Ok(Erased::LastAdmin);
             }
             erase(&mut tx, account, entry.at).await?;
             audit::insert(&mut tx, &entry).await?;
+            // Behind the erasure, which takes the account's other mails along.
+            if let Ok(address) = leaving.try_get::<&str, _>("email")?.parse() {
+                let to = Addressee {
+                    address,
+                    name: leaving.try_get("first_name")?,
+                };
+                let (notice, occasion) = (Notice::AccountDeleted, entry.id.to_string());
+                notices::insert_to(&mut tx, &to, account, notice, &Value::Null, &occasion, entry.at).await?;
+            }
             tx.commit().await?;
             Ok(Erased::Gone)
         })

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use iploop_platform::abuse::{
     AccountGrant, AuditEntry, AuditQuery, Entry, EntryKind, ExitUse, ExitUseQuery, MAX_ENTRIES, PolicyChange,
-    PolicyChanged, RefusalCount, RefusalQuery, Safeguards, StoredPolicy,
+    PolicyChanged, RefusalCount, RefusalQuery, Safeguards, StoredPolicy, Told,
 };
 use iploop_platform::account::{AccountStatus, Standing};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, AuditId, GrantId};
+use iploop_platform::notices::{Addressee, Notice};
 use iploop_platform::store::StoreError;
 use iploop_protocol::policy::{AbuseLimits, Grant, Grants, MAX_GRANTS};
 use serde::Serialize;
@@ -22,7 +23,7 @@ use super::accounts::status_text;
 use super::admin::is_last_admin;
 use super::columns::{clean, id, id_or_none, json as json_of, number, text, time, time_or_none};
 use super::reading::all;
-use super::{Row, SqlStore, Tx, audit};
+use super::{Row, SqlStore, Tx, audit, notices};
 use crate::booking::signed;
 use crate::error::{Failure, act, unreadable};
 
@@ -223,6 +224,7 @@ impl Safeguards for SqlStore {
         from: AccountStatus,
         to: AccountStatus,
         entry: AuditEntry,
+        told: &Told,
     ) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
@@ -241,6 +243,7 @@ impl Safeguards for SqlStore {
                 return Ok(false);
             }
             audit::insert(&mut tx, &entry).await?;
+            tell(&mut tx, account, &entry, told).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -387,23 +390,38 @@ impl Safeguards for SqlStore {
         })
         .await
     }
+}
 
-    async fn admin_addresses(&self, limit: u32) -> Result<Vec<(String, String)>, StoreError> {
-        act(async {
+/// Queues the mails about a suspension.
+async fn tell(tx: &mut Tx, account: AccountId, entry: &AuditEntry, told: &Told) -> Result<(), sqlx::Error> {
+    let data = json!({ "account": account, "reason": entry.reason });
+    let notice = Notice::AccountSuspended;
+    match told {
+        Told::Nobody => {}
+        Told::Admins(most) => {
             let rows = sqlx::query(
-                "SELECT email, first_name FROM users WHERE role = 'admin' AND status = 'active'
-                 ORDER BY created_at, id LIMIT $1",
+                "SELECT id FROM users WHERE role = 'admin' AND status = 'active' ORDER BY created_at, id LIMIT $1",
             )
-            .bind(i64::from(limit))
-            .fetch_all(&self.read)
+            .bind(i64::from(*most))
+            .fetch_all(&mut **tx)
             .await?;
-            let addresses = rows
-                .iter()
-                .map(|row| Ok((row.try_get("email")?, row.try_get("first_name")?)));
-            Ok(addresses.collect::<Result<_, sqlx::Error>>()?)
-        })
-        .await
+            for row in &rows {
+                let occasion = entry.id.to_string();
+                notices::insert(tx, id(row, "id")?, notice, &data, &occasion, entry.at).await?;
+            }
+        }
+        Told::Addresses(addresses) => {
+            for (place, address) in addresses.iter().enumerate() {
+                let occasion = format!("{}:{place}", entry.id);
+                let to = Addressee {
+                    address: address.clone(),
+                    name: String::new(),
+                };
+                notices::insert_to(tx, &to, account, notice, &data, &occasion, entry.at).await?;
+            }
+        }
     }
+    Ok(())
 }
 
 /// What is open for a customer in the form of a login's answer. Whether its time is over is asked at each use.

@@ -1,16 +1,18 @@
-//! Second factors and recovery codes. What a code is used up by is one statement: the first one finds it unused.
+//! Second factors and recovery codes, with the mails about them. What a code is used up by is one statement: the first one finds it unused.
 
 use async_trait::async_trait;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::AccountId;
 use iploop_platform::login::{SecondFactor, SecondFactors};
+use iploop_platform::notices::Notice;
 use iploop_platform::store::StoreError;
 use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::Row as _;
 use sqlx::types::Json;
 
 use super::columns::{number, text};
-use super::{SqlStore, Tx};
+use super::{SqlStore, Tx, notices};
 use crate::error::act;
 
 #[async_trait]
@@ -85,6 +87,7 @@ impl SecondFactors for SqlStore {
                 return Ok(false);
             }
             insert_codes(&mut tx, account, code_hashes).await?;
+            notices::tell(&mut tx, account, Notice::TwoFactorOn, &Value::Null, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -132,6 +135,8 @@ impl SecondFactors for SqlStore {
             .fetch_one(&mut *tx)
             .await?;
             let left = number(&row, "codes_left")?;
+            let data = json!({ "left": left });
+            notices::tell(&mut tx, account, Notice::RecoveryCodeUsed, &data, now).await?;
             tx.commit().await?;
             Ok(Some(left))
         })
@@ -162,10 +167,13 @@ impl SecondFactors for SqlStore {
         .await
     }
 
-    async fn end_second_factor(&self, account: AccountId) -> Result<bool, StoreError> {
+    async fn end_second_factor(&self, account: AccountId, now: Timestamp) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
             let was_on = delete(&mut tx, account).await?;
+            if was_on {
+                notices::tell(&mut tx, account, Notice::TwoFactorOff, &Value::Null, now).await?;
+            }
             tx.commit().await?;
             Ok(was_on)
         })

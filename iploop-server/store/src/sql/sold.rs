@@ -1,6 +1,7 @@
 //! What each byte sold for: usage takes money from purses, and partners get their share of it.
 //!
-//! Kept as sums by customer, hour and partner in `ledger_usage`, equal to the requests' own numbers at every commit.
+//! Kept as sums by customer, hour and partner in `ledger_usage`, equal to the requests' own numbers at every commit,
+//! and by day in `ledger_days` for statements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -155,7 +156,8 @@ impl Sales {
 
     pub(super) async fn write(&self, tx: &mut Tx) -> Result<(), sqlx::Error> {
         self.write_purses(tx).await?;
-        self.write_hours(tx).await
+        self.write_hours(tx).await?;
+        self.write_days(tx).await
     }
 
     async fn write_purses(&self, tx: &mut Tx) -> Result<(), sqlx::Error> {
@@ -227,6 +229,52 @@ impl Sales {
         .await?;
         Ok(())
     }
+
+    /// The sums of the same hours by day.
+    async fn write_days(&self, tx: &mut Tx) -> Result<(), sqlx::Error> {
+        let mut days: BTreeMap<(AccountId, Timestamp), (i64, i64)> = BTreeMap::new();
+        for ((account, hour, _), change) in &self.hours {
+            let (bytes, sold_micros) = days.entry((*account, hour.day_start())).or_default();
+            *bytes = bytes.saturating_add(change.bytes);
+            *sold_micros = sold_micros.saturating_add(change.sold_micros);
+        }
+        let changed = days.into_iter().filter(|(_, change)| *change != (0, 0));
+        let rows: Vec<DayRow> = changed
+            .map(|((account, day), (bytes, sold_micros))| DayRow {
+                user_id: account.uuid(),
+                day_at: day.as_millis(),
+                bytes,
+                sold_micros,
+            })
+            .collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(concat!(
+            "INSERT INTO ledger_days (user_id, day_at, bytes, sold_micros)
+             SELECT user_id, day_at, bytes, sold_micros FROM (",
+            given!(user_id uuid, day_at bigint, bytes bigint, sold_micros bigint),
+            ") AS new WHERE TRUE
+             ON CONFLICT (user_id, day_at) DO UPDATE SET
+                 bytes = CASE
+                     WHEN ledger_days.bytes > 9223372036854775807 - ABS(excluded.bytes) THEN 9223372036854775807
+                     ELSE ledger_days.bytes + excluded.bytes
+                 END,
+                 sold_micros = ledger_days.sold_micros + excluded.sold_micros"
+        ))
+        .bind(Json(rows))
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct DayRow {
+    user_id: Uuid,
+    day_at: i64,
+    bytes: i64,
+    sold_micros: i64,
 }
 
 #[derive(Serialize)]

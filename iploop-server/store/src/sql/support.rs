@@ -1,8 +1,9 @@
-//! Tickets; the audit record of each change in its transaction.
+//! Tickets; the audit record and the mail of each change in its transaction.
 
 use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::ids::{AccountId, TicketId};
+use iploop_platform::notices::{Addressee, Notice};
 use iploop_platform::store::StoreError;
 use iploop_platform::support::{
     MAX_OPEN_TICKETS, NewTicket, Ticket, TicketChange, TicketQuery, TicketStatus, Tickets,
@@ -12,7 +13,7 @@ use sqlx::Row as _;
 
 use super::columns::{id, text, time};
 use super::reading::all;
-use super::{Row, SqlStore, audit};
+use super::{Row, SqlStore, audit, notices};
 use crate::error::{act, unreadable};
 
 macro_rules! columns {
@@ -27,13 +28,13 @@ impl Tickets for SqlStore {
         act(async {
             let mut tx = self.begin().await?;
             // The account's lock orders parallel tries.
-            let account = sqlx::query(concat!("SELECT id FROM users WHERE id = $1", locked!()))
+            let account = sqlx::query(concat!("SELECT email FROM users WHERE id = $1", locked!()))
                 .bind(new.account.uuid())
                 .fetch_optional(&mut *tx)
                 .await?;
-            if account.is_none() {
+            let Some(account) = account else {
                 return Ok(None);
-            }
+            };
             let row = sqlx::query(
                 "SELECT COUNT(*) AS not_closed FROM support_tickets WHERE user_id = $1 AND status <> 'closed'",
             )
@@ -60,6 +61,16 @@ impl Tickets for SqlStore {
             .fetch_one(&mut *tx)
             .await?;
             let ticket = ticket_from(&row)?;
+            if let Some(address) = &new.mail_to {
+                let to = Addressee {
+                    address: address.clone(),
+                    name: String::new(),
+                };
+                let customer: String = account.try_get("email")?;
+                let data = json!({ "customer": customer, "subject": ticket.subject, "message": ticket.message });
+                let (notice, occasion) = (Notice::TicketOpened, ticket.id.to_string());
+                notices::insert_to(&mut tx, &to, new.account, notice, &data, &occasion, new.now).await?;
+            }
             tx.commit().await?;
             Ok(Some(ticket))
         })
@@ -137,6 +148,11 @@ impl Tickets for SqlStore {
             entry.account = Some(before.account);
             (entry.before, entry.after) = (state(&before), state(&after));
             audit::insert(&mut tx, &entry).await?;
+            if let TicketChange::Answer(_) = change {
+                let data = json!({ "subject": after.subject, "answer": after.answer });
+                let (notice, occasion) = (Notice::TicketAnswered, entry.id.to_string());
+                notices::insert(&mut tx, after.account, notice, &data, &occasion, entry.at).await?;
+            }
             tx.commit().await?;
             Ok(Some(after))
         })

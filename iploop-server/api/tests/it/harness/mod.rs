@@ -22,7 +22,7 @@ use iploop_platform::keys::{KeyService, NobodyToTell};
 use iploop_platform::ledger::{LedgerParts, LedgerService};
 use iploop_platform::live::Live;
 use iploop_platform::login::{LoginConfig, Logins, SigningSecret};
-use iploop_platform::mail::{self, Mail, Mailer};
+use iploop_platform::mail::{Mail, Mailer};
 use iploop_platform::network::CountryPresence;
 use iploop_platform::notices::{NoticeParts, NoticeService};
 use iploop_platform::outbound::{OutboundClient, OutboundConfig};
@@ -171,8 +171,14 @@ impl Api {
         let tasks = CancellationToken::new();
         let (sender, mails) = mpsc::channel(4096);
         let mailer: Arc<dyn Mailer> = Arc::new(Mailbox(sender));
-        let (mail, mail_task) = mail::start(Arc::clone(&mailer));
-        tokio::spawn(mail_task.run(tasks.clone()));
+        // Its task stays out: the outbox is emptied when a test asks for mail.
+        let (notices, _) = NoticeService::new(NoticeParts {
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            mailer,
+            public_url: settings.public_url.parse().unwrap(),
+            secret: secret.clone(),
+        });
         let passwords = passwords();
         let changes = Arc::new(Changes::default());
         let (logins, _) = Logins::start(
@@ -192,8 +198,7 @@ impl Api {
             store: Arc::clone(&store),
             clock: clock.clone(),
             changes: changes.clone(),
-            mail: mail.clone(),
-            public_url: settings.public_url.parse().unwrap(),
+            notices: notices.clone(),
             watch: watch.clone(),
             suspicions,
             force: forced.clone(),
@@ -216,14 +221,6 @@ impl Api {
             network: network.clone(),
         });
         tokio::spawn(bans.run(tasks.clone()));
-        // Its task stays out: the outbox is emptied when a test asks for mail.
-        let (notices, _) = NoticeService::new(NoticeParts {
-            store: Arc::clone(&store),
-            clock: clock.clone(),
-            mailer,
-            public_url: settings.public_url.parse().unwrap(),
-            secret: secret.clone(),
-        });
         let accounts = AccountService::new(
             AccountParts {
                 store: Arc::clone(&store),
@@ -231,7 +228,6 @@ impl Api {
                 passwords,
                 logins: logins.clone(),
                 notices: notices.clone(),
-                mail: mail.clone(),
                 changes: changes.clone(),
                 public_url: settings.public_url.parse().unwrap(),
                 personal_data: settings
@@ -266,8 +262,7 @@ impl Api {
                 store: Arc::clone(&store),
                 shared: shared.clone(),
                 clock: clock.clone(),
-                mail: mail.clone(),
-                public_url: settings.public_url.parse().unwrap(),
+                notices: notices.clone(),
             },
             &settings.assistant,
         );

@@ -50,10 +50,15 @@ impl Api {
         answer.json()["token"].as_str().unwrap().to_owned()
     }
 
-    /// The next mail.
+    /// The next mail, once there is one.
     pub(crate) async fn mail(&self) -> Mail {
-        self.empty_outbox().await;
-        self.mails.lock().await.recv().await.unwrap()
+        loop {
+            self.empty_outbox().await;
+            if let Ok(mail) = self.mails.lock().await.try_recv() {
+                return mail;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What the task of notices does, until there is nothing to do.
