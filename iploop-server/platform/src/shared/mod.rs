@@ -223,6 +223,12 @@ pub trait SharedState: Send + Sync + 'static {
     /// What other processes tell of a topic from now on. Who falls behind by more than a thousand should take it as
     /// [`Heard::Missed`], which also comes whenever something may have been lost on the way.
     fn hear(&self, topic: Topic) -> broadcast::Receiver<Heard>;
+    /// Who this process is for the others: another id each time that one starts.
+    fn process(&self) -> Uuid;
+    /// Tells one process something; false: nobody of that id listens. Who listens too slowly does not hear it.
+    async fn send(&self, to: Uuid, message: &[u8]) -> Result<bool, SharedError>;
+    /// What other processes send to this one from now on; see [`SharedState::hear`].
+    fn letters(&self) -> broadcast::Receiver<Heard>;
     /// Tells the other processes.
     async fn publish(&self, change: Change) -> Result<(), SharedError>;
     /// What other processes tell from now on. Who falls behind by more than a thousand hears so, and should take it as

@@ -12,6 +12,9 @@ use super::{Heard, Name, Note, SharedError, SharedState, Topic};
 use crate::clock::Timestamp;
 use crate::login::SigningSecret;
 
+/// What a letter is sealed as: no topic is called so.
+const LETTER: &str = "letter";
+
 /// Values and messages under a key that is derived from the signing secret, which all processes of a platform have.
 ///
 /// What another key sealed reads as nothing. Clones share one state.
@@ -60,6 +63,23 @@ impl SealedState {
         Ok(sealed.and_then(|sealed| self.unseal(&name.to_string(), &sealed)))
     }
 
+    /// The same of many names, in their order.
+    ///
+    /// # Errors
+    /// The shared state's.
+    pub async fn read_many(
+        &self,
+        names: &[Name],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Vec<u8>>>, SharedError> {
+        let read = self.0.state.read(names, now).await?;
+        let unsealed = names
+            .iter()
+            .zip(read)
+            .map(|(name, sealed)| self.unseal(&name.to_string(), &sealed?));
+        Ok(unsealed.collect())
+    }
+
     /// As [`SharedState::tell`].
     ///
     /// # Errors
@@ -71,12 +91,32 @@ impl SealedState {
         }
     }
 
+    /// As [`SharedState::send`].
+    ///
+    /// # Errors
+    /// The shared state's.
+    pub async fn send(&self, to: Uuid, message: Vec<u8>) -> Result<bool, SharedError> {
+        match self.seal(LETTER, message) {
+            Some(sealed) => self.0.state.send(to, &sealed).await,
+            None => Ok(false),
+        }
+    }
+
+    /// As [`SharedState::letters`].
+    pub fn letters(&self) -> SealedNews {
+        SealedNews {
+            incoming: self.0.state.letters(),
+            state: self.clone(),
+            about: LETTER,
+        }
+    }
+
     /// As [`SharedState::hear`].
     pub fn hear(&self, topic: Topic) -> SealedNews {
         SealedNews {
             incoming: self.0.state.hear(topic),
             state: self.clone(),
-            topic,
+            about: topic.as_str(),
         }
     }
 
@@ -109,11 +149,11 @@ impl fmt::Debug for SealedState {
     }
 }
 
-/// What other processes tell of a topic.
+/// What other processes tell of a topic, or send to this one.
 pub struct SealedNews {
     incoming: broadcast::Receiver<Heard>,
     state: SealedState,
-    topic: Topic,
+    about: &'static str,
 }
 
 impl SealedNews {
@@ -126,7 +166,7 @@ impl SealedNews {
             match self.incoming.recv().await {
                 Ok(Heard::Told { from, message }) => {
                     // Of a process with another secret there is nothing to be heard.
-                    if let Some(message) = self.state.unseal(self.topic.as_str(), &message) {
+                    if let Some(message) = self.state.unseal(self.about, &message) {
                         return Some(Some((from, message)));
                     }
                 }
@@ -140,7 +180,7 @@ impl SealedNews {
 impl fmt::Debug for SealedNews {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SealedNews")
-            .field("topic", &self.topic)
+            .field("about", &self.about)
             .finish_non_exhaustive()
     }
 }

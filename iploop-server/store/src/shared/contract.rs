@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, ApiKeyId};
 use iploop_platform::shared::{
@@ -62,6 +63,7 @@ on_both! {
     cards_of_others_are_seen_until_they_expire
     notes_are_kept_for_their_time_and_taken_away_by_who_wrote_them
     what_is_told_of_a_topic_is_heard_by_who_listens_to_it
+    a_letter_reaches_the_process_that_it_names
     news_reach_the_other_process
     it_answers
 }
@@ -286,6 +288,25 @@ async fn told(heard: &mut broadcast::Receiver<Heard>) -> Arc<[u8]> {
     }
 }
 
+async fn a_letter_reaches_the_process_that_it_names(pair: Pair) {
+    let (to, mut letters) = (pair.there.process(), pair.there.letters());
+    let nobody = Uuid::now_v7();
+    assert_eq!(pair.here.send(nobody, b"lost").await, Ok(false));
+    // Hearing begins in the background.
+    while pair.here.send(to, b"\0first").await != Ok(true) {
+        tokio::task::yield_now().await;
+    }
+    pair.here.send(to, b"second").await.unwrap();
+    for wanted in [&b"\0first"[..], b"second"] {
+        loop {
+            if let Heard::Told { from, message } = letters.recv().await.unwrap() {
+                assert_eq!((from, &*message), (pair.here.process(), wanted));
+                break;
+            }
+        }
+    }
+}
+
 async fn news_reach_the_other_process(pair: Pair) {
     let mut heard = pair.there.changes();
     // Hearing begins in the background: from the first news on, none is lost.
@@ -347,6 +368,11 @@ async fn a_redis_that_goes_and_comes_back_is_used_again_and_its_absence_is_news(
         state.take(name, ALLOWANCE, at(0)).await,
         Err(SharedError::Away),
         "nobody waits for it"
+    );
+    assert_eq!(
+        state.read(&[name], at(0)).now_or_never(),
+        Some(Err(SharedError::Away)),
+        "who comes later does not wait at all"
     );
     server.begin();
     ping_until(&state, Ok(())).await;

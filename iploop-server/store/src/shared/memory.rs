@@ -29,6 +29,9 @@ pub struct MemoryState {
     notes: Mutex<Tables<Value>>,
     changes: broadcast::Sender<Change>,
     topics: [broadcast::Sender<Heard>; Topic::ALL.len()],
+    /// To itself: there is nobody else.
+    letters: broadcast::Sender<Heard>,
+    process: Uuid,
 }
 
 type Tables<V> = HashMap<&'static str, HashMap<Name, V>>;
@@ -65,6 +68,8 @@ impl Default for MemoryState {
             notes: Mutex::default(),
             topics: std::array::from_fn(|_| broadcast::Sender::new(CHANGES_BEHIND)),
             changes: broadcast::Sender::new(CHANGES_BEHIND),
+            letters: broadcast::Sender::new(CHANGES_BEHIND),
+            process: Uuid::now_v7(),
         }
     }
 }
@@ -234,7 +239,7 @@ impl SharedState for MemoryState {
 
     async fn tell(&self, topic: Topic, message: &[u8]) -> Result<(), SharedError> {
         let told = Heard::Told {
-            from: Uuid::nil(),
+            from: self.process,
             message: Arc::from(message),
         };
         // Nobody listening is nobody to tell.
@@ -244,6 +249,22 @@ impl SharedState for MemoryState {
 
     fn hear(&self, topic: Topic) -> broadcast::Receiver<Heard> {
         self.topics[topic as usize].subscribe()
+    }
+
+    fn process(&self) -> Uuid {
+        self.process
+    }
+
+    async fn send(&self, to: Uuid, message: &[u8]) -> Result<bool, SharedError> {
+        let told = Heard::Told {
+            from: self.process,
+            message: Arc::from(message),
+        };
+        Ok(to == self.process && self.letters.send(told).is_ok())
+    }
+
+    fn letters(&self) -> broadcast::Receiver<Heard> {
+        self.letters.subscribe()
     }
 
     async fn publish(&self, change: Change) -> Result<(), SharedError> {

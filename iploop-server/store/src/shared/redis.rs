@@ -1,9 +1,10 @@
 //! Shared state in Redis (6 or later): one connection for questions, one for news.
 //!
 //! Every question is one round trip; those on several names go as one pipeline of scripts. After a question that was not
-//! answered in time, for [`AWAY_MEMORY`] nobody asks.
+//! answered in time nobody asks, and nobody waits, until Redis answers a probe in the background: see [`Breaker`].
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -16,10 +17,9 @@ use iploop_platform::secret::Secret;
 use iploop_platform::shared::{
     Allowance, Change, Charge, Heard, Name, Note, Share, SharedError, SharedState, Take, Tally, Topic,
 };
-use parking_lot::Mutex;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use uuid::Uuid;
 
 use super::CHANGES_BEHIND;
@@ -29,8 +29,8 @@ use super::memory::{duration, micros, micros_at};
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 /// Longest wait for a connection; it is made in the background.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// After a failure nobody asks for this long.
-const AWAY_MEMORY: Duration = Duration::from_millis(500);
+/// While Redis is away it is probed this often.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Names in one pipeline.
 const BATCH: usize = 256;
 /// How often the connection for news is asked whether it lives.
@@ -69,10 +69,10 @@ pub struct RedisState {
     answer_timeout: Duration,
     /// Tells our own news from the others'.
     process: Uuid,
-    away_at: Mutex<Option<Instant>>,
+    breaker: Arc<Breaker>,
     news: News,
-    /// Ends with this.
-    _listening: JoinSet<()>,
+    /// They end with this.
+    _tasks: JoinSet<()>,
 }
 
 /// Where what is heard goes.
@@ -80,6 +80,7 @@ pub struct RedisState {
 struct News {
     changes: broadcast::Sender<Change>,
     topics: [broadcast::Sender<Heard>; Topic::ALL.len()],
+    letters: broadcast::Sender<Heard>,
 }
 
 impl News {
@@ -87,6 +88,7 @@ impl News {
         Self {
             changes: broadcast::Sender::new(CHANGES_BEHIND),
             topics: std::array::from_fn(|_| broadcast::Sender::new(CHANGES_BEHIND)),
+            letters: broadcast::Sender::new(CHANGES_BEHIND),
         }
     }
 
@@ -97,12 +99,19 @@ impl News {
         for topic in &self.topics {
             let _ = topic.send(Heard::Missed);
         }
+        let _ = self.letters.send(Heard::Missed);
     }
 
     fn heard(&self, process: Uuid, channel: &str, message: &[u8]) {
         if channel == CHANNEL {
             if let Some(change) = decode(process, message) {
                 let _ = self.changes.send(change);
+            }
+            return;
+        }
+        if channel == mailbox_of(process) {
+            if let Some(heard) = decode_told(process, message) {
+                let _ = self.letters.send(heard);
             }
             return;
         }
@@ -128,43 +137,37 @@ impl RedisState {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(answer_timeout))
             .set_number_of_retries(1)
-            .set_max_delay(AWAY_MEMORY);
+            .set_max_delay(PROBE_EVERY);
         let connection =
             ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(|_| RedisUrlError)?;
         let process = Uuid::now_v7();
         let news = News::new();
-        let mut listening = JoinSet::new();
-        listening.spawn(listen(client, process, news.clone()));
+        let breaker = Arc::new(Breaker::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen(client, process, news.clone()));
+        tasks.spawn(probe(connection.clone(), answer_timeout, Arc::clone(&breaker)));
         Ok(Self {
             connection,
             answer_timeout,
             process,
-            away_at: Mutex::default(),
+            breaker,
             news,
-            _listening: listening,
+            _tasks: tasks,
         })
     }
 
-    /// Asks, unless Redis was away a moment ago.
+    /// Asks, unless Redis is away.
     async fn ask<T>(&self, question: impl Future<Output = Result<T, RedisError>>) -> Result<T, SharedError> {
-        let away_at = *self.away_at.lock();
-        if away_at.is_some_and(|at| at.elapsed() < AWAY_MEMORY) {
+        if self.breaker.is_open() {
             return Err(SharedError::Away);
         }
         let reason = match timeout(self.answer_timeout, question).await {
-            Ok(Ok(answer)) => {
-                if self.away_at.lock().take().is_some() {
-                    tracing::info!("Redis answers again");
-                }
-                return Ok(answer);
-            }
+            Ok(Ok(answer)) => return Ok(answer),
             // Kind and code only: the rest may repeat what was asked.
             Ok(Err(error)) => format!("{:?} {}", error.kind(), error.code().unwrap_or_default()),
             Err(_) => "no answer in time".to_owned(),
         };
-        if self.away_at.lock().replace(Instant::now()).is_none() {
-            tracing::warn!(reason, "Redis is away: this process goes on with what it knows");
-        }
+        self.breaker.open(&reason);
         Err(SharedError::Away)
     }
 
@@ -354,6 +357,24 @@ impl SharedState for RedisState {
         self.news.topics[topic as usize].subscribe()
     }
 
+    fn process(&self) -> Uuid {
+        self.process
+    }
+
+    async fn send(&self, to: Uuid, message: &[u8]) -> Result<bool, SharedError> {
+        let mut question = ::redis::cmd("PUBLISH");
+        question
+            .arg(mailbox_of(to))
+            .arg([self.process.as_bytes(), message].concat());
+        let mut connection = self.connection.clone();
+        let heard_by: i64 = self.ask(question.query_async(&mut connection)).await?;
+        Ok(heard_by > 0)
+    }
+
+    fn letters(&self) -> broadcast::Receiver<Heard> {
+        self.news.letters.subscribe()
+    }
+
     async fn publish(&self, change: Change) -> Result<(), SharedError> {
         let mut question = ::redis::cmd("PUBLISH");
         question.arg(CHANNEL).arg(encode(self.process, change));
@@ -380,6 +401,51 @@ impl std::fmt::Debug for RedisState {
     }
 }
 
+/// Whether Redis is away. Whoever finds that out has waited for it; until a probe is answered nobody else does.
+#[derive(Default)]
+struct Breaker {
+    is_open: AtomicBool,
+    opened: Notify,
+}
+
+impl Breaker {
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    fn open(&self, reason: &str) {
+        if !self.is_open.swap(true, Ordering::AcqRel) {
+            tracing::warn!(reason, "Redis is away: this process goes on with what it knows");
+            metrics::gauge!("iploop_redis_up").set(0.0);
+            self.opened.notify_one();
+        }
+    }
+
+    fn close(&self) {
+        self.is_open.store(false, Ordering::Release);
+        tracing::info!("Redis answers again");
+        metrics::gauge!("iploop_redis_up").set(1.0);
+    }
+}
+
+/// Finds out when a Redis that was away answers again, for ever.
+async fn probe(connection: ConnectionManager, answer_timeout: Duration, breaker: Arc<Breaker>) {
+    metrics::gauge!("iploop_redis_up").set(1.0);
+    loop {
+        breaker.opened.notified().await;
+        loop {
+            sleep(PROBE_EVERY).await;
+            let mut connection = connection.clone();
+            let question = ::redis::cmd("PING");
+            let asked = timeout(answer_timeout, question.query_async::<()>(&mut connection));
+            if matches!(asked.await, Ok(Ok(()))) {
+                break;
+            }
+        }
+        breaker.close();
+    }
+}
+
 /// Passes on what others publish, for ever. Each time that it begins to hear, something may have been missed before.
 async fn listen(client: Client, process: Uuid, news: News) {
     let mut pause = Duration::ZERO;
@@ -400,7 +466,8 @@ async fn hear(client: &Client, process: Uuid, news: &News, pause: &mut Duration)
         .map_err(away)??;
     let (mut asking, mut hearing) = connection.split();
     let topics = Topic::ALL.into_iter().map(channel_of);
-    for channel in std::iter::once(CHANNEL.to_owned()).chain(topics) {
+    let own = [CHANNEL.to_owned(), mailbox_of(process)];
+    for channel in own.into_iter().chain(topics) {
         timeout(CONNECT_TIMEOUT, asking.subscribe(channel))
             .await
             .map_err(away)??;
@@ -424,6 +491,11 @@ async fn hear(client: &Client, process: Uuid, news: &News, pause: &mut Duration)
 
 fn channel_of(topic: Topic) -> String {
     format!("iploop:news:{}", topic.as_str())
+}
+
+/// Where one process is written to.
+fn mailbox_of(process: Uuid) -> String {
+    format!("iploop:to:{process}")
 }
 
 /// None for our own, and for what no process of ours said: the first 16 bytes say who.

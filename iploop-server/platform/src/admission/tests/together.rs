@@ -121,6 +121,15 @@ impl SharedState for Board {
     fn hear(&self, _: Topic) -> broadcast::Receiver<Heard> {
         broadcast::Sender::new(1).subscribe()
     }
+    fn process(&self) -> Uuid {
+        Uuid::nil()
+    }
+    async fn send(&self, _: Uuid, _: &[u8]) -> Result<bool, SharedError> {
+        unreachable!("admission tells nobody")
+    }
+    fn letters(&self) -> broadcast::Receiver<Heard> {
+        broadcast::Sender::new(1).subscribe()
+    }
     async fn publish(&self, _: Change) -> Result<(), SharedError> {
         unreachable!("admission tells nobody")
     }
