@@ -8,6 +8,9 @@ use crate::accounts::email::EmailAddress;
 /// Most refusals that a suspension can be made to wait for.
 const MAX_SUSPEND_AFTER: u32 = 1000;
 
+/// What other processes did is in force here within 5 seconds, the look itself included.
+const LOOK_EVERY: Duration = Duration::from_secs(4);
+
 /// The `[abuse]` section: when a customer is suspended, who hears of it, and how much new customers may do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -40,7 +43,7 @@ impl Default for AbuseConfig {
             suspend_within: Duration::from_secs(600),
             new_customer_percent: 50,
             notify: Vec::new(),
-            look_every: Duration::from_secs(10),
+            look_every: LOOK_EVERY,
             refusals_kept: Duration::from_secs(90 * 24 * 3600),
         }
     }
