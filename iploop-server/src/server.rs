@@ -171,6 +171,8 @@ impl Server {
             },
         )?;
 
+        crate::together::answer(&devices, &hub, &gateway, &stop, &mut tasks);
+
         let api_listener = listen("api", config.api.listen).await?;
         let metrics_listener = listen("metrics", config.metrics.listen).await?;
         let (api, metrics) = (api_listener.local_addr()?, metrics_listener.local_addr()?);
@@ -418,7 +420,7 @@ impl ApiPieces<'_> {
             config,
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
-            network: Arc::new(hub.clone()),
+            network: Arc::clone(&devices.network),
             public_url: public_url.clone(),
             secret,
         };
@@ -491,8 +493,8 @@ impl ApiPieces<'_> {
             billing,
             owners: config.owners.clone(),
             bell,
-            connected: Arc::new(hub.clone()),
-            sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone())),
+            connected: devices.connected,
+            sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone()), devices.others),
             webhooks,
             notices,
             store,

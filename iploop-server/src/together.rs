@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use iploop_gateway::Sessions;
+use iploop_gateway::{Gateway, Sessions};
 use iploop_hub::Hub;
 use iploop_platform::admin::LiveNodes;
 use iploop_platform::clock::Clock;
+use iploop_platform::device_news::Connected;
 use iploop_platform::live::{Live, LiveTogether};
 use iploop_platform::login::SigningSecret;
 use iploop_platform::network::Network;
-use iploop_platform::presence::{NetworkEverywhere, NodesEverywhere, Presence};
+use iploop_platform::presence::{Answering, NetworkEverywhere, NodesEverywhere, Presence, Processes};
 use iploop_platform::shared::{SealedState, SharedState};
 use iploop_platform::sticky::SharedSessions;
 use tokio::task::JoinSet;
@@ -22,6 +23,9 @@ use crate::shared::Shared;
 pub(crate) struct Devices {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) nodes: Arc<dyn LiveNodes>,
+    pub(crate) connected: Arc<dyn Connected>,
+    /// To be asked; none: this process is alone.
+    pub(crate) others: Option<Processes>,
 }
 
 /// What is joined.
@@ -43,6 +47,8 @@ pub(crate) fn start(
     let here = Devices {
         network: Arc::new(parts.hub.clone()),
         nodes: Arc::new(parts.hub.clone()),
+        connected: Arc::new(parts.hub.clone()),
+        others: None,
     };
     let Some(state) = shared.with_others() else {
         return Ok(here);
@@ -52,12 +58,40 @@ pub(crate) fn start(
     if let Some(live) = LiveTogether::new(parts.live, sealed.clone()) {
         tasks.spawn(live.run(stop.clone()));
     }
+    let others = Processes::new(presence.clone(), sealed.clone());
     let sessions = SharedSessions::new(sealed, presence.clone(), parts.clock);
     tasks.spawn(parts.sessions.go_together(sessions, stop.clone()));
+    let nodes = Arc::new(NodesEverywhere::new(
+        here.nodes,
+        here.connected,
+        presence.clone(),
+        others.clone(),
+    ));
     Ok(Devices {
-        network: Arc::new(NetworkEverywhere::new(here.network, presence.clone())),
-        nodes: Arc::new(NodesEverywhere::new(here.nodes, presence)),
+        network: Arc::new(NetworkEverywhere::new(here.network, presence, others.clone())),
+        connected: Arc::clone(&nodes) as _,
+        nodes,
+        others: Some(others),
     })
+}
+
+/// Answers what the other processes ask of this one.
+pub(crate) fn answer(
+    devices: &Devices,
+    hub: &Hub,
+    gateway: &Gateway,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) {
+    if let Some(others) = devices.others.clone() {
+        let answering = Answering {
+            network: Arc::new(hub.clone()),
+            nodes: Arc::new(hub.clone()),
+            connected: Arc::new(hub.clone()),
+            sessions: Arc::new(gateway.clone()),
+        };
+        tasks.spawn(others.answer(answering, stop.clone()));
+    }
 }
 
 fn present(

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{
     Account, Api, Customer, Place, Postgres, Program, Ready, Redis, Settings, World, eventually, manage,
@@ -19,7 +19,7 @@ struct Two {
     world: World,
     _second: Program,
     there: Ready,
-    _redis: Redis,
+    redis: Redis,
     _postgres: Postgres,
 }
 
@@ -40,7 +40,7 @@ impl Two {
             world,
             _second: second,
             there,
-            _redis: redis,
+            redis,
             _postgres: postgres,
         }
     }
@@ -76,6 +76,11 @@ impl Two {
         let path = format!("/api/admin/users/{}", self.world.account.id);
         let changed = admin.put(&path, &json!({ "plan": plan, "reason": "a test" }));
         assert!(changed.status < 300, "{}", changed.text());
+    }
+
+    /// The same API at the other process.
+    fn both(&self, api: &Api) -> [Api; 2] {
+        [api.clone(), api.elsewhere(self.there.api)]
     }
 
     /// Both processes know of so many devices.
@@ -181,6 +186,195 @@ fn what_passes_through_one_process_is_seen_live_at_the_other() {
         (has_request && has_nodes).then_some(())
     });
     assert!(!seen.contains("event: gap"), "nothing was lost: {seen}");
+}
+
+/// Each session of a list: its name, its exit's country, its requests and those that run.
+fn sessions(api: &Api) -> Vec<(String, Value, u64, u64)> {
+    let list = api.get("/api/proxy/sessions").json();
+    let sessions = list["sessions"].as_array().unwrap().iter();
+    sessions
+        .map(|session| {
+            (
+                session["id"].as_str().unwrap().to_owned(),
+                session["exit"]["country"].clone(),
+                session["requests"].as_u64().unwrap(),
+                session["running"].as_u64().unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// The countries of all rows of the devices' list, one row a page.
+fn rows(api: &Api) -> Vec<Value> {
+    let mut rows = Vec::new();
+    let mut path = "/api/nodes?limit=1".to_owned();
+    loop {
+        let page = api.get(&path).json();
+        let nodes = page["nodes"].as_array().unwrap().iter();
+        rows.extend(nodes.map(|node| node["country"].clone()));
+        let Some(cursor) = page["nextCursor"].as_str() else {
+            return rows;
+        };
+        path = format!("/api/nodes?limit=1&cursor={cursor}");
+    }
+}
+
+fn pool(api: &Api, params: &str) -> u64 {
+    let explained = api.get(&format!("/api/proxy/explain?params={params}")).json();
+    explained["pool"]["nodes"].as_u64().unwrap()
+}
+
+#[test]
+fn a_caller_sees_the_same_network_and_the_same_sessions_whichever_process_answers() {
+    let two = Two::start(&[Place::NEW_YORK]);
+    let admin = two.admin();
+    let berlin = two.world.begin_device_by(Place::BERLIN, two.there.hub);
+    berlin.program.event("sharing");
+    two.know_devices(&admin, 2);
+    two.give_plan(&admin, GROWTH);
+    let [here, there] = two.both(&two.world.signed_in());
+
+    for api in [&here, &there] {
+        eventually("places of both processes", || {
+            let places = api.get("/api/proxy/locations").json();
+            (places["totalCountries"] == 2).then_some(())
+        });
+        for (params, nodes) in [("", 2), ("country-DE", 1), ("country-US", 1), ("country-FR", 0)] {
+            assert_eq!(pool(api, params), nodes, "{params}");
+        }
+    }
+    for path in ["/api/proxy/locations", "/api/nodes/countries"] {
+        assert_eq!(here.get(path).json(), there.get(path).json(), "{path}");
+    }
+    assert_eq!(rows(&here).len(), 2);
+    assert_eq!(rows(&here), rows(&there), "each device once, in one order");
+
+    let nodes = admin.get("/api/admin/nodes").json();
+    for node in nodes["nodes"].as_array().unwrap() {
+        let path = format!("/api/admin/nodes/{}", node["id"].as_str().unwrap());
+        let [at_here, at_there] = two.both(&admin).map(|api| api.get(&path).json());
+        assert_eq!(at_here["live"]["ipAddress"], node["ipAddress"], "{at_here}");
+        assert_eq!(at_here["live"]["quality"], at_there["live"]["quality"]);
+        assert_eq!(at_here["node"]["status"], "available");
+        assert_eq!(at_here["node"]["process"], at_there["node"]["process"]);
+    }
+
+    let url = two.world.origin.url("/echo");
+    let customers = [
+        two.world.customer().with("-session-a"),
+        two.customer_there().with("-session-b"),
+    ];
+    for customer in &customers {
+        assert_eq!(customer.get(&url).status, 200);
+    }
+    let held = customers[0].connect(two.world.origin.http).ok().unwrap();
+    let wanted = [
+        ("a".to_owned(), json!("US"), 2, 1),
+        ("b".to_owned(), json!("DE"), 1, 0),
+    ];
+    for api in [&here, &there] {
+        eventually("both sessions, with what runs", || {
+            (sessions(api) == wanted).then_some(())
+        });
+    }
+    let page = there.get("/api/proxy/sessions?limit=1").json();
+    assert_eq!(
+        (&page["sessions"][0]["id"], &page["nextCursor"]),
+        (&json!("a"), &json!("a"))
+    );
+    for (api, name) in [(&here, "b"), (&there, "a")] {
+        let shown = api.get(&format!("/api/proxy/sessions/{name}"));
+        assert_eq!((shown.status, &shown.json()["id"]), (200, &json!(name)));
+        let again = api.post(
+            "/api/proxy/sessions",
+            &json!({ "targeting": format!("session-{name}") }),
+        );
+        assert_eq!(again.status, 409, "{}", again.text());
+    }
+    drop(held);
+    eventually("nothing runs", || (sessions(&there)[0].3 == 0).then_some(()));
+
+    let now = admin.get("/api/nodes/stats").json()["timestamp"].clone();
+    let question = format!(
+        "/api/admin/exits/lookup?ip={}&at={}&within=600&reason=a%20complaint",
+        Place::BERLIN.address,
+        now.as_str().unwrap()
+    );
+    for api in two.both(&admin) {
+        eventually("the request through Berlin", || {
+            let found = api.get(&question).json();
+            (found["requests"].as_array().unwrap().len() == 1).then_some(())
+        });
+    }
+
+    assert_eq!(here.delete("/api/proxy/sessions/b").status, 204);
+    for api in [&here, &there] {
+        eventually("it has ended at both", || {
+            (sessions(api).len() == 1).then_some(())
+        });
+        assert_eq!(api.get("/api/proxy/sessions/b").status, 404);
+    }
+    assert_eq!(there.delete("/api/proxy/sessions").json()["ended"], 1);
+    for api in [&here, &there] {
+        eventually("all have ended at both", || {
+            sessions(api).is_empty().then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_device_is_drained_and_banned_at_the_process_that_holds_it_with_redis_and_without() {
+    let mut two = Two::start(&[Place::NEW_YORK]);
+    let admin = two.admin();
+    let mut berlin = two.world.begin_device_by(Place::BERLIN, two.there.hub);
+    berlin.program.event("sharing");
+    two.know_devices(&admin, 2);
+    let [here, there] = two.both(&admin);
+    let nodes = here.get("/api/admin/nodes?country=DE").json();
+    let node = format!("/api/admin/nodes/{}", nodes["nodes"][0]["id"].as_str().unwrap());
+    let reason = json!({ "reason": "a test" });
+
+    // While something runs through it, it stays, and its draining shows.
+    let customer = two.customer_there();
+    let held = customer.connect(two.world.origin.http).ok().unwrap();
+    assert_eq!(here.post(&format!("{node}/drain"), &reason).status, 202);
+    eventually("it drains, as both processes show", || {
+        let is_draining = |api: &Api| api.get(&node).json()["live"]["isDraining"] == true;
+        (is_draining(&here) && is_draining(&there)).then_some(())
+    });
+    let refused = customer.get(&two.world.origin.url("/echo"));
+    assert_eq!(refused.code(), "no_exit");
+    drop(held);
+    berlin.program.event("disconnected");
+    berlin.program.event("sharing");
+    two.know_devices(&admin, 2);
+
+    two.redis.kill();
+    eventually("both notice", || {
+        let degraded = |api: &Api| api.get("/readyz").json()["parts"]["redis"] == "degraded";
+        (degraded(&here) && degraded(&there)).then_some(())
+    });
+    eventually("each shows its own", || {
+        let own = |api: &Api| api.get("/api/nodes/stats").json()["connectedNodes"] == 1;
+        let places = |api: &Api| api.get("/api/proxy/locations").json()["totalCountries"] == 1;
+        let all = |api: &Api| own(api) && places(api) && pool(api, "") == 1 && rows(api).len() == 1;
+        (all(&here) && all(&there)).then_some(())
+    });
+    let metrics = two.world.metrics().get("/metrics").text();
+    for line in ["iploop_redis_up 0", "iploop_processes 1"] {
+        assert!(metrics.lines().any(|said| said == line), "{line}: {metrics}");
+    }
+
+    assert_eq!(
+        here.post(&format!("{node}/drain"), &reason).status,
+        202,
+        "the database knows it"
+    );
+    berlin.program.event("disconnected");
+    berlin.program.event("sharing");
+    assert_eq!(here.post(&format!("{node}/ban"), &reason).status, 204);
+    berlin.program.event("ended");
+    berlin.program.wait();
 }
 
 #[test]

@@ -191,7 +191,7 @@ pub(crate) async fn explain(
         .collect();
     let is_allowed = gates.iter().all(|gate| gate.is_open);
     let pool = match is_for_key {
-        true => state.parts().network.pool(&targeting),
+        true => state.parts().network.pool_everywhere(&targeting).await,
         false => Pool {
             exact: true,
             ..Pool::default()

@@ -44,6 +44,12 @@ pub fn describe_metrics() {
         "Time to the API's answer"
     );
     metrics::describe_gauge!("iploop_api_connections", "Connections open at the API");
+    metrics::describe_gauge!("iploop_redis_up", "1 while the Redis of [redis] answers, else 0");
+    metrics::describe_gauge!("iploop_processes", "Processes heard of, this one included");
+    metrics::describe_counter!(
+        "iploop_processes_silent_total",
+        "Times that another process did not answer a question"
+    );
     metrics::describe_counter!("iploop_mails_total", "Tries to hand a mail over");
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::field::FieldProblem;
-use iploop_platform::network::{NodeRow, NodeWish};
+use iploop_platform::network::{NodePlace, NodeRow, NodeWish};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -41,7 +41,7 @@ pub(crate) struct NodesQuery {
     /// `android`, `ios`, `windows`, `mac`, `linux` or `browser`.
     device_type: Option<String>,
     /// Go on behind this place: the `nextCursor` of a page.
-    cursor: Option<u32>,
+    cursor: Option<String>,
     /// Most rows wanted.
     #[serde(default = "hundred")]
     #[param(minimum = 1, maximum = 200, default = 100)]
@@ -57,7 +57,7 @@ pub(crate) struct NodesAnswer {
     /// Devices connected now, those that do not fit included.
     node_count: u64,
     /// For the next page; none: this was the last. A page may have fewer rows than it might and not be the last.
-    next_cursor: Option<u32>,
+    next_cursor: Option<String>,
     stats: NodeStats,
     health: NetworkHealth,
     #[schema(value_type = String, format = DateTime)]
@@ -167,15 +167,19 @@ pub(crate) async fn list(
         device_type: given(query.device_type),
     };
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let page = state
-        .parts()
-        .network
-        .nodes(&wish, query.cursor.unwrap_or(0), limit);
+    let from: NodePlace = match given(query.cursor) {
+        None => NodePlace::default(),
+        Some(cursor) => cursor.parse().map_err(|_| {
+            let message = "cursor must be the nextCursor of a page before";
+            ApiError::InvalidFields(vec![FieldProblem::new("cursor", message)])
+        })?,
+    };
+    let (rows, next) = state.parts().network.nodes_everywhere(&wish, from, limit).await;
     let stats = counts(&state).await?;
     Ok(Json(NodesAnswer {
-        nodes: page.rows.into_iter().map(NodeInfo::from).collect(),
+        nodes: rows.into_iter().map(NodeInfo::from).collect(),
         node_count: stats.connected_nodes,
-        next_cursor: page.next,
+        next_cursor: next.map(|place| place.to_string()),
         health: NetworkHealth {
             status: if stats.available_nodes > 0 {
                 "healthy"

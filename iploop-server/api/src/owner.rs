@@ -120,7 +120,7 @@ pub(crate) struct OwnedDeviceInfo {
     claimed_at: Timestamp,
     /// Its owner asked here that it pauses.
     is_paused: bool,
-    /// Whether it shares, as it says itself; null: it is not connected to this process.
+    /// Whether it shares, as it says itself; null: it is not connected, as far as the process that answers knows.
     is_sharing: Option<bool>,
     /// Why it does not, as it says itself: `paused_from_afar`, `paused_by_owner`, `daily_cap`, …
     not_sharing_because: Option<String>,
@@ -224,12 +224,10 @@ pub(crate) async fn list_owned(
     DeviceOwner(account): DeviceOwner,
 ) -> Result<Json<OwnedDevices>, ApiError> {
     let devices = service(&state).devices(account, None, MAX_DEVICES).await?;
-    let connected = &state.parts().connected;
-    let info = |device: OwnedDevice| {
-        let said = connected.said(device.id);
-        OwnedDeviceInfo::new(device, said)
-    };
-    let devices = devices.into_iter().map(info).collect();
+    let ids: Vec<NodeId> = devices.iter().map(|device| device.id).collect();
+    let said = state.parts().connected.said_anywhere(&ids).await;
+    let info = |(device, said)| OwnedDeviceInfo::new(device, said);
+    let devices = devices.into_iter().zip(said).map(info).collect();
     Ok(Json(OwnedDevices { devices }))
 }
 

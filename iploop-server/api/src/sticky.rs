@@ -200,7 +200,9 @@ pub(crate) async fn list_sessions(
         return Err(ApiError::InvalidFields(vec![FieldProblem::new("limit", message)]));
     }
     let sessions = &state.parts().sessions;
-    let (live, next_cursor) = sessions.list(session.account().id, page.cursor.as_deref(), page.limit);
+    let (live, next_cursor) = sessions
+        .list(session.account().id, page.cursor.as_deref(), page.limit)
+        .await;
     Ok(Json(SessionList {
         sessions: live.into_iter().map(SessionInfo::from).collect(),
         next_cursor,
@@ -268,7 +270,7 @@ pub(crate) async fn get_session(
     session: SignedIn,
     Id(id): Id,
 ) -> Result<Json<SessionInfo>, ApiError> {
-    let live = state.parts().sessions.get(session.account().id, &id)?;
+    let live = state.parts().sessions.get(session.account().id, &id).await?;
     Ok(Json(live.into()))
 }
 

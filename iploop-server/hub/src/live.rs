@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iploop_platform::admin::{Ban, LiveNode, LiveNodes};
+use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::NodeId;
 use iploop_protocol::codes::CloseCode;
 use tokio::time::Instant;
@@ -52,10 +53,17 @@ impl LiveNodes for Hub {
         true
     }
 
-    fn drain_node(&self, id: NodeId, grace: Duration) -> bool {
+    fn drain_node(&self, id: NodeId, asked_at: Timestamp, grace: Duration) -> bool {
         let Some((key, node)) = self.connected(id) else {
             return false;
         };
+        // One that was sent away for a moment and is back, is not meant.
+        if node.since > asked_at {
+            return false;
+        }
+        if node.is_draining() {
+            return true;
+        }
         node.start_draining(Instant::now() + grace);
         self.shared.renew_sharing(key, &node);
         let streams = self.shared.live.lock().streams(key);

@@ -27,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) exit: Arc<Exit>,
     pub(crate) tunnel: Tunnel,
     pub(crate) device: Device,
+    /// When this connection began.
+    pub(crate) since: Timestamp,
     /// What it says itself.
     shares: AtomicBool,
     /// Its owner wishes that it pauses.
@@ -118,6 +120,7 @@ impl Node {
             exit,
             tunnel,
             device,
+            since: now,
             shares: AtomicBool::new(status.sharing),
             paused: AtomicBool::new(is_paused),
             leaving: AtomicBool::new(false),

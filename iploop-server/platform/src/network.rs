@@ -1,11 +1,17 @@
 //! The network in aggregates, as customers may see it: never a device, an address or a person's provider.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
+use async_trait::async_trait;
 use iploop_protocol::targeting::Targeting;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-/// Reads the live directory. Implemented by the hub.
+/// Reads the live directory. Implemented by the hub for its own process, and by
+/// [`NetworkEverywhere`](crate::presence::NetworkEverywhere) for all that share state.
+#[async_trait]
 pub trait Network: Send + Sync + 'static {
     /// Counts over all live devices.
     fn stats(&self) -> NetworkStats;
@@ -15,10 +21,69 @@ pub trait Network: Send + Sync + 'static {
     fn pool(&self, targeting: &Targeting) -> Pool;
     /// Live devices that fit, one row each without anything of their owner's, at most `limit`, from a place in the list on.
     fn nodes(&self, wish: &NodeWish, from: u32, limit: usize) -> NodePage;
+    /// As [`Network::pool`], of all processes.
+    async fn pool_everywhere(&self, targeting: &Targeting) -> Pool {
+        self.pool(targeting)
+    }
+    /// As [`Network::nodes`], of all processes, one after the other.
+    async fn nodes_everywhere(
+        &self,
+        wish: &NodeWish,
+        from: NodePlace,
+        limit: usize,
+    ) -> (Vec<NodeRow>, Option<NodePlace>) {
+        let page = self.nodes(wish, from.slot, limit);
+        let next = page.next.map(|slot| NodePlace { process: None, slot });
+        (page.rows, next)
+    }
+    /// Whether the figures are of all processes; false: some may not be heard of just now.
+    fn is_whole(&self) -> bool {
+        true
+    }
+    /// Processes whose devices these are, this one included.
+    fn processes(&self) -> u64 {
+        1
+    }
+}
+
+/// A place in the list of the devices of all processes. As text a number, behind the process and a dot where there are several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodePlace {
+    /// Whose list; none: the first one's.
+    pub process: Option<Uuid>,
+    /// Where in it.
+    pub slot: u32,
+}
+
+impl fmt::Display for NodePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.process {
+            Some(process) => write!(f, "{}.{}", process.simple(), self.slot),
+            None => write!(f, "{}", self.slot),
+        }
+    }
+}
+
+/// A text names no place in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no place in the list")]
+pub struct NoPlace;
+
+impl FromStr for NodePlace {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        let (process, slot) = match text.split_once('.') {
+            Some((process, slot)) => (Some(process.parse().map_err(|_| NoPlace)?), slot),
+            None => (None, text),
+        };
+        let slot = slot.parse().map_err(|_| NoPlace)?;
+        Ok(Self { process, slot })
+    }
 }
 
 /// Which rows of the list are wanted. What is none does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeWish {
     /// In this country, in capitals.
     pub country: Option<String>,
@@ -31,7 +96,7 @@ pub struct NodeWish {
 }
 
 /// A part of the list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePage {
     /// In no order that says anything.
     pub rows: Vec<NodeRow>,
@@ -40,7 +105,7 @@ pub struct NodePage {
 }
 
 /// A live device as customers may see it: no id, no address, no provider.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRow {
     /// ISO 3166-1 alpha-2.
@@ -71,7 +136,7 @@ impl NodeWish {
 }
 
 /// The devices that fit one customer's wishes and can take a stream now.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pool {
     /// How many.
     pub nodes: u64,
@@ -104,7 +169,7 @@ pub struct NetworkStats {
 }
 
 /// A country in which devices are live.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CountryPresence {
     /// ISO 3166-1 alpha-2.
@@ -116,11 +181,35 @@ pub struct CountryPresence {
 }
 
 /// A city in which devices are live.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CityPresence {
     /// The city's name.
     pub city: String,
     /// Live devices there.
     pub nodes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_back_as_it_was_written_and_nothing_else_is_one() {
+        for process in [None, Some(Uuid::from_u128(7))] {
+            let place = NodePlace { process, slot: 41 };
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        for wrong in [
+            "",
+            ".",
+            "x",
+            "-1",
+            "7.7",
+            "4294967296",
+            "00000000000000000000000000000007.",
+        ] {
+            assert_eq!(wrong.parse::<NodePlace>(), Err(NoPlace), "{wrong}");
+        }
+    }
 }

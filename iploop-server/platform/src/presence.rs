@@ -3,12 +3,16 @@
 //! ```text
 //! hub ──(came, went)──▶ PresenceTask ──▶ shared state: a note for each device, one card for each process
 //! the others' cards, every second ──▶ Presence ──▶ figures of the whole network; which process is alive
+//! the others' places, every 5 s   ──▶    ''    ──▶ countries and cities
+//! whatever else is asked here ──▶ Processes ──▶ the process that knows: pools, rows, single devices, sticky sessions
 //! ```
 //!
 //! A device is where its note says, while that process's card holds: a process that is gone takes its devices along, whatever
 //! notes it left. Notes that were lost come back: all are written anew when news may have been missed, and now and then.
 
 mod everywhere;
+mod places;
+mod questions;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -24,17 +28,20 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::everywhere::{NetworkEverywhere, NodesEverywhere};
+pub use self::questions::{ANSWER_WITHIN, Answer, Answering, Processes, Question};
 
 use crate::admin::LiveNodes;
 use crate::clock::Clock;
 use crate::ids::NodeId;
-use crate::network::{Network, NetworkStats};
+use crate::network::{CountryPresence, Network, NetworkStats};
 use crate::shared::{Change, Name, Note, SharedError, SharedState};
 
 /// How often a process shows its card.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long a process that is not heard of counts.
 const CARD_LASTS: Duration = Duration::from_secs(5);
+/// Cards are exchanged for so long before nobody is taken to be missing: in a Redis that comes back empty, too.
+const WHOLE_AFTER: Duration = Duration::from_secs(3);
 /// How long a device's note is kept …
 const NOTE_LASTS: Duration = Duration::from_secs(3600);
 /// … and how often all are written anew.
@@ -69,6 +76,10 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// The others', as of the last second.
     cards: RwLock<HashMap<Uuid, Card>>,
+    /// Since when each second's exchange of cards has worked.
+    heard_since: Mutex<Option<Instant>>,
+    /// The others' places, as told last.
+    places: RwLock<Arc<places::Places>>,
     /// Connected here.
     here: Mutex<HashSet<NodeId>>,
     /// Came or went and is not written down.
@@ -82,10 +93,12 @@ impl Presence {
     /// Of a process that begins. The task must run.
     pub fn new(shared: Arc<dyn SharedState>, clock: Arc<dyn Clock>) -> (Self, PresenceTask) {
         let presence = Self(Arc::new(Inner {
-            process: Uuid::now_v7(),
+            process: shared.process(),
             shared,
             clock,
             cards: RwLock::default(),
+            heard_since: Mutex::default(),
+            places: RwLock::default(),
             here: Mutex::default(),
             moved: Mutex::default(),
             all_anew: AtomicBool::new(false),
@@ -124,8 +137,37 @@ impl Presence {
         nodes.iter().zip(noted).map(holder).collect()
     }
 
+    /// As [`Presence::holders`], of one device; an error where that can't be known.
+    async fn find(&self, node: NodeId) -> Result<Option<Uuid>, SharedError> {
+        let read = self.0.shared.read(&[name_of(node)], self.0.clock.now()).await?;
+        let process = read.into_iter().flatten().next();
+        let process = process.and_then(|process| Uuid::from_slice(&process).ok());
+        Ok(process.filter(|process| self.0.cards.read().contains_key(process)))
+    }
+
+    /// The other processes that are alive, in the order of their ids.
+    fn others(&self) -> Vec<Uuid> {
+        let mut others: Vec<Uuid> = self.0.cards.read().keys().copied().collect();
+        others.sort_unstable();
+        others
+    }
+
+    /// Whether every process that is alive has been heard of: each shows its card once a second.
+    fn is_whole(&self) -> bool {
+        let since = *self.0.heard_since.lock();
+        since.is_some_and(|since| since.elapsed() >= WHOLE_AFTER)
+    }
+
+    /// Countries and cities, as other processes that are alive told them.
+    fn places_elsewhere(&self) -> Vec<CountryPresence> {
+        let told = Arc::clone(&self.0.places.read());
+        let cards = self.0.cards.read();
+        let alive = told.iter().filter(|(process, _)| cards.contains_key(process));
+        alive.flat_map(|(_, places)| places.iter().cloned()).collect()
+    }
+
     /// The other processes' figures.
-    fn others(&self) -> Vec<NetworkStats> {
+    fn figures_elsewhere(&self) -> Vec<NetworkStats> {
         let cards = self.0.cards.read();
         cards.values().map(|card| card.stats.clone()).collect()
     }
@@ -154,7 +196,9 @@ impl Presence {
             .post(board, inner.process, &card, CARD_LASTS, inner.clock.now())
             .await?;
         let read = |(process, card): (Uuid, Vec<u8>)| Some((process, serde_json::from_slice(&card).ok()?));
-        *inner.cards.write() = others.into_iter().filter_map(read).collect();
+        let cards: HashMap<Uuid, Card> = others.into_iter().filter_map(read).collect();
+        note_processes(cards.len());
+        *inner.cards.write() = cards;
         Ok(())
     }
 
@@ -226,6 +270,11 @@ fn name_of(node: NodeId) -> Name {
     Name::new("node", &node.to_string())
 }
 
+/// How many are alive, this one included: 1 while the shared state is away.
+fn note_processes(others: usize) {
+    metrics::gauge!("iploop_processes").set(others as f64 + 1.0);
+}
+
 /// Tells the others of this process, and hears of them.
 #[derive(Debug)]
 pub struct PresenceTask(Presence);
@@ -245,11 +294,12 @@ impl PresenceTask {
         let work = async {
             tokio::join!(
                 show(&presence, &*network, &*nodes),
+                places::tell(&presence, &*network),
                 write(&presence),
                 follow(&presence)
             )
         };
-        let _: Option<((), (), ())> = shutdown.run_until_cancelled(work).await;
+        let _: Option<((), (), (), ())> = shutdown.run_until_cancelled(work).await;
     }
 }
 
@@ -264,10 +314,18 @@ async fn show(presence: &Presence, network: &dyn Network, nodes: &dyn LiveNodes)
             busy: nodes.busy(MAX_BUSY),
         };
         match presence.show(&card).await {
-            Ok(()) => heard_at = Instant::now(),
-            Err(_) if heard_at.elapsed() > CARD_LASTS => presence.0.cards.write().clear(),
+            Ok(()) => {
+                heard_at = Instant::now();
+                presence.0.heard_since.lock().get_or_insert(heard_at);
+                continue;
+            }
+            Err(_) if heard_at.elapsed() > CARD_LASTS => {
+                presence.0.cards.write().clear();
+                note_processes(0);
+            }
             Err(_) => {}
         }
+        *presence.0.heard_since.lock() = None;
     }
 }
 

@@ -4,6 +4,7 @@
 //! ([`crate::store::StickySessions`]). Where processes share state their gateways know each other's sessions
 //! ([`SharedSessions`]). [`SessionService`] holds what the API's side has to check.
 
+mod everywhere;
 mod shared;
 
 use std::net::IpAddr;
@@ -19,8 +20,12 @@ pub use self::shared::{SessionKey, SessionNews, SessionsChanged, SharedSession, 
 use crate::admission::{AdmissionError, check_plan};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, ApiKeyId, NodeId};
+use crate::presence::{Answer, Processes, Question};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError};
+
+/// Sessions that other gateways know and that are ended together: what an account may have by default, and as many again.
+const MAX_ENDED_ELSEWHERE: usize = 20_000;
 
 /// Most sessions in one page.
 pub const MAX_PAGE: u32 = 100;
@@ -78,7 +83,7 @@ pub struct HeldExit {
 }
 
 /// A session that has not ended, as its customer may see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveSession {
     /// What is kept of it.
     pub session: StickySession,
@@ -95,6 +100,14 @@ pub struct LiveSession {
 pub trait LiveSessions: Send + Sync + 'static {
     /// An account's sessions by name, those behind `after`, at most `limit`.
     fn sessions(&self, account: AccountId, after: Option<&str>, limit: u32) -> Vec<LiveSession>;
+    /// The same, brought up to date with what other gateways made of them.
+    async fn sessions_now(&self, account: AccountId, after: Option<&str>, limit: u32) -> Vec<LiveSession> {
+        self.sessions(account, after, limit)
+    }
+    /// One of them, also one that only other gateways know, as it was written down last.
+    async fn session_now(&self, account: AccountId, name: &str) -> Option<LiveSession> {
+        self.session(account, name)
+    }
     /// One of them.
     fn session(&self, account: AccountId, name: &str) -> Option<LiveSession>;
     /// Makes a session ahead of its first use. `targeting` names it.
@@ -107,8 +120,9 @@ pub trait LiveSessions: Send + Sync + 'static {
     async fn rotate(&self, account: AccountId, name: &str) -> Result<LiveSession, SessionError>;
     /// Ends a session. What runs in it goes on.
     async fn end(&self, account: AccountId, name: &str) -> Result<(), SessionError>;
-    /// Ends all sessions of an account; how many there were.
-    async fn end_all(&self, account: AccountId) -> Result<u64, SessionError>;
+    /// Ends all sessions of an account, at this gateway and of those in the database, and what else there is of these names at
+    /// others; the live ones of this gateway's.
+    async fn end_all(&self, account: AccountId, elsewhere: &[String]) -> Result<u64, SessionError>;
 }
 
 /// Why a session could not be made or changed.
@@ -156,23 +170,33 @@ pub struct SessionLogin {
 pub struct SessionService {
     store: Arc<dyn Store>,
     live: Arc<dyn LiveSessions>,
+    others: Option<Processes>,
 }
 
 impl SessionService {
-    /// Over the sessions of the gateway.
-    pub fn new(store: Arc<dyn Store>, live: Arc<dyn LiveSessions>) -> Self {
-        Self { store, live }
+    /// Over the sessions of the gateway, and of those of `others` if there are any.
+    pub fn new(store: Arc<dyn Store>, live: Arc<dyn LiveSessions>, others: Option<Processes>) -> Self {
+        Self { store, live, others }
     }
 
-    /// A page of an account's sessions, by name, and the name to go on behind, if there are more.
-    pub fn list(
+    /// A page of an account's sessions at all gateways, by name, and the name to go on behind, if there are more.
+    pub async fn list(
         &self,
         account: AccountId,
         after: Option<&str>,
         limit: u32,
     ) -> (Vec<LiveSession>, Option<String>) {
         let limit = limit.clamp(1, MAX_PAGE);
-        let mut page = self.live.sessions(account, after, limit + 1);
+        let question = Question::Sessions {
+            account,
+            after: after.map(str::to_owned),
+            limit: limit + 1,
+        };
+        let (here, elsewhere) = tokio::join!(
+            self.live.sessions_now(account, after, limit + 1),
+            self.ask(&question)
+        );
+        let mut page = everywhere::merged(here, elsewhere);
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = page.len() > most;
         page.truncate(most);
@@ -187,8 +211,23 @@ impl SessionService {
     ///
     /// # Errors
     /// [`SessionError::NotFound`].
-    pub fn get(&self, account: AccountId, name: &str) -> Result<LiveSession, SessionError> {
-        self.live.session(account, name).ok_or(SessionError::NotFound)
+    pub async fn get(&self, account: AccountId, name: &str) -> Result<LiveSession, SessionError> {
+        let question = Question::Session(account, name.to_owned());
+        let (here, elsewhere) = tokio::join!(self.live.session_now(account, name), self.ask(&question));
+        let mut found = everywhere::merged(here.into_iter().collect(), elsewhere);
+        found.pop().ok_or(SessionError::NotFound)
+    }
+
+    async fn ask(&self, question: &Question) -> Vec<LiveSession> {
+        let Some(others) = &self.others else {
+            return Vec::new();
+        };
+        let answers = others.ask_all(question).await.into_iter();
+        let sessions = answers.filter_map(|answer| match answer {
+            Answer::Sessions(sessions) => Some(sessions),
+            _ => None,
+        });
+        sessions.flatten().collect()
     }
 
     /// Makes a session with these wishes (`country-US-session-a-lifetime-30`); where they name none, a name is made up.
@@ -233,7 +272,21 @@ impl SessionService {
     /// # Errors
     /// [`SessionError::Store`].
     pub async fn end_all(&self, account: AccountId) -> Result<u64, SessionError> {
-        self.live.end_all(account).await
+        let mut names = Vec::new();
+        if self.others.is_some() {
+            let mut after = None;
+            while names.len() < MAX_ENDED_ELSEWHERE {
+                let (page, next) = self.list(account, after.as_deref(), MAX_PAGE).await;
+                names.extend(page.into_iter().map(|live| live.session.name));
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        let known = u64::try_from(names.len()).unwrap_or(u64::MAX);
+        let here = self.live.end_all(account, &names).await?;
+        Ok(known.max(here))
     }
 }
 

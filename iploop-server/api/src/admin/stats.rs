@@ -75,6 +75,8 @@ struct NodeFigures {
     total: u64,
     /// Ever registered, by `available`, `inactive` and `banned`.
     by_status: BTreeMap<String, u64>,
+    /// Processes whose connected devices these are: 1 where none share a Redis, or while it is away.
+    processes: u64,
     /// Connected now, to all processes that share a Redis.
     connected: u64,
     /// Of these, the ones that take requests.
@@ -110,6 +112,7 @@ pub(crate) async fn get_stats(State(state): State<ApiState>, _: Admin) -> Result
         nodes: NodeFigures {
             total: stored.nodes.values().sum(),
             by_status: stored.nodes.clone(),
+            processes: stats.processes,
             connected: network.connected_nodes,
             available: network.available_nodes,
             busy: network.busy_nodes,

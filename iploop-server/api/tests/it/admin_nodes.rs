@@ -180,3 +180,19 @@ async fn a_connected_device_is_drained_on_record() {
     assert!(api.devices.connected.lock()[&node].is_draining);
     assert_eq!(newest(&api, &admin).await["action"], "node_drained");
 }
+
+#[tokio::test]
+async fn a_drain_by_another_process_is_noticed() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (node, _) = device(&api, 1).await;
+    let other = api.restarted().await;
+    for api in [&api, &other] {
+        api.devices.connected.lock().insert(node, live_node());
+    }
+    assert_eq!(act(&api, &admin, node, "drain", json!({})).await.status, 202);
+    tokio::time::pause();
+    while !other.devices.connected.lock()[&node].is_draining {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

@@ -118,7 +118,7 @@ impl LiveSessions for Desk {
         ended.map(drop).ok_or(SessionError::NotFound)
     }
 
-    async fn end_all(&self, account: AccountId) -> Result<u64, SessionError> {
+    async fn end_all(&self, account: AccountId, _: &[String]) -> Result<u64, SessionError> {
         let mut sessions = self.live.lock();
         let before = sessions.len();
         sessions.retain(|(of, _), _| *of != account);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use iploop_platform::admin::{Ban, LiveNode, LiveNodes};
-use iploop_platform::clock::Clock as _;
+use iploop_platform::clock::{Clock as _, Timestamp};
 use iploop_platform::device_news::{Connected, News, Said};
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
@@ -114,7 +114,7 @@ impl LiveNodes for Devices {
         self.connected.lock().remove(&ban.node).is_some()
     }
 
-    fn drain_node(&self, node: NodeId, _: Duration) -> bool {
+    fn drain_node(&self, node: NodeId, _: Timestamp, _: Duration) -> bool {
         match self.connected.lock().get_mut(&node) {
             Some(live) => {
                 (live.is_available, live.is_draining) = (false, true);

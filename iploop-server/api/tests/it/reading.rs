@@ -355,3 +355,32 @@ async fn an_account_explains_so_often_at_once_and_no_other_waits_for_it() {
     }
     assert_eq!(ask(&grace).send().await.status, 200);
 }
+
+#[tokio::test]
+async fn devices_are_read_page_by_page_behind_the_cursor_of_the_one_before() {
+    let api = Api::new().await;
+    let token = api.token("ada@example.com").await;
+    let page = async |query: &str| {
+        let answer = api
+            .get(&format!("/api/nodes?limit=2{query}"))
+            .bearer(&token)
+            .send()
+            .await;
+        answer.json()
+    };
+    let (mut rows, mut query) = (0, String::new());
+    let first = page("").await;
+    let all = first["nodeCount"].as_u64().unwrap();
+    assert!(all > 2, "{first}");
+    loop {
+        let page = page(&query).await;
+        rows += page["nodes"].as_array().unwrap().len() as u64;
+        let Some(cursor) = page["nextCursor"].as_str() else {
+            break;
+        };
+        query = format!("&cursor={cursor}");
+    }
+    assert_eq!(rows, all);
+    let wrong = api.get("/api/nodes?cursor=x").bearer(&token).send().await;
+    assert_eq!(wrong.problem(), (400, "invalid_fields".to_owned()));
+}

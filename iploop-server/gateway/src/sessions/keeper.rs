@@ -30,6 +30,9 @@ const WRITE_USE_EVERY: Duration = Duration::from_secs(45);
 /// Sessions written in one transaction, and read in one page.
 const BATCH: u32 = 500;
 
+/// Sessions of one account that are ended together.
+const MAX_NAMES: usize = 20_000;
+
 /// What waits to be written.
 pub(super) struct Keeper {
     store: Option<Arc<dyn StickySessions>>,
@@ -194,6 +197,29 @@ impl Sessions {
                 self.inner.mark_use(session, &mut session.state.lock());
             }
         });
+    }
+
+    /// Names of an account's sessions in the database, in no order, at most [`MAX_NAMES`].
+    ///
+    /// # Errors
+    /// The database's.
+    pub(super) async fn names_of(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+        let Some(store) = &self.inner.keeper.store else {
+            return Ok(Vec::new());
+        };
+        let now = self.inner.now();
+        let mut names: Vec<String> = Vec::new();
+        loop {
+            let after = names.last().map_or("", String::as_str);
+            let page = store.sticky_sessions(Some((account, after)), now, BATCH).await?;
+            let before = names.len();
+            let own = page.into_iter().take_while(|kept| kept.account == account);
+            names.extend(own.map(|kept| kept.name));
+            let is_last = names.len() - before < usize::try_from(BATCH).unwrap_or(usize::MAX);
+            if is_last || names.len() >= MAX_NAMES {
+                return Ok(names);
+            }
+        }
     }
 
     async fn forget(&self, now: Timestamp) -> Result<(), StoreError> {

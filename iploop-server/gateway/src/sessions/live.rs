@@ -1,5 +1,6 @@
 //! The sessions as the API shows and changes them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,6 +29,25 @@ impl LiveSessions for Gateway {
         session.view(self.exits(), inner.now())
     }
 
+    async fn sessions_now(&self, account: AccountId, after: Option<&str>, limit: u32) -> Vec<LiveSession> {
+        self.sticky().learn_page(account, after, limit).await;
+        self.sessions(account, after, limit)
+    }
+
+    async fn session_now(&self, account: AccountId, name: &str) -> Option<LiveSession> {
+        let sessions = self.sticky();
+        match sessions.inner.register.get(account, name) {
+            Some(session) => {
+                sessions.inner.learn(&session).await;
+                session.view(self.exits(), sessions.inner.now())
+            }
+            None => {
+                let elsewhere = sessions.elsewhere(account, name).await?;
+                elsewhere.view(self.exits(), sessions.inner.now())
+            }
+        }
+    }
+
     async fn create(
         &self,
         account: AccountId,
@@ -36,6 +56,7 @@ impl LiveSessions for Gateway {
         let sessions = self.sticky();
         let inner = &sessions.inner;
         let (name, terms) = named(&targeting).ok_or(SessionError::NotFound)?;
+        sessions.take_in(account, &name).await;
         let now = inner.now();
         let make = || {
             let session = StickySession::new(account, Arc::clone(&name), terms.clone(), now);
@@ -98,7 +119,7 @@ impl LiveSessions for Gateway {
         Ok(sessions.write().await?)
     }
 
-    async fn end_all(&self, account: AccountId) -> Result<u64, SessionError> {
+    async fn end_all(&self, account: AccountId, elsewhere: &[String]) -> Result<u64, SessionError> {
         let sessions = self.sticky();
         let inner = &sessions.inner;
         let now = inner.now();
@@ -106,6 +127,14 @@ impl LiveSessions for Gateway {
         for session in inner.register.remove_all(account) {
             live += u64::from(session.view(self.exits(), now).is_some());
             inner.put_away(&session);
+        }
+        if let Some(together) = inner.together.get() {
+            let kept = sessions.names_of(account).await?;
+            let names: BTreeSet<&str> = elsewhere.iter().chain(&kept).map(String::as_str).collect();
+            for name in names {
+                inner.keeper.mark_ended(account, &name.into());
+                together.mark_ended(account, name);
+            }
         }
         sessions.write().await?;
         Ok(live)

@@ -145,6 +145,17 @@ impl StickySession {
         }
     }
 
+    /// As another gateway wrote it down: it is in use there, if anywhere.
+    pub(super) fn of_another(kept: &Kept, terms: Terms, now: Timestamp) -> Self {
+        let session = Self::restored(kept, terms, now);
+        {
+            let mut state = session.state.lock();
+            state.used = kept.last_used_at;
+            (state.is_restored, state.is_known) = (false, true);
+        }
+        session
+    }
+
     /// As the customer may see it; none once it has ended.
     pub(super) fn view(&self, exits: &dyn Exits, now: Timestamp) -> Option<LiveSession> {
         let mut state = self.state.lock();

@@ -22,6 +22,9 @@ use super::{Inner, Sessions};
 /// After a failure it is tried again this late.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// What was ended elsewhere makes room in a page for those behind: so many times it is looked again.
+const MAX_ROUNDS: u32 = 10;
+
 /// What waits to be told to the other gateways.
 pub(super) struct Together {
     sessions: SharedSessions,
@@ -113,27 +116,62 @@ impl Sessions {
     /// Takes in a session that only other gateways know, so that it can be changed here.
     pub(super) async fn take_in(&self, account: AccountId, name: &str) {
         let inner = &self.inner;
-        let Some(together) = inner.together.get() else {
-            return;
-        };
         if let Some(session) = inner.register.get(account, name) {
             return inner.learn(&session).await;
         }
-        let Ok(Some(SharedSession::Lives(kept))) = together.sessions.read(account, name).await else {
+        if let Some(session) = self.elsewhere(account, name).await {
+            // Where there is no room it stays unknown here.
+            let _ = inner
+                .register
+                .enter(account, &name.into(), inner.now(), || session, |_| ());
+        }
+    }
+
+    /// A session as other gateways wrote it down last; none: it was ended, or nobody knows of it.
+    pub(super) async fn elsewhere(&self, account: AccountId, name: &str) -> Option<StickySession> {
+        let together = self.inner.together.get()?;
+        match together.sessions.read(account, name).await {
+            Ok(Some(SharedSession::Lives(kept))) => {
+                let terms = Terms::of(&Arc::new(Targeting::parse(&kept.targeting).ok()?))?;
+                Some(StickySession::of_another(&kept, terms, self.inner.now()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks what the sessions of a page are that another gateway changed, until its first `limit` live ones are known.
+    pub(super) async fn learn_page(&self, account: AccountId, after: Option<&str>, limit: u32) {
+        let inner = &self.inner;
+        let Some(together) = inner.together.get() else {
             return;
         };
-        let terms = Targeting::parse(&kept.targeting).ok().map(Arc::new);
-        let Some(terms) = terms.as_ref().and_then(Terms::of) else {
-            return;
-        };
-        let now = inner.now();
-        let make = || {
-            let session = StickySession::restored(&kept, terms, now);
-            session.state.lock().is_known = true;
-            session
-        };
-        // Where there is no room it stays unknown here.
-        let _ = inner.register.enter(account, &name.into(), now, make, |_| ());
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        for _ in 0..MAX_ROUNDS {
+            let now = inner.now();
+            let live = |session: &Arc<StickySession>| session.is_live(now).then(|| Arc::clone(session));
+            let mut unknown = inner.register.page(account, after, limit, live);
+            unknown.retain(|session| !session.state.lock().is_known);
+            // What somebody else asks for is known soon.
+            let asked: Vec<_> = unknown
+                .iter()
+                .filter_map(|session| Some((session, session.looking.try_lock().ok()?)))
+                .collect();
+            if asked.is_empty() {
+                return;
+            }
+            let keys: Vec<SessionKey> = asked
+                .iter()
+                .map(|(session, _)| (session.account, session.name.to_string()))
+                .collect();
+            let mut read = match together.sessions.read_many(&keys).await {
+                Ok(read) => read.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error); keys.len()],
+            }
+            .into_iter();
+            for (session, _looking) in &asked {
+                inner.learned(together, session, read.next().unwrap_or(Ok(None)));
+            }
+        }
     }
 }
 
@@ -175,6 +213,16 @@ impl Inner {
             return;
         }
         let read = together.sessions.read(session.account, &session.name).await;
+        self.learned(together, session, read);
+    }
+
+    /// Takes in what others know of a session. The caller holds [`StickySession::looking`].
+    fn learned(
+        &self,
+        together: &Together,
+        session: &Arc<StickySession>,
+        read: Result<Option<SharedSession>, SharedError>,
+    ) {
         let now = self.now();
         let mut state = session.state.lock();
         // While it is away as well: its return makes all unknown.

@@ -286,7 +286,7 @@ async fn a_session_made_ahead_is_listed_used_rotated_and_ended() {
         world.gateway.end(account, "cart").await,
         Err(SessionError::NotFound)
     ));
-    assert_eq!(world.gateway.end_all(account).await.unwrap(), 1);
+    assert_eq!(world.gateway.end_all(account, &[]).await.unwrap(), 1);
     assert_eq!(world.gateway.sessions(account, None, 10), []);
     // Ended for good: not even a restart brings them back.
     let world = world.restart(Setup::default().config, &[to]).await;

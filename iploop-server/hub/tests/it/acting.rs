@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iploop_platform::admin::{Ban, LiveNodes};
+use iploop_platform::clock::Timestamp;
 use iploop_platform::exits::{ExitError, Exits};
 use iploop_platform::ids::NodeId;
 use iploop_platform::network::Network;
@@ -12,7 +13,7 @@ use iploop_protocol::control::{SharingStatus, ToHub};
 use iploop_protocol::io::Event;
 
 use crate::exits::request;
-use crate::support::{PATIENCE, TestHub, until};
+use crate::support::{NOW, PATIENCE, TestHub, until};
 
 #[tokio::test]
 async fn a_connected_device_shows_where_it_is_and_what_it_does() {
@@ -75,7 +76,8 @@ async fn a_drained_device_gets_no_stream_and_leaves_when_the_last_one_has_ended(
         node.incoming().await.accept(Duration::ZERO)
     });
     let (mut opened, mut at_device) = (opened.unwrap(), at_device.unwrap());
-    assert!(hub.hub.drain_node(id, PATIENCE));
+    assert!(hub.hub.drain_node(id, NOW, PATIENCE));
+    assert!(hub.hub.drain_node(id, NOW, PATIENCE), "heard again");
     while !matches!(node.event().await.unwrap(), Event::Draining { .. }) {}
     assert!(hub.hub.live(id).unwrap().is_draining);
     // Its owner's word does not bring it back into service.
@@ -93,13 +95,22 @@ async fn a_drained_device_gets_no_stream_and_leaves_when_the_last_one_has_ended(
     let closed = node.closed().await;
     assert_eq!(closed.code, CloseCode::ShuttingDown, "{closed:?}");
     assert!(closed.retry_after.is_some());
-    assert!(!hub.hub.drain_node(NodeId::new(), PATIENCE));
+    assert!(!hub.hub.drain_node(NodeId::new(), NOW, PATIENCE));
 }
 
 #[tokio::test]
 async fn a_drained_device_without_streams_leaves_at_once() {
     let hub = TestHub::start().await;
     let node = hub.node(1).await;
-    assert!(hub.hub.drain_node(node.id(), PATIENCE));
+    assert!(hub.hub.drain_node(node.id(), NOW, PATIENCE));
     assert_eq!(node.closed().await.code, CloseCode::ShuttingDown);
+}
+
+#[tokio::test]
+async fn a_device_that_came_after_it_was_drained_stays() {
+    let hub = TestHub::start().await;
+    let node = hub.node(1).await;
+    let before = Timestamp::from_millis(0);
+    assert!(!hub.hub.drain_node(node.id(), before, PATIENCE));
+    assert!(!hub.hub.live(node.id()).unwrap().is_draining);
 }

@@ -29,11 +29,11 @@ const MAX_REFUSALS: u32 = 50;
 const REFUSALS_DAYS: u32 = 7;
 /// Time for open streams when a device is drained.
 const DRAIN_GRACE: Duration = Duration::from_secs(30);
-/// Bans of other processes are looked for this often …
+/// Bans and drains of other processes are looked for this often …
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// … and so far back: clocks differ, and a device may be on its way in.
 const OVERLAP: Duration = Duration::from_secs(60);
-/// Bans looked at together.
+/// Bans, and drains, looked at together.
 const BANS_AT_ONCE: u32 = 1_000;
 
 /// What a device does.
@@ -94,7 +94,7 @@ pub struct KnownNode {
     pub device_type: Option<String>,
     /// The library's version.
     pub sdk_version: String,
-    /// As of now; [`NodeStatus::Busy`] only where that is known of the device: it is of those that are connected here.
+    /// As of now; [`NodeStatus::Busy`] only where that is known of the device.
     pub status: NodeStatus,
     /// Why it is banned.
     pub ban_reason: Option<String>,
@@ -158,7 +158,7 @@ pub struct Withdrawal {
 pub struct NodeDetail {
     /// As the database knows it.
     pub node: KnownNode,
-    /// As it is connected here; none: it is not.
+    /// As it is connected; none: it is not, as far as this process can tell.
     pub live: Option<LiveNode>,
     /// What its owners agreed to, newest first.
     pub consents: Vec<GivenConsent>,
@@ -180,7 +180,7 @@ pub struct Ban {
 }
 
 /// A connected device now.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiveNode {
     /// The address it is connected from.
     pub ip: IpAddr,
@@ -214,8 +214,16 @@ pub trait LiveNodes: Send + Sync + 'static {
     /// Closes a banned device's connection and its streams now; false: it is not connected here.
     fn ban(&self, ban: &Ban) -> bool;
     /// Gives a device no more streams; those open may finish within `grace`, then it is asked to come back later. False: it
-    /// is not connected here.
-    fn drain_node(&self, node: NodeId, grace: Duration) -> bool;
+    /// is not connected here, or has come only after `asked_at`. Hearing the same again changes nothing.
+    fn drain_node(&self, node: NodeId, asked_at: Timestamp, grace: Duration) -> bool;
+    /// A device's connection, whichever process holds it; none also where that process does not answer.
+    async fn live_anywhere(&self, node: NodeId) -> Option<LiveNode> {
+        self.live(node)
+    }
+    /// Whether a device is connected to any process; none: only the database can tell.
+    async fn is_connected(&self, node: NodeId) -> Option<bool> {
+        Some(self.live(node).is_some())
+    }
     /// The processes that hold these devices, in their order; none where that is not known, as it is where processes share no
     /// state.
     async fn holders(&self, nodes: &[NodeId]) -> Vec<Option<Uuid>> {
@@ -260,7 +268,7 @@ impl AdminService {
             store.refusals(&refusals)
         )?;
         node.process = parts.nodes.holders(&[id]).await.pop().flatten();
-        let live = parts.nodes.live(id);
+        let live = parts.nodes.live_anywhere(id).await;
         if let Some(live) = &live
             && node.status != NodeStatus::Banned
         {
@@ -322,24 +330,25 @@ impl AdminService {
     }
 
     /// Takes a connected device out of service: no new streams, half a minute for those that run, then it is asked to come
-    /// back later.
+    /// back later. At once where it is connected here, within 5 seconds where another process holds it.
     ///
     /// # Errors
-    /// If there is no such device, or it is not connected here.
+    /// If there is no such device, or it is not connected.
     pub async fn drain_node(&self, actor: Actor, node: NodeId, reason: &str) -> Result<(), AdminError> {
         let reason = reason_line(reason)?;
-        self.known_node(node).await?;
+        let known = self.known_node(node).await?;
         let parts = self.parts();
-        if parts.nodes.live(node).is_none() {
+        let is_connected = parts.nodes.is_connected(node).await;
+        if !is_connected.unwrap_or(known.status == NodeStatus::Available) {
             return Err(AdminError::NodeNotConnected);
         }
         let mut entry = self.entry(actor, AuditAction::NodeDrained, None, node.to_string(), &reason);
         entry.after = json!({ "graceSeconds": DRAIN_GRACE.as_secs() });
+        let asked_at = entry.at;
+        // The record is what the process that holds the device acts on, where that is another.
         parts.store.append_audit(entry).await?;
-        match parts.nodes.drain_node(node, DRAIN_GRACE) {
-            true => Ok(()),
-            false => Err(AdminError::NodeNotConnected),
-        }
+        parts.nodes.drain_node(node, asked_at, DRAIN_GRACE);
+        Ok(())
     }
 
     async fn known_node(&self, id: NodeId) -> Result<KnownNode, AdminError> {
@@ -360,9 +369,18 @@ impl AdminService {
         }
         Ok(())
     }
+
+    /// Drains what is connected here of the devices that admins drained since `from`, at whatever process.
+    async fn enforce_drains(&self, from: Timestamp) -> Result<(), StoreError> {
+        let parts = self.parts();
+        for (node, asked_at) in parts.store.drains_since(from, BANS_AT_ONCE).await? {
+            parts.nodes.drain_node(node, asked_at, DRAIN_GRACE);
+        }
+        Ok(())
+    }
 }
 
-/// Acts on bans that other processes made, and on devices that were on their way in when they were banned.
+/// Acts on bans and drains that other processes made, and on devices that were on their way in when they were banned.
 pub struct BanTask(AdminService);
 
 impl BanTask {
@@ -381,9 +399,13 @@ impl BanTask {
         let mut from = service.parts().clock.now();
         while stop.run_until_cancelled(every.tick()).await.is_some() {
             let now = service.parts().clock.now();
-            match service.enforce_bans(from.minus(OVERLAP)).await {
-                Ok(()) => from = now,
-                Err(error) => tracing::warn!(%error, "bans of other processes could not be looked for"),
+            let since = from.minus(OVERLAP);
+            let enforced = tokio::try_join!(service.enforce_bans(since), service.enforce_drains(since));
+            match enforced {
+                Ok(((), ())) => from = now,
+                Err(error) => {
+                    tracing::warn!(%error, "bans and drains of other processes could not be looked for")
+                }
             }
         }
     }

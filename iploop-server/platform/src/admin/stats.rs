@@ -26,6 +26,8 @@ pub struct PlatformStats {
     pub stored: StoredStats,
     /// The devices that are connected: to this process's hub, or to all that share state.
     pub network: NetworkStats,
+    /// Processes whose devices these are.
+    pub processes: u64,
     /// When it was counted.
     pub at: Timestamp,
 }
@@ -105,6 +107,7 @@ impl AdminService {
         let stats = Arc::new(PlatformStats {
             stored: parts.store.stored_stats(now.minus(RECENT), now).await?,
             network: parts.network.stats(),
+            processes: parts.network.processes(),
             at: now,
         });
         *cached = Some((Instant::now(), Arc::clone(&stats)));

@@ -80,6 +80,9 @@ pub trait AdminStore: Send + Sync + 'static {
     async fn unban_node(&self, id: NodeId, entry: AuditEntry) -> Result<Option<bool>, StoreError>;
     /// Bans that hold and were made at or after `from`, at most `limit`.
     async fn bans_since(&self, from: Timestamp, now: Timestamp, limit: u32) -> Result<Vec<Ban>, StoreError>;
+    /// Devices that admins drained at `from` or later, and when, by the audit record; the newest `limit`.
+    async fn drains_since(&self, from: Timestamp, limit: u32)
+    -> Result<Vec<(NodeId, Timestamp)>, StoreError>;
     /// The settings.
     async fn settings(&self) -> Result<VersionedSettings, StoreError>;
     /// Writes the settings if they have this version still; `entry.before` is filled in.

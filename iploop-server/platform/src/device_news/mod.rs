@@ -12,6 +12,7 @@
 mod task;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::{ConsentId, NodeId, PartnerId};
@@ -51,7 +52,7 @@ pub enum News {
 }
 
 /// Whether a connected device shares, as it says itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// It does.
     pub is_sharing: bool,
@@ -66,6 +67,10 @@ pub trait Connected: Send + Sync + 'static {
     async fn hear(&self, news: &News);
     /// What a device said last; none: it is not connected here.
     fn said(&self, node: NodeId) -> Option<Said>;
+    /// The same of many, in their order, whichever process holds them; none also where that process does not answer.
+    async fn said_anywhere(&self, nodes: &[NodeId]) -> Vec<Option<Said>> {
+        nodes.iter().map(|node| self.said(*node)).collect()
+    }
 }
 
 /// The seam to the notes.

@@ -167,6 +167,10 @@ impl EventTask {
         if feed.as_ref().is_some_and(is_early) {
             return Ok(());
         }
+        // What only this process does not hear of has not gone.
+        if !self.network.is_whole() {
+            return Ok(());
+        }
         let census: Census = self.network.stats().country_breakdown.into_iter().collect();
         let before = feed
             .as_ref()

@@ -62,6 +62,23 @@ impl SharedSessions {
         Ok(read.and_then(|read| serde_json::from_slice(&read).ok()))
     }
 
+    /// The same of many, in their order.
+    ///
+    /// # Errors
+    /// The shared state is away.
+    pub async fn read_many(
+        &self,
+        sessions: &[SessionKey],
+    ) -> Result<Vec<Option<SharedSession>>, SharedError> {
+        let names: Vec<Name> = sessions
+            .iter()
+            .map(|(account, name)| name_of(*account, name))
+            .collect();
+        let read = self.state.read_many(&names, self.clock.now()).await?;
+        let sessions = read.into_iter().map(|read| serde_json::from_slice(&read?).ok());
+        Ok(sessions.collect())
+    }
+
     /// Writes sessions, in place of what was written of them.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Devices as admins find, ban and look into them.
 
-use iploop_platform::abuse::AuditAction;
+use iploop_platform::abuse::{AuditAction, AuditEntry};
 use iploop_platform::admin::{Ban, NodeQuery, NodeStatus};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::NodeId;
@@ -154,6 +154,27 @@ pub(super) async fn devices_are_found_by_what_they_are(db: &Database) {
     );
     assert_eq!(node.place.asn, Some(u32::MAX));
     assert_eq!(db.store.known_node(NodeId::new(), at(2)).await.unwrap(), None);
+}
+
+pub(super) async fn drains_are_read_from_the_record(db: &Database) {
+    let [first, second, banned] = [(); 3].map(|()| NodeId::new());
+    for (node, action, second) in [
+        (first, AuditAction::NodeDrained, 10),
+        (banned, AuditAction::NodeBanned, 11),
+        (second, AuditAction::NodeDrained, 12),
+        (first, AuditAction::NodeDrained, 13),
+    ] {
+        let entry = AuditEntry {
+            subject: node.to_string(),
+            ..audit(action, None, second)
+        };
+        db.store.append_audit(entry).await.unwrap();
+    }
+    let since = async |second, limit| db.store.drains_since(at(second), limit).await.unwrap();
+    assert_eq!(since(11, 10).await, [(first, at(13)), (second, at(12))]);
+    assert_eq!(since(10, 10).await.len(), 3);
+    assert_eq!(since(0, 1).await, [(first, at(13))], "the newest");
+    assert_eq!(since(14, 10).await, []);
 }
 
 pub(super) async fn a_ban_is_on_record_and_holds_until_it_ends(db: &Database) {

@@ -387,6 +387,7 @@ on_every_database! {
     admin_nodes {
         devices_are_found_by_what_they_are
         a_ban_is_on_record_and_holds_until_it_ends
+        drains_are_read_from_the_record
         consents_and_withdrawals_of_a_device_are_read
     }
     admin {

@@ -301,7 +301,7 @@ impl Api {
                 vpn_exits: vec!["vpn1.iploop.test".to_owned()],
                 ..OwnersConfig::default()
             },
-            sessions: SessionService::new(Arc::clone(&store), Arc::new(Desk::new(clock.clone()))),
+            sessions: SessionService::new(Arc::clone(&store), Arc::new(Desk::new(clock.clone())), None),
             webhooks,
             notices: notices.clone(),
             store: Arc::clone(&store),

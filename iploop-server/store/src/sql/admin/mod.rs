@@ -154,6 +154,14 @@ impl AdminStore for SqlStore {
         act(async { Ok(nodes::bans_since(&self.read, from, now, limit).await?) }).await
     }
 
+    async fn drains_since(
+        &self,
+        from: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(NodeId, Timestamp)>, StoreError> {
+        act(async { Ok(nodes::drains_since(&self.read, from, limit).await?) }).await
+    }
+
     async fn settings(&self) -> Result<VersionedSettings, StoreError> {
         act(async { Ok(settings::read(&self.read).await?) }).await
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use iploop_platform::abuse::AuditEntry;
+use iploop_platform::abuse::{AuditAction, AuditEntry};
 use iploop_platform::admin::{
     Ban, GivenConsent, KnownNode, NodePage, NodeQuery, NodeStatus, SILENT_AFTER, Withdrawal,
 };
@@ -322,6 +322,29 @@ pub(super) async fn bans_since(
     .fetch_all(pool)
     .await?;
     rows.iter().map(ban_from).collect()
+}
+
+pub(super) async fn drains_since(
+    pool: &Pool,
+    from: Timestamp,
+    limit: u32,
+) -> Result<Vec<(NodeId, Timestamp)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT subject, at FROM audit_records WHERE at >= $1 AND action = $2 ORDER BY at DESC, id LIMIT $3",
+    )
+    .bind(from.as_millis())
+    .bind(AuditAction::NodeDrained.as_str())
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let drained = rows.iter().map(|row| {
+        let subject: &str = row.try_get("subject")?;
+        let node = subject
+            .parse()
+            .map_err(|_| unreadable("audit_records.subject", &subject))?;
+        Ok((node, time(row, "at")?))
+    });
+    drained.collect()
 }
 
 fn ban_from(row: &Row) -> Result<Ban, sqlx::Error> {
