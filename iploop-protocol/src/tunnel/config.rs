@@ -17,7 +17,7 @@ pub const MIN_STREAM_WINDOW_BYTES: u32 = 16 * 1024;
 
 /// Window a stream starts with where memory allows, in bytes: what a stalled stream may hold. Whole messages, as a part of one
 /// would put all that follows out of step.
-pub const STREAM_WINDOW_BYTES: u32 = 6 * FULL_DATA_BYTES;
+pub const STREAM_WINDOW_BYTES: u32 = 5 * FULL_DATA_BYTES;
 
 /// Largest window of one stream, in bytes. A peer may not be given more credit than this.
 pub const MAX_STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;

@@ -252,9 +252,7 @@ impl Tunnel {
             })?;
         state.receive.credit = u32::try_from(credit).unwrap_or(u32::MAX);
         self.relayed_bytes += length;
-        if state.receive.granted_at.is_none() {
-            state.receive.granted_at = Some(now);
-        }
+        state.receive.paced_since.get_or_insert(now);
         if state.released {
             if fin {
                 state.receive.fin = Fin::Done;

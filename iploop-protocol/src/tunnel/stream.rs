@@ -1,7 +1,7 @@
 //! The state of one stream in a tunnel.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -68,6 +68,9 @@ pub(super) enum Fin {
     Done,
 }
 
+/// A pace is measured over no less: what comes within it is one flush, and says nothing of what follows.
+const CLUMP: Duration = Duration::from_millis(1);
+
 /// The receiving half.
 #[derive(Debug, Default)]
 pub(super) struct Receive {
@@ -78,7 +81,9 @@ pub(super) struct Receive {
     pub(super) credit: u32,
     /// Bytes read since credit was given last.
     pub(super) read_since_grant: u32,
-    pub(super) granted_at: Option<Instant>,
+    /// Since when the pace of reading is measured, and what was read in it until credit was given last.
+    pub(super) paced_since: Option<Instant>,
+    paced_bytes: u64,
     pub(super) fin: Fin,
     /// The reader was told to wait.
     pub(super) reader_waits: bool,
@@ -239,7 +244,7 @@ impl Receive {
         &mut self,
         now: Instant,
         bytes: usize,
-        rtt: Option<std::time::Duration>,
+        rtt: Option<Duration>,
         budget: &mut Budget,
     ) -> Option<u32> {
         self.read_since_grant = self
@@ -248,20 +253,26 @@ impl Receive {
         if self.fin != Fin::No || self.read_since_grant < self.window / 2 {
             return None;
         }
-        let mut grant = self.read_since_grant;
-        if let (Some(rtt), Some(granted_at)) = (rtt, self.granted_at) {
-            let elapsed = now.saturating_duration_since(granted_at);
-            let wanted = u128::from(8 * u64::from(grant)) * rtt.as_nanos() / elapsed.as_nanos().max(1);
+        let mut grant = std::mem::take(&mut self.read_since_grant);
+        self.paced_bytes += u64::from(grant);
+        let elapsed = self
+            .paced_since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        if let Some(rtt) = rtt
+            && rtt.max(elapsed) >= CLUMP
+        {
+            let nanos = elapsed.as_nanos().max(1);
+            let read = u128::from(std::mem::take(&mut self.paced_bytes));
+            self.paced_since = Some(now);
+            let is_pacing = nanos * u128::from(self.window / 2) <= 2 * rtt.as_nanos() * read;
+            let wanted = u32::try_from(8 * read * rtt.as_nanos() / nanos).unwrap_or(u32::MAX);
             let most = self.window.saturating_mul(16).min(MAX_STREAM_WINDOW_BYTES);
-            let larger = u32::try_from(wanted).unwrap_or(u32::MAX).min(most);
-            let more = larger.saturating_sub(self.window) / FULL_DATA_BYTES * FULL_DATA_BYTES;
-            if elapsed <= 2 * rtt && more > 0 && budget.reserve(u64::from(more)) {
+            let more = wanted.min(most).saturating_sub(self.window) / FULL_DATA_BYTES * FULL_DATA_BYTES;
+            if is_pacing && more > 0 && budget.reserve(u64::from(more)) {
                 self.window += more;
                 grant += more;
             }
         }
-        self.granted_at = Some(now);
-        self.read_since_grant = 0;
         self.credit += grant;
         Some(grant)
     }

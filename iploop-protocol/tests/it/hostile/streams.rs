@@ -7,8 +7,8 @@ fn data_beyond_the_stream_s_credit_is_closed() {
     for side in SIDES {
         let mut victim = Victim::open(side);
         let stream = victim.accepted(0);
-        for _ in 0..6 {
-            victim.send(&[data(stream, WINDOW_BYTES / 6)]).unwrap();
+        for _ in 0..5 {
+            victim.send(&[data(stream, WINDOW_BYTES / 5)]).unwrap();
         }
         victim.breaks(CloseCode::WindowOverflow, &[data(stream, 1)]);
     }
@@ -47,8 +47,8 @@ fn stray_data_of_a_reset_stream_is_bounded_by_what_was_open() {
     let mut victim = Victim::open(Side::Node);
     let stream = victim.accepted(0);
     victim.tunnel.reset(stream, ResetCode::Cancelled, "");
-    for _ in 0..6 {
-        victim.send(&[data(stream, WINDOW_BYTES / 6)]).unwrap();
+    for _ in 0..5 {
+        victim.send(&[data(stream, WINDOW_BYTES / 5)]).unwrap();
     }
     assert!(victim.most_held < 8 * 1024);
     victim.breaks(CloseCode::StreamFinished, &[data(stream, 1)]);
