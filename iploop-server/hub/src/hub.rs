@@ -92,7 +92,7 @@ impl Hub {
     /// Checks the configuration, reads its files and opens the listener.
     ///
     /// # Errors
-    /// Names the key that is wrong; [`HubConfig::mistakes`], [`HubConfig::file_mistakes`] and [`GeoConfig::mistakes`] name
+    /// Names the key that is wrong; [`HubConfig::mistakes`], [`HubConfig::file_mistakes`] and [`GeoConfig::file_mistakes`] name
     /// all of them.
     pub async fn bind(config: HubConfig, geo: &GeoConfig, deps: HubDeps) -> Result<Self, HubError> {
         if let Some(problem) = config.mistakes().into_iter().next() {

@@ -72,6 +72,8 @@ pub(super) struct State {
     written: Option<Timestamp>,
     /// It is asked what other gateways know of it, and no other one changed it since.
     pub(super) is_known: bool,
+    /// How often it was made unknown.
+    pub(super) forgotten: u64,
     /// Waits to be told to other gateways …
     pub(super) is_untold: bool,
     /// … and is another than they know.
@@ -261,9 +263,16 @@ impl State {
             is_deleted: false,
             written: None,
             is_known: false,
+            forgotten: 0,
             is_untold: false,
             has_news: false,
         }
+    }
+
+    /// Another gateway changed it, or may have: it is to be asked anew.
+    pub(super) fn forget(&mut self) {
+        self.is_known = false;
+        self.forgotten += 1;
     }
 
     /// Goes on as another gateway left it. The requests that run here, and what they want of it, stay.

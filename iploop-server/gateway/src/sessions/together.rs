@@ -62,14 +62,14 @@ impl Sessions {
                 SessionsChanged::These(keys) => {
                     for (account, name) in keys {
                         if let Some(session) = self.inner.register.get(account, &name) {
-                            session.state.lock().is_known = false;
+                            session.state.lock().forget();
                         }
                     }
                 }
                 SessionsChanged::Any => self
                     .inner
                     .register
-                    .for_each(|session| session.state.lock().is_known = false),
+                    .for_each(|session| session.state.lock().forget()),
             }
         }
     }
@@ -154,22 +154,25 @@ impl Sessions {
             // What somebody else asks for is known soon.
             let asked: Vec<_> = unknown
                 .iter()
-                .filter_map(|session| Some((session, session.looking.try_lock().ok()?)))
+                .filter_map(|session| {
+                    let looking = session.looking.try_lock().ok()?;
+                    Some((session, session.state.lock().forgotten, looking))
+                })
                 .collect();
             if asked.is_empty() {
                 return;
             }
             let keys: Vec<SessionKey> = asked
                 .iter()
-                .map(|(session, _)| (session.account, session.name.to_string()))
+                .map(|(session, ..)| (session.account, session.name.to_string()))
                 .collect();
             let mut read = match together.sessions.read_many(&keys).await {
                 Ok(read) => read.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error); keys.len()],
             }
             .into_iter();
-            for (session, _looking) in &asked {
-                inner.learned(together, session, read.next().unwrap_or(Ok(None)));
+            for (session, forgotten, _looking) in &asked {
+                inner.learned(together, session, *forgotten, read.next().unwrap_or(Ok(None)));
             }
         }
     }
@@ -209,24 +212,32 @@ impl Inner {
             return;
         }
         let _one_at_a_time = session.looking.lock().await;
-        if session.state.lock().is_known {
-            return;
+        // Once more where there was news meanwhile.
+        for _ in 0..MAX_ROUNDS {
+            let forgotten = {
+                let state = session.state.lock();
+                if state.is_known {
+                    return;
+                }
+                state.forgotten
+            };
+            let read = together.sessions.read(session.account, &session.name).await;
+            self.learned(together, session, forgotten, read);
         }
-        let read = together.sessions.read(session.account, &session.name).await;
-        self.learned(together, session, read);
     }
 
-    /// Takes in what others know of a session. The caller holds [`StickySession::looking`].
+    /// Takes in what others knew of a session when it had been `forgotten` so often. The caller holds [`StickySession::looking`].
     fn learned(
         &self,
         together: &Together,
         session: &Arc<StickySession>,
+        forgotten: u64,
         read: Result<Option<SharedSession>, SharedError>,
     ) {
         let now = self.now();
         let mut state = session.state.lock();
-        // While it is away as well: its return makes all unknown.
-        state.is_known = true;
+        // While it is away as well: its return makes all unknown. Not if there was news since: then this may be older.
+        state.is_known = state.forgotten == forgotten;
         match read {
             // What changed here meanwhile is newer.
             Ok(Some(_)) if state.is_untold => {}
