@@ -29,20 +29,7 @@ pub(super) async fn insert(
     occasion: &str,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO mail_outbox (id, user_id, template, data, occasion, state, tries, due_at, lease_until, created_at)
-         VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, $6)
-         ON CONFLICT (user_id, occasion) DO NOTHING",
-    )
-    .bind(MailId::new().uuid())
-    .bind(account.uuid())
-    .bind(notice.as_str())
-    .bind(Json(clean(data.clone())))
-    .bind(text(occasion))
-    .bind(now.as_millis())
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
+    insert_row(tx, None, account, notice, data, occasion, now).await
 }
 
 /// Queues a mail about something that happens once, in the transaction of that.
@@ -67,6 +54,19 @@ pub(super) async fn insert_to(
     occasion: &str,
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
+    insert_row(tx, Some(to), account, notice, data, occasion, now).await
+}
+
+/// To the account where `to` is none.
+async fn insert_row(
+    tx: &mut Tx,
+    to: Option<&Addressee>,
+    account: AccountId,
+    notice: Notice,
+    data: &Value,
+    occasion: &str,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO mail_outbox (id, user_id, template, data, occasion, state, tries, due_at, lease_until, created_at,
              to_address, to_name)
@@ -79,8 +79,8 @@ pub(super) async fn insert_to(
     .bind(Json(clean(data.clone())))
     .bind(text(occasion))
     .bind(now.as_millis())
-    .bind(to.address.as_str())
-    .bind(text(&to.name))
+    .bind(to.map(|to| to.address.as_str()))
+    .bind(to.map(|to| text(&to.name)))
     .execute(&mut **tx)
     .await?;
     Ok(())
