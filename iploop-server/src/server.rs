@@ -83,6 +83,7 @@ impl Server {
     /// # Errors
     /// The first part that can't be opened, with what it needs.
     pub async fn bind(config: Config) -> Result<Self> {
+        let routes = iploop_api::Routes::new();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let recorder = PrometheusBuilder::new()
             .install_recorder()
@@ -199,7 +200,7 @@ impl Server {
         };
         tasks.spawn(iploop_api::serve(
             api_listener,
-            iploop_api::router(state),
+            routes.with(state),
             limits,
             stop.clone(),
         ));

@@ -54,23 +54,46 @@ pub use state::{ApiParts, ApiState, ProxyAddresses, ReadyCheck};
 
 /// The API, the public pages and the health checks.
 pub fn router(state: ApiState) -> Router {
-    let (router, document) = documented().split_for_parts();
-    // Never fails: the document is plain data with text as keys.
-    let document = bytes::Bytes::from(document.to_json().unwrap_or_default());
-    router
-        .route("/", get(status_page::status_page))
-        // Where mails lead to.
-        .route("/status", get(status_page::status_page))
-        .route("/style.css", get(html::style))
-        .route("/docs/{file}", get(support::documentation))
-        .route(
-            "/api/openapi.json",
-            get(move || std::future::ready(json(document.clone()))),
-        )
-        .fallback(|| std::future::ready(ApiError::NotFound))
-        .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
-        .layer(from_fn_with_state(state.clone(), finish::finish))
-        .with_state(state)
+    Routes::new().with(state)
+}
+
+/// The routes, before there is anything that they could answer from.
+///
+/// The OpenAPI document takes 10 MB while it is put together. A server that begins with it has these for the rest of its start,
+/// where they would lie about between what it keeps.
+pub struct Routes {
+    router: Router<ApiState>,
+    document: bytes::Bytes,
+}
+
+impl Routes {
+    /// All of them, and the document that describes them.
+    #[expect(clippy::new_without_default, reason = "much work for a default")]
+    pub fn new() -> Self {
+        let (router, document) = documented().split_for_parts();
+        // Never fails: the document is plain data with text as keys.
+        let document = bytes::Bytes::from(document.to_json().unwrap_or_default());
+        Self { router, document }
+    }
+
+    /// Has them answer from `state`.
+    pub fn with(self, state: ApiState) -> Router {
+        let Self { router, document } = self;
+        router
+            .route("/", get(status_page::status_page))
+            // Where mails lead to.
+            .route("/status", get(status_page::status_page))
+            .route("/style.css", get(html::style))
+            .route("/docs/{file}", get(support::documentation))
+            .route(
+                "/api/openapi.json",
+                get(move || std::future::ready(json(document.clone()))),
+            )
+            .fallback(|| std::future::ready(ApiError::NotFound))
+            .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
+            .layer(from_fn_with_state(state.clone(), finish::finish))
+            .with_state(state)
+    }
 }
 
 /// The OpenAPI 3.1 document, as `/api/openapi.json` shows it.
