@@ -191,6 +191,8 @@ pub struct Tunnel {
     receive_credit: u64,
     unacked_bytes: u64,
     acked_at: Instant,
+    /// When DATA came last, on any stream.
+    data_at: Instant,
     ack_due: Option<Instant>,
     /// Its time has come; it goes out with the next message.
     ack_now: bool,
@@ -242,6 +244,7 @@ impl Tunnel {
             receive_credit: CONNECTION_WINDOW_BYTES,
             unacked_bytes: 0,
             acked_at: now,
+            data_at: now,
             ack_due: None,
             ack_now: false,
             stray_bytes: 0,

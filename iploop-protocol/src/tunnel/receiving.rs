@@ -252,7 +252,8 @@ impl Tunnel {
             })?;
         state.receive.credit = u32::try_from(credit).unwrap_or(u32::MAX);
         self.relayed_bytes += length;
-        state.receive.paced_since.get_or_insert(now);
+        let silence = now.saturating_duration_since(std::mem::replace(&mut self.data_at, now));
+        state.receive.on_data(now, silence, self.path.min_rtt());
         if state.released {
             if fin {
                 state.receive.fin = Fin::Done;

@@ -81,9 +81,10 @@ pub(super) struct Receive {
     pub(super) credit: u32,
     /// Bytes read since credit was given last.
     pub(super) read_since_grant: u32,
-    /// Since when the pace of reading is measured, and what was read in it until credit was given last.
-    pub(super) paced_since: Option<Instant>,
+    /// Since when the pace of reading is measured, and what was read in it.
+    paced_since: Option<Instant>,
     paced_bytes: u64,
+    granted_at: Option<Instant>,
     pub(super) fin: Fin,
     /// The reader was told to wait.
     pub(super) reader_waits: bool,
@@ -152,6 +153,16 @@ impl StreamState {
 }
 
 impl Send {
+    /// Bytes to queue, at most `most_bytes`. While the peer gives no credit they would only lie here, beside what is left of the
+    /// buffer that was cut last: one message is enough then.
+    pub(super) fn most_bytes(&self, most_bytes: usize) -> usize {
+        if self.credit == 0 {
+            most_bytes.min(FULL_DATA_BYTES as usize)
+        } else {
+            most_bytes
+        }
+    }
+
     /// Takes up to `most` bytes off the queue's front, from one buffer.
     pub(super) fn take(&mut self, most: usize) -> Option<Bytes> {
         let front = self.queue.front_mut()?;
@@ -236,10 +247,25 @@ impl Receive {
         Some(part)
     }
 
+    /// Data came, after nothing had come on any stream for `silence`.
+    ///
+    /// Where the peer was given nothing for two round trips it had credit left, and where nothing came for half of one the path
+    /// had room: it was the peer who paused, and measuring begins anew.
+    pub(super) fn on_data(&mut self, now: Instant, silence: Duration, rtt: Option<Duration>) {
+        let peer_paused = rtt.is_some_and(|rtt| {
+            let granted = self.granted_at.map(|at| now.saturating_duration_since(at));
+            2 * silence > rtt && granted.is_none_or(|since| since > 2 * rtt)
+        });
+        if peer_paused || self.paced_since.is_none() {
+            self.paced_since = Some(now);
+            self.paced_bytes = 0;
+        }
+    }
+
     /// `bytes` were read: the credit to give back now, with the window grown where the reader keeps up with the path.
     ///
     /// Half a window read within two round trips means that the window, not the path or the reader, sets the pace: it becomes
-    /// eight times what is read in a round trip.
+    /// eight times what is read in a round trip, and at most eight times as large at once: more would run into queues on the way.
     pub(super) fn on_read(
         &mut self,
         now: Instant,
@@ -247,26 +273,28 @@ impl Receive {
         rtt: Option<Duration>,
         budget: &mut Budget,
     ) -> Option<u32> {
+        self.paced_bytes += bytes as u64;
         self.read_since_grant = self
             .read_since_grant
             .saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         if self.fin != Fin::No || self.read_since_grant < self.window / 2 {
             return None;
         }
+        self.granted_at = Some(now);
         let mut grant = std::mem::take(&mut self.read_since_grant);
-        self.paced_bytes += u64::from(grant);
         let elapsed = self
             .paced_since
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         if let Some(rtt) = rtt
             && rtt.max(elapsed) >= CLUMP
+            && self.paced_bytes >= u64::from(self.window / 2)
         {
             let nanos = elapsed.as_nanos().max(1);
             let read = u128::from(std::mem::take(&mut self.paced_bytes));
             self.paced_since = Some(now);
             let is_pacing = nanos * u128::from(self.window / 2) <= 2 * rtt.as_nanos() * read;
             let wanted = u32::try_from(8 * read * rtt.as_nanos() / nanos).unwrap_or(u32::MAX);
-            let most = self.window.saturating_mul(16).min(MAX_STREAM_WINDOW_BYTES);
+            let most = self.window.saturating_mul(8).min(MAX_STREAM_WINDOW_BYTES);
             let more = wanted.min(most).saturating_sub(self.window) / FULL_DATA_BYTES * FULL_DATA_BYTES;
             if is_pacing && more > 0 && budget.reserve(u64::from(more)) {
                 self.window += more;

@@ -183,6 +183,25 @@ fn window_grows_to_what_a_path_of_50_ms_holds() {
 }
 
 #[test]
+fn window_grows_at_once_where_the_peer_has_paused_after_a_small_answer() {
+    let line = Line::delay(ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    let stream = world.stream(Side::Hub);
+    let before = world.reserved_bytes();
+    world.write(Side::Node, stream, 1024);
+    world.pass(ONE_WAY * 2);
+    assert_eq!(world.read(Side::Hub, stream), Some(1024));
+    // The next request is on its way, and the answer begins.
+    world.pass(ONE_WAY * 2);
+    world.write(Side::Node, stream, usize::MAX);
+    world.pass(Duration::from_millis(1));
+    world.write(Side::Node, stream, usize::MAX);
+    world.pass(ONE_WAY * 2);
+    while world.read(Side::Hub, stream).is_some_and(|bytes| bytes > 0) {}
+    assert!(world.reserved_bytes() >= before + 512 * 1024);
+}
+
+#[test]
 fn window_does_not_grow_for_a_reader_that_is_slower_than_the_path() {
     let line = Line::delay(ONE_WAY);
     let mut world = World::open(line.clone(), line, 1);
