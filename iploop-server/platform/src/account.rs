@@ -35,6 +35,8 @@ pub struct Account {
     pub email_verified: bool,
     /// When it registered.
     pub created_at: Timestamp,
+    /// When something of it last changed: profile, sign-in settings, status, rights, password. Signing in does not count.
+    pub updated_at: Timestamp,
     /// When it last signed in.
     pub last_login_at: Option<Timestamp>,
 }

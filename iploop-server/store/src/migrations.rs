@@ -117,6 +117,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "mails_and_days",
         sql: include_str!("../migrations/0021_mails_and_days.sql"),
     },
+    Migration {
+        version: 22,
+        name: "updated_at",
+        sql: include_str!("../migrations/0022_updated_at.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

@@ -79,6 +79,9 @@ pub(crate) struct AdminUser {
     used_bytes: i64,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When something of it last changed; signing in does not count.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_login_at: Option<Timestamp>,
 }
@@ -470,6 +473,7 @@ impl AdminUser {
             balance_bytes,
             used_bytes,
             created_at: account.created_at,
+            updated_at: account.updated_at,
             last_login_at: account.last_login_at,
         }
     }

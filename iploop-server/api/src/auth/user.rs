@@ -44,6 +44,9 @@ pub(crate) struct User {
     /// When it registered.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// When something of it last changed; signing in does not count.
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
     /// When it last signed in.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_login_at: Option<Timestamp>,
@@ -63,6 +66,7 @@ impl From<Account> for User {
             status: account.status,
             email_verified: account.email_verified,
             created_at: account.created_at,
+            updated_at: account.updated_at,
             last_login_at: account.last_login_at,
         }
     }

@@ -88,6 +88,8 @@ pub(crate) struct RequestInfo {
     bytes_uploaded: u64,
     bytes_downloaded: u64,
     total_bytes: u64,
+    /// Always 1: each request is listed by itself, and a tunnel is one.
+    request_count: u32,
     /// What was paid for.
     billed_bytes: u64,
     /// False: it cost nothing, the failure was ours.
@@ -138,6 +140,7 @@ impl From<UsageRecord> for RequestInfo {
             bytes_uploaded: record.bytes_up,
             bytes_downloaded: record.bytes_down,
             total_bytes: record.bytes_up.saturating_add(record.bytes_down),
+            request_count: 1,
             billed_bytes,
             billable: record.billable,
             proxy_type: record.proxy_type,

@@ -1,6 +1,6 @@
 //! A profile as its owner changes it.
 
-use super::{AccountError, AccountService, ProfileChange};
+use super::{AccountError, AccountService, Inner, ProfileChange};
 use crate::account::Account;
 use crate::field::{FieldProblem, keep, line};
 
@@ -56,7 +56,8 @@ impl AccountService {
         wanted: WantedProfile,
     ) -> Result<Account, AccountError> {
         let change = wanted.parse().map_err(AccountError::Invalid)?;
-        let changed = self.0.store.change_profile(account.id, &change).await?;
+        let Inner { store, clock, .. } = &*self.0;
+        let changed = store.change_profile(account.id, &change, clock.now()).await?;
         changed.ok_or(AccountError::TokenInvalid)
     }
 }

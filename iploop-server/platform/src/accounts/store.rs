@@ -49,6 +49,7 @@ pub trait Profiles: Send + Sync + 'static {
         &self,
         account: AccountId,
         change: &ProfileChange,
+        now: Timestamp,
     ) -> Result<Option<Account>, StoreError>;
     /// What the owner decided about signing in; none if there is no such account.
     async fn sign_in_settings(&self, account: AccountId) -> Result<Option<SignInSettings>, StoreError>;

@@ -317,6 +317,7 @@ on_every_database! {
     }
     profiles {
         a_profile_changes_in_what_is_given
+        whatever_changes_an_account_is_dated_and_a_sign_in_is_not
         sign_in_settings_are_stored_and_read_back
         who_is_locked_out_is_let_in_on_record_and_told
         every_role_reads_back

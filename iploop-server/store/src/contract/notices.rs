@@ -204,7 +204,7 @@ pub(super) async fn a_report_is_queued_once_for_each_account_that_may_have_it(db
         ..ProfileChange::default()
     };
     let mover = verified_account(db).await;
-    db.store.change_profile(mover, &moved).await.unwrap();
+    db.store.change_profile(mover, &moved, at(0)).await.unwrap();
     assert_eq!(db.store.time_zones().await.unwrap(), ["Asia/Tokyo", "UTC"]);
     let to_mover = NewReport {
         made_before: at(0).plus(Duration::from_millis(1)),

@@ -127,7 +127,9 @@ async fn accounts_of_before_the_four_roles_keep_theirs() {
     crate::sqlite::old_database(&old, 6, OLD_ADMIN).await;
     old.close().await;
     let store = SqliteStore::open(&path).await.unwrap();
-    assert_eq!(store.account(id).await.unwrap().unwrap().role, Role::Admin);
+    let account = store.account(id).await.unwrap().unwrap();
+    assert_eq!(account.role, Role::Admin);
+    assert_eq!(account.updated_at, account.created_at);
     for refused in [ORPHAN, UNKNOWN] {
         let done = sqlx::raw_sql(refused).execute(store.pool()).await;
         assert!(done.is_err(), "{refused}");
@@ -138,7 +140,9 @@ async fn accounts_of_before_the_four_roles_keep_theirs() {
     crate::postgres::old_database(&old, 6, OLD_ADMIN).await;
     old.close().await;
     let store = PostgresStore::connect(&url, 2).await.unwrap();
-    assert_eq!(store.account(id).await.unwrap().unwrap().role, Role::Admin);
+    let account = store.account(id).await.unwrap().unwrap();
+    assert_eq!(account.role, Role::Admin);
+    assert_eq!(account.updated_at, account.created_at);
     for refused in [ORPHAN, UNKNOWN] {
         let done = sqlx::raw_sql(refused).execute(store.pool()).await;
         assert!(done.is_err(), "{refused}");

@@ -1,15 +1,19 @@
-use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
-use iploop_platform::account::{AccountStatus, NewAccount, Role};
+use iploop_platform::abuse::{Actor, AuditAction, AuditEntry, AuditQuery, Told};
+use iploop_platform::account::{AccountStatus, MailTokenPurpose, NewAccount, Role, Standing};
 use iploop_platform::accounts::{Erased, ProfileChange, Unlock};
+use iploop_platform::admin::UserChange;
 use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
 use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId, HoldId, LoginId};
 use iploop_platform::ip_login::UsedAddress;
 use iploop_platform::login::{NewLogin, Origin, SignInSettings};
 use iploop_platform::notices::Notice;
+use iploop_platform::partners::Linked;
 use iploop_platform::usage::UsageRecord;
 use tokio::task::JoinSet;
 
 use super::audit::erasure;
+use super::nodes::new_partner;
+use super::safeguards::audit;
 use super::{BONUS, Database, account_request, at, new_account, usage};
 
 async fn account_as(db: &Database, role: Role) -> AccountId {
@@ -30,7 +34,12 @@ pub(super) async fn a_profile_changes_in_what_is_given(db: &Database) {
         time_zone: Some("Europe/Berlin".into()),
         ..ProfileChange::default()
     };
-    let changed = db.store.change_profile(account, &change).await.unwrap().unwrap();
+    let changed = db
+        .store
+        .change_profile(account, &change, at(1))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (
             changed.first_name.as_str(),
@@ -43,7 +52,11 @@ pub(super) async fn a_profile_changes_in_what_is_given(db: &Database) {
         company: Some(None),
         ..ProfileChange::default()
     };
-    db.store.change_profile(account, &cleared).await.unwrap().unwrap();
+    db.store
+        .change_profile(account, &cleared, at(2))
+        .await
+        .unwrap()
+        .unwrap();
     let after = db.store.account(account).await.unwrap().unwrap();
     assert_eq!(
         (
@@ -53,8 +66,115 @@ pub(super) async fn a_profile_changes_in_what_is_given(db: &Database) {
         ),
         (None, Some("+49301234567"), "Europe/Berlin")
     );
-    let nobody = db.store.change_profile(AccountId::new(), &change).await.unwrap();
+    let nobody = db
+        .store
+        .change_profile(AccountId::new(), &change, at(1))
+        .await
+        .unwrap();
     assert_eq!(nobody, None);
+}
+
+pub(super) async fn whatever_changes_an_account_is_dated_and_a_sign_in_is_not(db: &Database) {
+    let store = &db.store;
+    let account = new_account(&**store).await;
+    let dated = async || store.account(account).await.unwrap().unwrap().updated_at;
+    let entry = |second| audit(AuditAction::UserRoleChanged, Some(account), second);
+    assert_eq!(dated().await, at(0));
+    store.touch_login(account, at(1)).await.unwrap();
+    assert_eq!(dated().await, at(0), "a sign-in");
+
+    let change = ProfileChange::default();
+    store.change_profile(account, &change, at(2)).await.unwrap();
+    assert_eq!(dated().await, at(2), "the profile");
+    for (purpose, token) in [
+        (MailTokenPurpose::VerifyEmail, "verify"),
+        (MailTokenPurpose::ResetPassword, "reset"),
+    ] {
+        let made = store
+            .create_mail_token(account, purpose, token, at(2), at(99))
+            .await;
+        made.unwrap();
+    }
+    store.verify_email("verify", at(3)).await.unwrap();
+    assert_eq!(dated().await, at(3), "the address");
+    store.reset_password("reset", "first", at(4)).await.unwrap();
+    assert_eq!(dated().await, at(4), "a forgotten password");
+    assert!(
+        store
+            .set_password(account, "first", "second", at(5))
+            .await
+            .unwrap()
+    );
+    assert_eq!(dated().await, at(5), "a password");
+    let set = store
+        .set_sign_in_settings(account, Some(Some(15)), None, at(6))
+        .await;
+    assert!(set.unwrap());
+    assert_eq!(dated().await, at(6), "sign-in settings");
+    let unlock = Unlock {
+        second_factor: false,
+        allowed_from: true,
+    };
+    assert!(
+        store
+            .unlock_account(account, unlock, entry(7))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(dated().await, at(7), "let in again");
+
+    let (active, suspended) = (AccountStatus::Active, AccountStatus::Suspended);
+    let moved = store
+        .set_account_status(account, active, suspended, entry(8), &Told::Nobody)
+        .await;
+    assert!(moved.unwrap());
+    assert_eq!(dated().await, at(8), "suspended");
+    let changes = vec![(UserChange::Status(active), entry(9))];
+    store.change_user(account, changes).await.unwrap();
+    assert_eq!(dated().await, at(9), "reinstated");
+    assert!(
+        store
+            .set_standing(account, Standing::Established, entry(10))
+            .await
+            .unwrap()
+    );
+    assert_eq!(dated().await, at(10), "standing");
+    let changes = vec![
+        (UserChange::Role(Role::Owner), entry(11)),
+        (UserChange::Role(Role::Customer), entry(12)),
+    ];
+    store.change_user(account, changes).await.unwrap();
+    assert_eq!(dated().await, at(12), "rights");
+
+    let partner = new_partner(&**store).await;
+    let link = async |second| {
+        let linked = store.link_partner_user(partner, account, entry(second)).await;
+        assert_eq!(linked.unwrap(), Linked::Done);
+    };
+    link(13).await;
+    assert_eq!(dated().await, at(13), "acts for a partner");
+    assert!(
+        store
+            .unlink_partner_user(partner, account, entry(14))
+            .await
+            .unwrap()
+    );
+    assert_eq!(dated().await, at(14), "no longer");
+    link(15).await;
+    store.delete_partner(partner, at(0), entry(16)).await.unwrap();
+    assert_eq!(dated().await, at(16), "the partner is gone");
+    store
+        .erase_account(
+            account,
+            AuditEntry {
+                at: at(17),
+                ..erasure(account)
+            },
+        )
+        .await
+        .unwrap();
+    assert_eq!(dated().await, at(17), "erased");
 }
 
 pub(super) async fn sign_in_settings_are_stored_and_read_back(db: &Database) {

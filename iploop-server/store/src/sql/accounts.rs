@@ -24,11 +24,12 @@ const REVOKED_GRACE: Duration = Duration::from_secs(60 * 60);
 macro_rules! account_columns {
     () => {
         "id, email, first_name, last_name, company, phone, time_zone, status, status_reason, standing, role,
-         email_verified, created_at, last_login_at"
+         email_verified, created_at, updated_at, last_login_at"
     };
     (u) => {
         "u.id, u.email, u.first_name, u.last_name, u.company, u.phone, u.time_zone, u.status, u.status_reason,
-         u.standing, u.role, u.email_verified, u.created_at, u.last_login_at"
+         u.standing, u.role, u.email_verified, u.created_at, u.updated_at,
+         u.last_login_at"
     };
 }
 pub(super) use account_columns;
@@ -107,13 +108,15 @@ impl Accounts for SqlStore {
     ) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
-            let done =
-                sqlx::query("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2")
-                    .bind(id.uuid())
-                    .bind(known)
-                    .bind(hash)
-                    .execute(&mut *tx)
-                    .await?;
+            let done = sqlx::query(
+                "UPDATE users SET password_hash = $3, updated_at = $4 WHERE id = $1 AND password_hash = $2",
+            )
+            .bind(id.uuid())
+            .bind(known)
+            .bind(hash)
+            .bind(now.as_millis())
+            .execute(&mut *tx)
+            .await?;
             if done.rows_affected() == 0 {
                 return Ok(false);
             }
@@ -194,8 +197,9 @@ impl Accounts for SqlStore {
             let Some(account) = use_up(&mut tx, MailTokenPurpose::VerifyEmail, token_hash, now).await? else {
                 return Ok(None);
             };
-            sqlx::query("UPDATE users SET email_verified = TRUE WHERE id = $1")
+            sqlx::query("UPDATE users SET email_verified = TRUE, updated_at = $2 WHERE id = $1")
                 .bind(account.uuid())
+                .bind(now.as_millis())
                 .execute(&mut *tx)
                 .await?;
             tx.commit().await?;
@@ -216,9 +220,10 @@ impl Accounts for SqlStore {
             else {
                 return Ok(None);
             };
-            sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1")
+            sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1")
                 .bind(account.uuid())
                 .bind(password_hash)
+                .bind(now.as_millis())
                 .execute(&mut *tx)
                 .await?;
             logins::delete_all(&mut tx, account).await?;
@@ -286,8 +291,8 @@ pub(super) async fn insert_account(tx: &mut Tx, new: &NewAccount) -> Result<Acco
 async fn insert_user(tx: &mut Tx, new: &NewAccount) -> Result<Option<Account>, sqlx::Error> {
     let row = sqlx::query(concat!(
         "INSERT INTO users (id, email, email_folded, password_hash, first_name, last_name, company, status, role,
-             email_verified, created_at, standing, name_folded)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10, $11, $12)
+             email_verified, created_at, updated_at, standing, name_folded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $9, $10, $10, $11, $12)
          ON CONFLICT (email_folded) DO NOTHING
          RETURNING ",
         account_columns!()
@@ -365,6 +370,7 @@ pub(super) fn account_from(row: &Row) -> Result<Account, sqlx::Error> {
         },
         email_verified: row.try_get("email_verified")?,
         created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
         last_login_at: time_or_none(row, "last_login_at")?,
     })
 }

@@ -211,9 +211,15 @@ impl PartnerRecords for SqlStore {
                 .bind(entry.at.as_millis())
                 .execute(&mut *tx)
                 .await?;
-            for statement in [
-                "UPDATE users SET role = 'customer' WHERE role = 'partner'
+            sqlx::query(
+                "UPDATE users SET role = 'customer', updated_at = $2 WHERE role = 'partner'
                      AND id IN (SELECT user_id FROM partner_users WHERE partner_id = $1)",
+            )
+            .bind(id.uuid())
+            .bind(entry.at.as_millis())
+            .execute(&mut *tx)
+            .await?;
+            for statement in [
                 "DELETE FROM partner_users WHERE partner_id = $1",
                 "DELETE FROM partner_old_keys WHERE partner_id = $1",
                 "DELETE FROM partner_apps WHERE partner_id = $1",
@@ -339,8 +345,9 @@ impl PartnerRecords for SqlStore {
                 Some("customer") => {}
                 Some(_) => return Ok(Linked::OtherRole),
             }
-            sqlx::query("UPDATE users SET role = 'partner' WHERE id = $1")
+            sqlx::query("UPDATE users SET role = 'partner', updated_at = $2 WHERE id = $1")
                 .bind(account.uuid())
+                .bind(entry.at.as_millis())
                 .execute(&mut *tx)
                 .await?;
             sqlx::query("INSERT INTO partner_users (user_id, partner_id, linked_at) VALUES ($1, $2, $3)")
@@ -376,10 +383,13 @@ impl PartnerRecords for SqlStore {
             if done.rows_affected() == 0 {
                 return Ok(false);
             }
-            sqlx::query("UPDATE users SET role = 'customer' WHERE id = $1 AND role = 'partner'")
-                .bind(account.uuid())
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "UPDATE users SET role = 'customer', updated_at = $2 WHERE id = $1 AND role = 'partner'",
+            )
+            .bind(account.uuid())
+            .bind(entry.at.as_millis())
+            .execute(&mut *tx)
+            .await?;
             (entry.before, entry.after) = (json!({ "partnerId": partner }), Value::Null);
             audit::insert(&mut tx, &entry).await?;
             tx.commit().await?;

@@ -35,6 +35,7 @@ impl Profiles for SqlStore {
         &self,
         account: AccountId,
         change: &ProfileChange,
+        now: Timestamp,
     ) -> Result<Option<Account>, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
@@ -44,7 +45,8 @@ impl Profiles for SqlStore {
                      last_name = COALESCE($3, last_name),
                      company = CASE WHEN $4 THEN $5 ELSE company END,
                      phone = CASE WHEN $6 THEN $7 ELSE phone END,
-                     time_zone = COALESCE($8, time_zone)
+                     time_zone = COALESCE($8, time_zone),
+                     updated_at = $9
                  WHERE id = $1 AND status <> 'deleted' RETURNING ",
                 account_columns!()
             ))
@@ -56,6 +58,7 @@ impl Profiles for SqlStore {
             .bind(change.phone.is_some())
             .bind(text_or_none(change.phone.as_ref().and_then(Option::as_deref)))
             .bind(text_or_none(change.time_zone.as_deref()))
+            .bind(now.as_millis())
             .fetch_optional(&mut *tx)
             .await?;
             let changed = row.as_ref().map(account_from).transpose()?;
@@ -109,7 +112,8 @@ impl Profiles for SqlStore {
             sqlx::query(
                 "UPDATE users SET
                      idle_minutes = CASE WHEN $2 THEN $3 ELSE idle_minutes END,
-                     sign_in_from = CASE WHEN $4 THEN $5 ELSE sign_in_from END
+                     sign_in_from = CASE WHEN $4 THEN $5 ELSE sign_in_from END,
+                     updated_at = $6
                  WHERE id = $1",
             )
             .bind(account.uuid())
@@ -117,6 +121,7 @@ impl Profiles for SqlStore {
             .bind(idle_minutes.flatten().map(i64::from))
             .bind(allowed_from.is_some())
             .bind(Json(allowed_from.unwrap_or_default()))
+            .bind(now.as_millis())
             .execute(&mut *tx)
             .await?;
             tx.commit().await?;
@@ -152,8 +157,9 @@ impl Profiles for SqlStore {
                 unlocked.had_second_factor = second_factors::delete(&mut tx, account).await?;
             }
             if unlock.allowed_from {
-                sqlx::query("UPDATE users SET sign_in_from = '[]' WHERE id = $1")
+                sqlx::query("UPDATE users SET sign_in_from = '[]', updated_at = $2 WHERE id = $1")
                     .bind(account.uuid())
+                    .bind(entry.at.as_millis())
                     .execute(&mut *tx)
                     .await?;
                 unlocked.allowed_from.clone_from(&before.allowed_from);
@@ -268,11 +274,12 @@ async fn erase(tx: &mut Tx, account: AccountId, now: Timestamp) -> Result<(), sq
         "UPDATE users SET
              email = $2, email_folded = $2, email_verified = FALSE, password_hash = '', first_name = '', last_name = '',
              company = NULL, name_folded = '', phone = NULL, time_zone = 'UTC', last_login_at = NULL, idle_minutes = NULL,
-             sign_in_from = '[]', status = 'deleted', status_reason = NULL
+             sign_in_from = '[]', status = 'deleted', status_reason = NULL, updated_at = $3
          WHERE id = $1",
     )
     .bind(account.uuid())
     .bind(address)
+    .bind(now.as_millis())
     .execute(&mut **tx)
     .await?;
     Ok(())

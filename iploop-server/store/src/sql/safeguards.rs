@@ -231,14 +231,16 @@ impl Safeguards for SqlStore {
             if to != AccountStatus::Active && is_last_admin(&mut tx, account).await? {
                 return Err(StoreError::Conflict { what: "last admin" }.into());
             }
-            let done =
-                sqlx::query("UPDATE users SET status = $3, status_reason = $4 WHERE id = $1 AND status = $2")
-                    .bind(account.uuid())
-                    .bind(status_text(from))
-                    .bind(status_text(to))
-                    .bind(text(&entry.reason))
-                    .execute(&mut *tx)
-                    .await?;
+            let done = sqlx::query(
+                "UPDATE users SET status = $3, status_reason = $4, updated_at = $5 WHERE id = $1 AND status = $2",
+            )
+            .bind(account.uuid())
+            .bind(status_text(from))
+            .bind(status_text(to))
+            .bind(text(&entry.reason))
+            .bind(entry.at.as_millis())
+            .execute(&mut *tx)
+            .await?;
             if done.rows_affected() == 0 {
                 return Ok(false);
             }
@@ -258,11 +260,15 @@ impl Safeguards for SqlStore {
     ) -> Result<bool, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
-            let done = sqlx::query("UPDATE users SET standing = $2 WHERE id = $1 AND standing <> $2")
-                .bind(account.uuid())
-                .bind(standing_text(standing))
-                .execute(&mut *tx)
-                .await?;
+            let done = sqlx::query(
+                "UPDATE users SET standing = $2, updated_at = $3
+                 WHERE id = $1 AND standing <> $2 AND status <> 'deleted'",
+            )
+            .bind(account.uuid())
+            .bind(standing_text(standing))
+            .bind(entry.at.as_millis())
+            .execute(&mut *tx)
+            .await?;
             if done.rows_affected() == 0 {
                 return Ok(false);
             }

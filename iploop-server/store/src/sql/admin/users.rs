@@ -127,7 +127,7 @@ pub(super) async fn change(
             UserChange::Status(to) => {
                 entry.before = json!({ "status": now.status });
                 entry.after = json!({ "status": to });
-                set_status(tx, user, to, &entry.reason).await?;
+                set_status(tx, user, to, &entry).await?;
                 now.status = to;
             }
             UserChange::Role(to) => {
@@ -136,9 +136,10 @@ pub(super) async fn change(
                 }
                 entry.before = json!({ "role": now.role });
                 entry.after = json!({ "role": to });
-                sqlx::query("UPDATE users SET role = $2 WHERE id = $1")
+                sqlx::query("UPDATE users SET role = $2, updated_at = $3 WHERE id = $1")
                     .bind(user.uuid())
                     .bind(role_text(to))
+                    .bind(entry.at.as_millis())
                     .execute(&mut **tx)
                     .await?;
                 now.role = to;
@@ -196,12 +197,13 @@ async fn set_status(
     tx: &mut Tx,
     user: AccountId,
     to: AccountStatus,
-    reason: &str,
+    entry: &AuditEntry,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE users SET status = $2, status_reason = $3 WHERE id = $1")
+    sqlx::query("UPDATE users SET status = $2, status_reason = $3, updated_at = $4 WHERE id = $1")
         .bind(user.uuid())
         .bind(status_text(to))
-        .bind(text(reason))
+        .bind(text(&entry.reason))
+        .bind(entry.at.as_millis())
         .execute(&mut **tx)
         .await?;
     if to == AccountStatus::Deleted {
