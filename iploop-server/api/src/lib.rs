@@ -13,6 +13,7 @@ mod explain;
 mod extract;
 mod finish;
 mod health;
+mod host;
 mod html;
 mod keys;
 mod live;
@@ -41,7 +42,7 @@ mod usage;
 mod webhooks;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -91,6 +92,7 @@ impl Routes {
             )
             .fallback(|| std::future::ready(ApiError::NotFound))
             .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
+            .layer(from_fn(host::host))
             .layer(from_fn_with_state(state.clone(), finish::finish))
             .with_state(state)
     }

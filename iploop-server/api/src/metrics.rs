@@ -4,12 +4,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
 use metrics_exporter_prometheus::PrometheusHandle;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::host::host;
 
 /// The `[metrics]` section: figures for Prometheus.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -29,7 +32,10 @@ impl Default for MetricsConfig {
 
 /// Serves what `handle` has collected.
 pub fn metrics_router(handle: PrometheusHandle) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(handle)
+    Router::new()
+        .route("/metrics", get(metrics))
+        .layer(from_fn(host))
+        .with_state(handle)
 }
 
 /// Names the API's own metrics; call once the recorder is installed.
@@ -76,7 +82,10 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             metrics::counter!("iploop_api_requests_total", "status" => "200").increment(2);
         });
-        let request = http::Request::get("/metrics").body(Body::empty()).unwrap();
+        let request = http::Request::get("/metrics")
+            .header("host", "x")
+            .body(Body::empty())
+            .unwrap();
         let response = router.oneshot(request).await.unwrap();
         assert_eq!(
             response.headers()[CONTENT_TYPE],

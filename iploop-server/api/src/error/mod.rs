@@ -19,6 +19,8 @@ pub(crate) enum ApiError {
     MalformedBody(String),
     /// The query can't be read.
     MalformedQuery(String),
+    /// The host that it is for is not named once and well.
+    InvalidHost,
     /// Fields that can't be accepted.
     InvalidFields(Vec<FieldProblem>),
     /// Targeting parameters that say nothing we can do: as the gateway answers them.

@@ -15,6 +15,12 @@ impl ApiError {
         match self {
             Self::MalformedBody(reason) => row(S::BAD_REQUEST, "malformed_body", reason.clone(), FORMS),
             Self::MalformedQuery(reason) => row(S::BAD_REQUEST, "malformed_query", reason.clone(), FORMS),
+            Self::InvalidHost => row(
+                S::BAD_REQUEST,
+                "invalid_host",
+                "The request does not say, once and well, which host it is for",
+                Some("Send one Host header: a name or an address, with or without a port."),
+            ),
             Self::InvalidFields(problems) => {
                 let first = problems.first().map(|first| first.message.clone());
                 let detail = first.unwrap_or_else(|| "Invalid".to_owned());

@@ -12,6 +12,7 @@ fn the_table() {
     let rows = [
         ApiError::MalformedBody(text.clone()),
         ApiError::MalformedQuery(text.clone()),
+        ApiError::InvalidHost,
         ApiError::InvalidFields(vec![FieldProblem::new("email", "Email is required")]),
         ApiError::Targeting(Box::new(Targeting::parse("contry-US").unwrap_err())),
         ApiError::MailTokenInvalid,

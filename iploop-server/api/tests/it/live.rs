@@ -54,7 +54,9 @@ impl Events {
 }
 
 async fn respond(api: &Api, token: &str, path: &str, last: Option<&str>) -> Response<Body> {
-    let mut request = Request::get(path).header("authorization", format!("Bearer {token}"));
+    let mut request = Request::get(path)
+        .header("host", "iploop.test")
+        .header("authorization", format!("Bearer {token}"));
     if let Some(last) = last {
         request = request.header("last-event-id", last);
     }

@@ -131,6 +131,36 @@ async fn what_is_no_http_gets_400_and_the_end() {
 }
 
 #[tokio::test]
+async fn a_request_that_does_not_name_its_host_once_and_well_gets_400() {
+    let api = Api::new().await;
+    let (address, _shutdown, _serving) = start(api.router.clone(), ServeLimits::default()).await;
+    let ask = async |head: &str| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /healthz {head}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read_to_end(&mut stream).await
+    };
+    for head in [
+        "HTTP/1.1\r\n",
+        "HTTP/1.1\r\nhost:\r\n",
+        "HTTP/1.1\r\nhost: a b\r\n",
+        "HTTP/1.1\r\nhost: a\r\nHost: a\r\n",
+        "HTTP/1.0\r\nhost: a\r\nhost: b\r\n",
+    ] {
+        let answer = ask(head).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400") || answer.starts_with("HTTP/1.0 400"),
+            "{head:?}: {answer}"
+        );
+        assert!(answer.contains("invalid_host"), "{head:?}: {answer}");
+    }
+    for head in ["HTTP/1.1\r\nhost: [::1]:3000\r\n", "HTTP/1.0\r\n"] {
+        let answer = ask(head).await;
+        assert!(answer.contains(" 200 OK\r\n"), "{head:?}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn at_the_end_requests_under_way_finish_and_new_ones_are_refused() {
     let (began, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let handler = {

@@ -24,6 +24,7 @@ impl Api {
         let request = Request::builder()
             .method(method)
             .uri(path)
+            .header("host", "iploop.test")
             .body(Body::empty())
             .unwrap();
         Call {
