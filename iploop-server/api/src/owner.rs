@@ -410,9 +410,6 @@ pub(crate) async fn hold_credits(
     Json(body): Json<HoldBody>,
 ) -> Result<StatusCode, ApiError> {
     let account = account.parse().map_err(|_| ApiError::AccountNotFound)?;
-    if state.parts().store.account(account).await?.is_none() {
-        return Err(ApiError::AccountNotFound);
-    }
     let actor = Actor::Admin(admin.account.id);
     service(&state)
         .hold(actor, account, body.is_held, &body.reason)
@@ -446,6 +443,8 @@ impl From<OwnerError> for ApiError {
             OwnerError::NotFound => Self::NotFound,
             OwnerError::CodeInvalid => Self::PairingCodeInvalid,
             OwnerError::TooMany(limit) => Self::TooMany(limit),
+            OwnerError::AccountNotFound => Self::AccountNotFound,
+            OwnerError::AccountDeleted => Self::AccountDeleted,
             OwnerError::AlreadySo => Self::AlreadySo,
             OwnerError::Store(error) => error.into(),
             other => Self::Internal(other.to_string()),

@@ -550,6 +550,7 @@ impl From<BillingError> for ApiError {
             BillingError::PageReplaced => Self::CheckoutReplaced,
             BillingError::NothingOwed => Self::AlreadySo,
             BillingError::AccountNotFound => Self::AccountNotFound,
+            BillingError::AccountDeleted => Self::AccountDeleted,
             BillingError::NoSuchErrand => Self::ErrandNotFound,
             BillingError::ErrandDone => Self::ErrandDone,
             BillingError::Event(EventError::TooOld) => Self::EventTooOld,

@@ -394,6 +394,7 @@ impl From<TicketError> for ApiError {
         match error {
             TicketError::Invalid(problems) => Self::InvalidFields(problems),
             TicketError::NotFound => Self::TicketNotFound,
+            TicketError::AccountDeleted => Self::AccountDeleted,
             TicketError::LimitReached => Self::TooManyTickets,
             TicketError::Throttled { retry_after } => Self::TooManyRequests(retry_after),
             TicketError::Store(error) => error.into(),

@@ -41,6 +41,13 @@ pub struct Account {
     pub last_login_at: Option<Timestamp>,
 }
 
+impl Account {
+    /// Its owner or an admin deleted it: it stays as it is.
+    pub fn is_deleted(&self) -> bool {
+        self.status == AccountStatus::Deleted
+    }
+}
+
 /// Whether an account may sign in and use the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -60,6 +60,7 @@ fn refused(error: LedgerError) -> ApiError {
     match error {
         LedgerError::Invalid(problem) => ApiError::InvalidFields(vec![problem]),
         LedgerError::Refused(Refusal::NoSuchOwner) => ApiError::AccountNotFound,
+        LedgerError::Refused(Refusal::Deleted) => ApiError::AccountDeleted,
         LedgerError::Refused(refusal) => ApiError::NotBooked(refusal),
         LedgerError::Store(error) => error.into(),
         other => ApiError::Internal(other.to_string()),

@@ -120,6 +120,7 @@ impl From<AbuseError> for ApiError {
         match error {
             AbuseError::Invalid(problem) => Self::InvalidFields(vec![problem]),
             AbuseError::AccountNotFound => Self::AccountNotFound,
+            AbuseError::AccountDeleted => Self::AccountDeleted,
             AbuseError::NotFound => Self::NotFound,
             AbuseError::AlreadyListed => Self::AlreadyListed,
             AbuseError::AlreadySo => Self::AlreadySo,

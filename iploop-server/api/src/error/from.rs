@@ -139,6 +139,7 @@ impl From<PartnerError> for ApiError {
             PartnerError::Invalid(problem) => Self::InvalidFields(vec![problem]),
             PartnerError::NotFound => Self::NotFound,
             PartnerError::AccountNotFound => Self::AccountNotFound,
+            PartnerError::AccountDeleted => Self::AccountDeleted,
             PartnerError::HasActiveDevices(devices) => Self::PartnerHasDevices(devices),
             PartnerError::OtherRole => Self::OtherRole,
             PartnerError::AppTaken => Self::AppTaken,

@@ -1,11 +1,12 @@
-//! What admins do to users that are not there.
+//! What admins do to users that are not there, or not any more.
 
 use http::Method;
 use iploop_platform::abuse::{AuditEntry, AuditQuery};
 use iploop_platform::ids::AccountId;
 use serde_json::{Value, json};
 
-use crate::harness::Api;
+use crate::admin::customer;
+use crate::harness::{Api, send};
 
 /// Every act of admins on one user: how, where, with what.
 fn acts() -> Vec<Act> {
@@ -92,6 +93,90 @@ async fn every_act_of_admins_on_a_user_that_is_not_there_is_not_found() {
         }
     }
     assert_eq!(records(&api).await, before, "nothing went on record");
+}
+
+#[tokio::test]
+async fn every_act_of_admins_on_a_deleted_user_is_refused_alike() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (id, token) = customer(&api, "ada@example.com").await;
+    let ticket = json!({ "subject": "Help", "message": "How?" });
+    let ticket = send(&api, &token, Method::POST, "/api/support/tickets", ticket)
+        .await
+        .json();
+    let partner = send(
+        &api,
+        &admin,
+        Method::POST,
+        "/api/partners",
+        json!({ "name": "Acme" }),
+    )
+    .await
+    .json();
+    let user = format!("/api/admin/users/{id}?reason=a+test");
+    let delete = || api.call(Method::DELETE, &user).bearer(&admin).send();
+    assert_eq!(delete().await.status, 204);
+
+    let before = records(&api).await;
+    let of = |value: &Value| value["id"].as_str().unwrap().to_owned();
+    let gone = (409, "account_deleted".to_owned());
+    for wanted in acts() {
+        let (method, path, _) = &wanted;
+        if *method == Method::POST || *method == Method::PUT {
+            assert_eq!(act(&api, &admin, &wanted, &id).await, gone, "{method} {path}");
+        }
+    }
+    for (path, body) in [
+        (
+            format!("/api/partners/{}/users", of(&partner)),
+            json!({ "accountId": id, "reason": "a test" }),
+        ),
+        (
+            format!("/api/admin/tickets/{}/answer", of(&ticket)),
+            json!({ "answer": "So." }),
+        ),
+    ] {
+        let refused = send(&api, &admin, Method::POST, &path, body).await;
+        assert_eq!(refused.problem(), gone, "{path}");
+    }
+    for action in ["suspend", "reinstate"] {
+        let body = json!({ "action": action, "ids": [id], "reason": "a test" });
+        let answer = send(&api, &admin, Method::POST, "/api/admin/users/bulk", body)
+            .await
+            .json();
+        assert_eq!(answer["results"][0]["code"], "account_deleted", "{action}");
+    }
+    assert_eq!(delete().await.status, 204, "it is so already");
+    assert_eq!(records(&api).await, before, "nothing went on record");
+    // What is left of it can still be put in order.
+    let close = format!("/api/admin/tickets/{}/close", of(&ticket));
+    let closed = send(&api, &admin, Method::POST, &close, json!({ "reason": "a test" })).await;
+    assert_eq!(closed.status, 200, "{}", closed.text);
+}
+
+#[tokio::test]
+async fn nobody_becomes_a_partner_without_one() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (id, _) = customer(&api, "ada@example.com").await;
+    let new = json!({
+        "email": "new@example.com", "firstName": "Ada", "lastName": "Lovelace", "role": "partner", "reason": "a test"
+    });
+    let change = json!({ "role": "partner", "reason": "a test" });
+    for (method, path, body) in [
+        (Method::PUT, format!("/api/admin/users/{id}"), change),
+        (Method::POST, "/api/admin/users/create".to_owned(), new),
+    ] {
+        let refused = send(&api, &admin, method, &path, body).await;
+        assert_eq!(refused.problem(), (400, "invalid_fields".to_owned()));
+        let error = &refused.json()["errors"][0];
+        assert_eq!(error["field"], "role");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.contains("POST /api/partners/{partnerId}/users"),
+            "{message}"
+        );
+    }
 }
 
 #[tokio::test]

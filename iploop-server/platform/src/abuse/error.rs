@@ -13,6 +13,9 @@ pub enum AbuseError {
     /// There is no such account.
     #[error("no such account")]
     AccountNotFound,
+    /// A deleted account stays as it is.
+    #[error("the account is deleted")]
+    AccountDeleted,
     /// There is no such entry or grant.
     #[error("no such entry")]
     NotFound,

@@ -13,7 +13,7 @@ use super::audit::{Actor, AuditAction, AuditEntry, AuditQuery};
 use super::config::AbuseConfig;
 use super::error::AbuseError;
 use super::lists::{self, Entry, EntryKind, PolicyChange, PolicyChanged, StoredPolicy, compose};
-use super::status::set_status;
+use super::status::{existing, set_status};
 use super::store::{AccountGrant, ExitUse, ExitUseQuery, RefusalCount, RefusalQuery, Told};
 use super::task::AbuseTask;
 use super::watch::{AbuseWatch, Suspicion};
@@ -269,7 +269,7 @@ impl AbuseService {
     /// Opens something for one customer up to a date.
     ///
     /// # Errors
-    /// If the account is not there or not verified, the date is not within a year, or it has too many.
+    /// If the account is not there, deleted or not verified, the date is not within a year, or it has too many.
     pub async fn give_grant(
         &self,
         actor: Actor,
@@ -283,7 +283,7 @@ impl AbuseService {
         if until <= now || until > now.plus(MAX_GRANT) {
             return Err(FieldProblem::new("until", "Write a time within the next 366 days").into());
         }
-        if !self.account(account).await?.email_verified {
+        if !existing(self.0.store.as_ref(), account).await?.email_verified {
             let message = "The customer's address has to be verified first";
             return Err(FieldProblem::new("account", message).into());
         }
@@ -340,7 +340,7 @@ impl AbuseService {
     /// Suspends an account: its logins are refused and its streams end.
     ///
     /// # Errors
-    /// If there is no such account, it is not active, or it is the admin's own.
+    /// If there is no such account, it is not active or deleted, or it is the admin's own.
     pub async fn suspend(&self, actor: Actor, account: AccountId, reason: &str) -> Result<(), AbuseError> {
         if actor == Actor::Admin(account) {
             return Err(FieldProblem::new("account", "Nobody suspends themselves").into());
@@ -365,7 +365,7 @@ impl AbuseService {
     /// Lets a suspended account go on.
     ///
     /// # Errors
-    /// If there is no such account, or it is not suspended.
+    /// If there is no such account, it is deleted, or it is not suspended.
     pub async fn reinstate(&self, actor: Actor, account: AccountId, reason: &str) -> Result<(), AbuseError> {
         self.0.watch.forgive(account);
         let moved = self
@@ -378,7 +378,7 @@ impl AbuseService {
     /// Gives a customer full limits, or those of new ones again.
     ///
     /// # Errors
-    /// If there is no such account, or it is so already.
+    /// If there is no such account, it is deleted, or it is so already.
     pub async fn set_standing(
         &self,
         actor: Actor,
@@ -387,7 +387,7 @@ impl AbuseService {
         reason: &str,
     ) -> Result<(), AbuseError> {
         let reason = reason_line(reason)?;
-        let before = self.account(account).await?.standing;
+        let before = existing(self.0.store.as_ref(), account).await?.standing;
         let action = AuditAction::StandingSet;
         let after = json!({ "standing": standing });
         let audit = self.entry(actor, action, Some(account), account.to_string(), after, reason);

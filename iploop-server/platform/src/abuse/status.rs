@@ -8,7 +8,7 @@ use super::error::AbuseError;
 use super::service::{AbuseService, reason_line};
 use super::store::Told;
 use super::watch::Suspicion;
-use crate::account::AccountStatus;
+use crate::account::{Account, AccountStatus};
 use crate::clock::Clock;
 use crate::ids::{AccountId, AuditId};
 use crate::store::Store;
@@ -38,7 +38,7 @@ impl AbuseService {
                 tracing::warn!(account.id = %account, reason, "a customer was suspended");
                 self.0.notices.wake();
             }
-            Err(AbuseError::AlreadySo | AbuseError::AccountNotFound) => {}
+            Err(AbuseError::AlreadySo | AbuseError::AccountNotFound | AbuseError::AccountDeleted) => {}
             Err(error) => tracing::error!(account.id = %account, %error, "a customer could not be suspended"),
         }
     }
@@ -62,9 +62,7 @@ pub(super) async fn set_status(
     told: &Told,
 ) -> Result<(), AbuseError> {
     let reason = reason_line(reason)?;
-    if store.account(account).await?.is_none() {
-        return Err(AbuseError::AccountNotFound);
-    }
+    existing(store, account).await?;
     let (from, action) = match to {
         AccountStatus::Suspended => (AccountStatus::Active, AuditAction::AccountSuspended),
         AccountStatus::Active | AccountStatus::Deleted => {
@@ -84,6 +82,15 @@ pub(super) async fn set_status(
     };
     let moved = store.set_account_status(account, from, to, audit, told).await?;
     moved.then_some(()).ok_or(AbuseError::AlreadySo)
+}
+
+/// An account that is there and not deleted.
+pub(super) async fn existing(store: &dyn Store, id: AccountId) -> Result<Account, AbuseError> {
+    match store.account(id).await? {
+        None => Err(AbuseError::AccountNotFound),
+        Some(account) if account.is_deleted() => Err(AbuseError::AccountDeleted),
+        Some(account) => Ok(account),
+    }
 }
 
 /// Suspends or reinstates an account from the server's own command line. A running server notices by the audit record.

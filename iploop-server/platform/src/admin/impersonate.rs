@@ -21,6 +21,9 @@ impl AdminService {
     ) -> Result<SignedIn, AdminError> {
         let reason = reason_line(reason)?;
         let account = self.account(id).await?;
+        if account.is_deleted() {
+            return Err(AdminError::AccountDeleted);
+        }
         let parts = self.parts();
         let login = parts.logins.impersonate(session, account).await?;
         let actor = Actor::Admin(session.account_id());

@@ -110,7 +110,7 @@ pub struct CreatedUser {
 pub enum UserChange {
     /// Another status. Deleting also switches the keys off.
     Status(AccountStatus),
-    /// Another role.
+    /// Another role; whoever acts for a partner does so no longer.
     Role(Role),
     /// Another plan.
     Plan(PlanId),
@@ -232,8 +232,10 @@ impl AdminService {
         else {
             return Err(AdminError::Invalid(problems));
         };
-        if wanted.role == Role::Admin && !wanted.is_verified {
-            return Err(not_eligible());
+        match wanted.role {
+            Role::Admin if !wanted.is_verified => return Err(not_eligible()),
+            Role::Partner => return Err(needs_partner()),
+            _ => {}
         }
         let settings = parts.store.settings().await?.settings;
         let plan = wanted.plan.unwrap_or(settings.first_plan);
@@ -376,6 +378,9 @@ impl AdminService {
         if actor == Actor::Admin(id) && changes.iter().any(takes_rights) {
             return Err(AdminError::OwnAccount);
         }
+        if changes.contains(&UserChange::Role(Role::Partner)) {
+            return Err(needs_partner());
+        }
         let entry = |change: &UserChange| {
             let action = match change {
                 UserChange::Status(AccountStatus::Active) => AuditAction::AccountReinstated,
@@ -435,6 +440,13 @@ fn not_eligible() -> AdminError {
     AdminError::field(
         "role",
         "Only an active account with a verified address can be an admin",
+    )
+}
+
+fn needs_partner() -> AdminError {
+    AdminError::field(
+        "role",
+        "An account becomes a partner's by being linked to one: POST /api/partners/{partnerId}/users",
     )
 }
 

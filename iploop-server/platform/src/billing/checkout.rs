@@ -87,7 +87,8 @@ impl BillingService {
     /// Lets an account off the bytes that it owes, on record; how many they were.
     ///
     /// # Errors
-    /// [`BillingError::AccountNotFound`], [`BillingError::NothingOwed`], [`BillingError::Invalid`] for a missing reason.
+    /// [`BillingError::AccountNotFound`], [`BillingError::AccountDeleted`], [`BillingError::NothingOwed`],
+    /// [`BillingError::Invalid`] for a missing reason.
     pub async fn forgive_debt(
         &self,
         account: AccountId,
@@ -106,11 +107,13 @@ impl BillingService {
             after: Value::Null,
             reason,
         };
-        match self.store().forgive_debt(account, entry).await? {
-            Some(bytes) => Ok(bytes),
-            None if self.store().account(account).await?.is_none() => Err(BillingError::AccountNotFound),
-            None => Err(BillingError::NothingOwed),
+        match self.store().account(account).await? {
+            None => return Err(BillingError::AccountNotFound),
+            Some(known) if known.is_deleted() => return Err(BillingError::AccountDeleted),
+            Some(_) => {}
         }
+        let forgiven = self.store().forgive_debt(account, entry).await?;
+        forgiven.ok_or(BillingError::NothingOwed)
     }
 
     /// Runs the errands that are due. One that fails waits for its next try; if the provider does not answer, so do the others.

@@ -83,6 +83,9 @@ pub enum BillingError {
     /// There is no such account.
     #[error("there is no such account")]
     AccountNotFound,
+    /// The account is deleted.
+    #[error("the account is deleted")]
+    AccountDeleted,
     /// There is no such errand.
     #[error("there is no such errand")]
     NoSuchErrand,

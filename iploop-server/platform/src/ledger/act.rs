@@ -265,6 +265,9 @@ pub enum Refusal {
     /// There is no such customer or partner.
     #[error("there is no such account")]
     NoSuchOwner,
+    /// The customer's account is deleted: nothing is corrected by hand any more.
+    #[error("the account is deleted")]
+    Deleted,
     /// The key stands for another act.
     #[error("the idempotency key stands for another act")]
     KeyTaken,

@@ -36,6 +36,12 @@ pub enum OwnerError {
     /// An account has so many devices at most.
     #[error("an account has at most {0} devices")]
     TooMany(u32),
+    /// There is no such account.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// The account is deleted.
+    #[error("the account is deleted")]
+    AccountDeleted,
     /// It is so already, or there is nothing to hold.
     #[error("it is so already")]
     AlreadySo,
@@ -181,6 +187,11 @@ impl<'a> OwnerService<'a> {
             AuditAction::CreditsReleased
         };
         let entry = self.entry(action, actor, account, account.to_string(), reason)?;
+        match self.store.account(account).await? {
+            None => return Err(OwnerError::AccountNotFound),
+            Some(known) if known.is_deleted() => return Err(OwnerError::AccountDeleted),
+            Some(_) => {}
+        }
         if self.store.hold_credits(account, is_held, entry).await? {
             Ok(())
         } else {

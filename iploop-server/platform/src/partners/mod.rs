@@ -51,6 +51,9 @@ pub enum PartnerError {
     /// There is no such account.
     #[error("there is no such account")]
     AccountNotFound,
+    /// The account is deleted.
+    #[error("the account is deleted")]
+    AccountDeleted,
     /// So many of its devices are connected.
     #[error("{0} devices of the partner are connected")]
     HasActiveDevices(u64),

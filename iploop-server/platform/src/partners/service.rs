@@ -308,6 +308,7 @@ impl<'a> PartnerService<'a> {
             Linked::Done => Ok(()),
             Linked::NoPartner => Err(PartnerError::NotFound),
             Linked::NoAccount => Err(PartnerError::AccountNotFound),
+            Linked::Deleted => Err(PartnerError::AccountDeleted),
             Linked::OtherRole => Err(PartnerError::OtherRole),
         }
     }

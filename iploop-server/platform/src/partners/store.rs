@@ -118,6 +118,8 @@ pub enum Linked {
     NoPartner,
     /// There is no such account.
     NoAccount,
+    /// The account is deleted.
+    Deleted,
     /// The account is an admin's, a device owner's, or acts for a partner already.
     OtherRole,
 }

@@ -143,6 +143,9 @@ pub enum TicketError {
     /// There is no such ticket, or it is another's.
     #[error("no such ticket")]
     NotFound,
+    /// The account is deleted: nobody would read an answer.
+    #[error("the account is deleted")]
+    AccountDeleted,
     /// The account has as many open tickets as it may.
     #[error("at most {MAX_OPEN_TICKETS} open tickets")]
     LimitReached,
@@ -247,6 +250,12 @@ impl TicketDesk {
     pub async fn answer(&self, admin: AccountId, id: TicketId, answer: &str) -> Result<Ticket, TicketError> {
         let answer =
             text("answer", "Answer", answer).map_err(|problem| TicketError::Invalid(vec![problem]))?;
+        let store = &self.0.store;
+        let ticket = store.ticket(None, id).await?.ok_or(TicketError::NotFound)?;
+        let customer = store.account(ticket.account).await?;
+        if customer.is_none_or(|customer| customer.is_deleted()) {
+            return Err(TicketError::AccountDeleted);
+        }
         let entry = self.entry(admin, id, AuditAction::TicketAnswered, "answered");
         let change = TicketChange::Answer(answer);
         let changed = self.0.store.change_ticket(id, &change, entry).await?;

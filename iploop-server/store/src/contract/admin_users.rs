@@ -4,11 +4,13 @@ use iploop_platform::admin::{UserChange, UserChanged, UserPage, UserQuery};
 use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
 use iploop_platform::ids::{AccountId, ApiKeyId, PlanId};
 use iploop_platform::keys::KeyLimits;
+use iploop_platform::partners::Linked;
 use iploop_platform::store::StoreError;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::audit::newest;
+use super::nodes::new_partner;
 use super::safeguards::audit;
 use super::{BONUS, Database, account_request, at, new_account};
 
@@ -288,6 +290,27 @@ pub(super) async fn an_admin_is_active_and_verified(db: &Database) {
     assert_eq!(change(db, suspended, make_admin).await, UserChanged::NotEligible);
     change(db, suspended, UserChange::Status(AccountStatus::Active)).await;
     assert_eq!(change(db, suspended, make_admin).await, UserChanged::Done(1));
+}
+
+pub(super) async fn another_role_ends_that_a_user_acts_for_a_partner(db: &Database) {
+    let partner = new_partner(&*db.store).await;
+    let ada = new_account(&*db.store).await;
+    let entry = || audit(AuditAction::PartnerUserLinked, Some(ada), 1);
+    let linked = db.store.link_partner_user(partner, ada, entry()).await.unwrap();
+    assert_eq!(linked, Linked::Done);
+    assert_eq!(
+        change(db, ada, UserChange::Role(Role::Owner)).await,
+        UserChanged::Done(1)
+    );
+    assert_eq!(db.store.partner_of(ada).await.unwrap(), None);
+    let before = newest(db).await.before;
+    assert_eq!(before, json!({ "role": "partner", "partnerId": partner }));
+    assert_eq!(
+        change(db, ada, UserChange::Role(Role::Customer)).await,
+        UserChanged::Done(1)
+    );
+    let again = db.store.link_partner_user(partner, ada, entry()).await.unwrap();
+    assert_eq!(again, Linked::Done, "nothing of it was left");
 }
 
 pub(super) async fn the_last_active_admin_stays_one_whatever_is_tried_at_once(db: &Database) {

@@ -140,6 +140,27 @@ pub(super) async fn parallel_top_ups_with_one_key_are_one(db: &Database) {
     books_are_in_order(&*db.store).await;
 }
 
+pub(super) async fn a_deleted_customers_purse_is_not_corrected_any_more(db: &Database) {
+    let account = account_with(&*db.store, 0).await;
+    let entry = booked(db, adjustment(account, 100, false), "before").await;
+    db.execute("UPDATE users SET status = 'deleted'").await;
+    for (bytes, is_forced) in [(100, false), (-100, false), (-500, true)] {
+        assert_eq!(
+            book(db, adjustment(account, bytes, is_forced), "after").await,
+            Booking::Refused(Refusal::Deleted)
+        );
+    }
+    assert_eq!(
+        booked(db, adjustment(account, 100, false), "before").await,
+        entry,
+        "the same again stands"
+    );
+    assert_eq!(db.store.balance(account).await.unwrap().bytes, 100);
+    // What the bank or the provider did is booked as ever.
+    booked(db, purchase(account, 10, 5), "evt_1").await;
+    books_are_in_order(&*db.store).await;
+}
+
 pub(super) async fn bytes_take_their_price_along_and_partners_get_their_share(db: &Database) {
     let account = account_with(&*db.store, 0).await;
     let partner = new_partner(&*db.store).await;

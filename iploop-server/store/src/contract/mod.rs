@@ -145,6 +145,7 @@ on_every_database! {
     }
     books {
         parallel_top_ups_with_one_key_are_one
+        a_deleted_customers_purse_is_not_corrected_any_more
         bytes_take_their_price_along_and_partners_get_their_share
         what_turns_out_unpaid_goes_back_to_the_purse_and_from_the_partner
         refunds_are_never_more_than_their_purchase
@@ -383,6 +384,7 @@ on_every_database! {
         changes_are_made_all_or_none_each_with_its_record
         a_deleted_user_stays_deleted_and_its_keys_are_off
         an_admin_is_active_and_verified
+        another_role_ends_that_a_user_acts_for_a_partner
         the_last_active_admin_stays_one_whatever_is_tried_at_once
     }
     admin_nodes {

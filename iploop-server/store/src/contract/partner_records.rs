@@ -13,7 +13,7 @@ use iploop_platform::usage::UsageRecord;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::audit::{newest, record};
+use super::audit::{erasure, newest, record};
 use super::books::books_are_in_order;
 use super::nodes::{new_partner, registration};
 use super::{Database, account_with, at, usage};
@@ -346,6 +346,9 @@ pub(super) async fn an_account_acts_for_one_partner(db: &Database) {
     };
     assert_eq!(link(PartnerId::new(), user).await.unwrap(), Linked::NoPartner);
     assert_eq!(link(ours, AccountId::new()).await.unwrap(), Linked::NoAccount);
+    let gone = account_with(&*db.store, 0).await;
+    db.store.erase_account(gone, erasure(gone)).await.unwrap();
+    assert_eq!(link(ours, gone).await.unwrap(), Linked::Deleted);
     assert_eq!(link(ours, user).await.unwrap(), Linked::Done);
     assert_eq!(link(theirs, user).await.unwrap(), Linked::OtherRole);
     assert_eq!(db.store.partner_of(user).await.unwrap(), Some(ours));

@@ -144,6 +144,11 @@ pub(super) async fn book(tx: &mut Tx, new: &NewEntry) -> Result<Booking, Failure
     {
         return Ok(known);
     }
+    if let Act::Adjustment { account, .. } = new.act
+        && is_deleted(tx, account).await?
+    {
+        return Ok(Booking::Refused(Refusal::Deleted));
+    }
     if let Some(purchase) = new.act.purchase()
         && !is_refundable(tx, &new.act, purchase).await?
     {
@@ -280,6 +285,14 @@ async fn entry_by_key(tx: &mut Tx, act: &Act, key: &str) -> Result<Option<Bookin
     } else {
         Booking::Refused(Refusal::KeyTaken)
     }))
+}
+
+async fn is_deleted(tx: &mut Tx, account: AccountId) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query("SELECT 1 FROM users WHERE id = $1 AND status = 'deleted'")
+        .bind(account.uuid())
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Whether the purchase is the customer's, and all its refunds with this one are no more than was paid.

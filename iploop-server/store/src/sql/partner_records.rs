@@ -329,21 +329,17 @@ impl PartnerRecords for SqlStore {
             if lock_partner(&mut tx, partner).await?.is_none() {
                 return Ok(Linked::NoPartner);
             }
-            let row = sqlx::query(concat!(
-                "SELECT role FROM users WHERE id = $1 AND status <> 'deleted'",
-                locked!()
-            ))
-            .bind(account.uuid())
-            .fetch_optional(&mut *tx)
-            .await?;
-            match row
-                .map(|row| row.try_get::<String, _>("role"))
-                .transpose()?
-                .as_deref()
-            {
-                None => return Ok(Linked::NoAccount),
-                Some("customer") => {}
-                Some(_) => return Ok(Linked::OtherRole),
+            let row = sqlx::query(concat!("SELECT role, status FROM users WHERE id = $1", locked!()))
+                .bind(account.uuid())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let Some(row) = row else {
+                return Ok(Linked::NoAccount);
+            };
+            match (row.try_get("role")?, row.try_get("status")?) {
+                (_, "deleted") => return Ok(Linked::Deleted),
+                ("customer", _) => {}
+                _ => return Ok(Linked::OtherRole),
             }
             sqlx::query("UPDATE users SET role = 'partner', updated_at = $2 WHERE id = $1")
                 .bind(account.uuid())
@@ -375,6 +371,11 @@ impl PartnerRecords for SqlStore {
             if lock_partner(&mut tx, partner).await?.is_none() {
                 return Ok(false);
             }
+            // In the order of everybody who changes a user's role: the user before the link.
+            sqlx::query(concat!("SELECT id FROM users WHERE id = $1", locked!()))
+                .bind(account.uuid())
+                .fetch_optional(&mut *tx)
+                .await?;
             let done = sqlx::query("DELETE FROM partner_users WHERE user_id = $1 AND partner_id = $2")
                 .bind(account.uuid())
                 .bind(partner.uuid())

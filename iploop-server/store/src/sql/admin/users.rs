@@ -5,7 +5,7 @@ use std::future::Future;
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::account::{Account, AccountStatus, NewAccount, Role};
 use iploop_platform::admin::{UserChange, UserChanged, UserPage, UserQuery, UserRow};
-use iploop_platform::ids::{AccountId, PlanId};
+use iploop_platform::ids::{AccountId, PartnerId, PlanId};
 use serde_json::json;
 use sqlx::Row as _;
 
@@ -135,6 +135,9 @@ pub(super) async fn change(
                     return Ok(UserChanged::NotEligible);
                 }
                 entry.before = json!({ "role": now.role });
+                if let Some(partner) = unlink(tx, user).await? {
+                    entry.before["partnerId"] = json!(partner);
+                }
                 entry.after = json!({ "role": to });
                 sqlx::query("UPDATE users SET role = $2, updated_at = $3 WHERE id = $1")
                     .bind(user.uuid())
@@ -214,6 +217,15 @@ async fn set_status(
             .await?;
     }
     Ok(())
+}
+
+/// Ends that the user acts for a partner; for which one it did.
+async fn unlink(tx: &mut Tx, user: AccountId) -> Result<Option<PartnerId>, sqlx::Error> {
+    let row = sqlx::query("DELETE FROM partner_users WHERE user_id = $1 RETURNING partner_id")
+        .bind(user.uuid())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| id(&row, "partner_id")).transpose()
 }
 
 enum Moved {
