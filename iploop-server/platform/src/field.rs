@@ -53,6 +53,11 @@ pub(crate) fn line(
     }
 }
 
+/// Why something is done, for the record: the same rule for whoever does it.
+pub(crate) fn reason(text: &str) -> Result<String, FieldProblem> {
+    line("reason", "Reason", text, 3, 500)
+}
+
 /// Control characters, and those that end a line or turn its direction, so that a name reads as another one to an admin.
 fn breaks_or_turns(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

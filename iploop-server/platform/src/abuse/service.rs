@@ -162,7 +162,7 @@ impl AbuseService {
         category: &str,
         reason: &str,
     ) -> Result<Entry, AbuseError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let entry = Entry {
             id: PolicyEntryId::new(),
             kind,
@@ -194,7 +194,7 @@ impl AbuseService {
         id: PolicyEntryId,
         reason: &str,
     ) -> Result<(), AbuseError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let audit = self.entry(
             actor,
             AuditAction::EntryRemoved,
@@ -217,7 +217,7 @@ impl AbuseService {
         is_on: bool,
         reason: &str,
     ) -> Result<(), AbuseError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let stored = self.0.store.stored_policy().await?;
         if !stored.category_names().contains(category) {
             return Err(AbuseError::NotFound);
@@ -243,7 +243,7 @@ impl AbuseService {
         limits: Option<AbuseLimits>,
         reason: &str,
     ) -> Result<(), AbuseError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let is_sound = limits.is_none_or(|limits| {
             limits.failure_percent <= 100 && limits.failure_window_seconds > 0 && limits.failure_min_dials > 0
         });
@@ -278,7 +278,7 @@ impl AbuseService {
         until: Timestamp,
         reason: &str,
     ) -> Result<AccountGrant, AbuseError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let now = self.0.clock.now();
         if until <= now || until > now.plus(MAX_GRANT) {
             return Err(FieldProblem::new("until", "Write a time within the next 366 days").into());
@@ -325,7 +325,7 @@ impl AbuseService {
         id: GrantId,
         reason: &str,
     ) -> Result<(), AbuseError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let action = AuditAction::GrantRevoked;
         let audit = self.entry(actor, action, Some(account), id.to_string(), Value::Null, reason);
         let revoked = self.0.store.revoke_grant(account, id, audit).await;
@@ -386,7 +386,7 @@ impl AbuseService {
         standing: Standing,
         reason: &str,
     ) -> Result<(), AbuseError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let before = existing(self.0.store.as_ref(), account).await?.standing;
         let action = AuditAction::StandingSet;
         let after = json!({ "standing": standing });
@@ -410,7 +410,7 @@ impl AbuseService {
         query: ExitUseQuery,
         reason: &str,
     ) -> Result<Vec<ExitUse>, AbuseError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let after = json!({ "at": query.at, "withinSeconds": query.within.as_secs() });
         let audit = self.entry(
             actor,
@@ -557,8 +557,4 @@ impl AbuseService {
             reason,
         }
     }
-}
-
-pub(super) fn reason_line(reason: &str) -> Result<String, FieldProblem> {
-    field::line("reason", "Reason", reason, 3, 500)
 }

@@ -5,11 +5,12 @@ use serde_json::json;
 use super::audit::{Actor, AuditAction, AuditEntry};
 use super::config::AbuseConfig;
 use super::error::AbuseError;
-use super::service::{AbuseService, reason_line};
+use super::service::AbuseService;
 use super::store::Told;
 use super::watch::Suspicion;
 use crate::account::{Account, AccountStatus};
 use crate::clock::Clock;
+use crate::field;
 use crate::ids::{AccountId, AuditId};
 use crate::store::Store;
 
@@ -61,7 +62,7 @@ pub(super) async fn set_status(
     reason: &str,
     told: &Told,
 ) -> Result<(), AbuseError> {
-    let reason = reason_line(reason)?;
+    let reason = field::reason(reason)?;
     existing(store, account).await?;
     let (from, action) = match to {
         AccountStatus::Suspended => (AccountStatus::Active, AuditAction::AccountSuspended),

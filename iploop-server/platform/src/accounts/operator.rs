@@ -8,7 +8,7 @@ use super::{AccountError, EmailAddress};
 use crate::abuse::{Actor, AuditAction, AuditEntry};
 use crate::account::Account;
 use crate::clock::Clock;
-use crate::field::{FieldProblem, line};
+use crate::field::{self, FieldProblem};
 use crate::ids::AuditId;
 use crate::store::Store;
 
@@ -64,7 +64,7 @@ pub async fn unlock_from_command_line(
     unlock: Unlock,
     reason: &str,
 ) -> Result<(Account, Unlocked), AccountError> {
-    let reason = line("reason", "Reason", reason, 3, 500).map_err(invalid)?;
+    let reason = field::reason(reason).map_err(invalid)?;
     let account = by_email(store, email).await?;
     let entry = AuditEntry {
         id: AuditId::new(),

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::{AdminError, AdminService, reason_line};
+use super::{AdminError, AdminService};
 use crate::abuse::{Actor, AuditAction};
+use crate::field;
 use crate::ids::AccountId;
 use crate::login::{LoginSession, SignedIn};
 
@@ -19,7 +20,7 @@ impl AdminService {
         id: AccountId,
         reason: &str,
     ) -> Result<SignedIn, AdminError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let account = self.account(id).await?;
         if account.is_deleted() {
             return Err(AdminError::AccountDeleted);

@@ -41,7 +41,6 @@ pub use self::users::{
 use crate::abuse::{AbuseWatch, Actor, AuditAction, AuditEntry};
 use crate::accounts::password::Passwords;
 use crate::clock::Clock;
-use crate::field::{self, FieldProblem};
 use crate::ids::{AccountId, AuditId};
 use crate::keys::KeyChanges;
 use crate::login::Logins;
@@ -113,8 +112,4 @@ impl AdminService {
             reason: reason.to_owned(),
         }
     }
-}
-
-fn reason_line(reason: &str) -> Result<String, FieldProblem> {
-    field::line("reason", "Reason", reason, 3, 500)
 }

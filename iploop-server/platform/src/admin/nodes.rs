@@ -10,10 +10,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{AdminError, AdminService, reason_line};
+use super::{AdminError, AdminService};
 use crate::abuse::{Actor, AuditAction, RefusalCount, RefusalQuery};
 use crate::clock::{DAY, Timestamp};
 use crate::exits::Place;
+use crate::field;
 use crate::ids::{ConsentId, NodeId, PartnerId};
 use crate::node::{ConsentRecord, GeoFacts};
 use crate::store::StoreError;
@@ -298,7 +299,7 @@ impl AdminService {
         until: Option<Timestamp>,
         reason: &str,
     ) -> Result<(), AdminError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let parts = self.parts();
         if until.is_some_and(|until| until <= parts.clock.now()) {
             return Err(AdminError::field("until", "Write a time in the future"));
@@ -319,7 +320,7 @@ impl AdminService {
     /// # Errors
     /// If there is no such device, or it is not banned.
     pub async fn unban_node(&self, actor: Actor, node: NodeId, reason: &str) -> Result<(), AdminError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let mut entry = self.entry(actor, AuditAction::NodeUnbanned, None, node.to_string(), &reason);
         entry.after = json!({ "banned": false });
         match self.parts().store.unban_node(node, entry).await? {
@@ -335,7 +336,7 @@ impl AdminService {
     /// # Errors
     /// If there is no such device, or it is not connected.
     pub async fn drain_node(&self, actor: Actor, node: NodeId, reason: &str) -> Result<(), AdminError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let known = self.known_node(node).await?;
         let parts = self.parts();
         let is_connected = parts.nodes.is_connected(node).await;

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{AdminError, AdminService, reason_line};
+use super::{AdminError, AdminService};
 use crate::abuse::{Actor, AuditAction};
-use crate::field::{FieldProblem, keep, line};
+use crate::field::{self, FieldProblem, keep, line};
 use crate::ids::PlanId;
 use crate::plan::{Gates, Plan};
 
@@ -212,7 +212,7 @@ impl AdminService {
         wanted: WantedPlan,
         reason: &str,
     ) -> Result<PlanDetails, AdminError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let wanted = wanted.checked()?;
         let id = PlanId::new();
         let entry = self.entry(actor, AuditAction::PlanCreated, None, id.to_string(), &reason);
@@ -232,7 +232,7 @@ impl AdminService {
         wanted: WantedPlan,
         reason: &str,
     ) -> Result<PlanDetails, AdminError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let wanted = wanted.checked()?;
         let entry = self.entry(actor, AuditAction::PlanChanged, None, id.to_string(), &reason);
         let changed = self.parts().store.change_plan(id, &wanted, entry).await;

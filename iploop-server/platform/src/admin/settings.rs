@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{AdminError, AdminService, reason_line};
+use super::{AdminError, AdminService};
 use crate::abuse::{Actor, AuditAction};
 use crate::account::Standing;
 use crate::accounts::EmailAddress;
-use crate::field::{FieldProblem, keep, line};
+use crate::field::{self, FieldProblem, keep, line};
 use crate::ids::PlanId;
 
 /// The seeded plan Starter (migration 2).
@@ -89,7 +89,7 @@ impl AdminService {
         wanted: PlatformSettings,
         reason: &str,
     ) -> Result<VersionedSettings, AdminError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let settings = checked(wanted)?;
         let mut entry = self.entry(
             actor,

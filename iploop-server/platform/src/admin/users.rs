@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdminError, AdminService, reason_line};
+use super::{AdminError, AdminService};
 use crate::abuse::{Actor, AuditAction, AuditEntry, AuditQuery};
 use crate::account::{Account, AccountStatus, NewAccount, Role, Standing};
 use crate::accounts::EmailAddress;
 use crate::accounts::password::NewPassword;
 use crate::api_key::ApiKey;
-use crate::field::{keep, line};
+use crate::field::{self, keep, line};
 use crate::ids::{AccountId, PlanId};
 use crate::plan::Plan;
 use crate::secret::Secret;
@@ -218,7 +218,7 @@ impl AdminService {
             .or_else(|| generated_password.clone())
             .unwrap_or_default();
         let mut problems = Vec::new();
-        let reason = keep(reason_line(reason), &mut problems);
+        let reason = keep(field::reason(reason), &mut problems);
         let email = keep(wanted.email.parse::<EmailAddress>(), &mut problems);
         let password = keep(NewPassword::parse("password", password), &mut problems);
         let first_name = line("firstName", "First name", &wanted.first_name, 2, 100);
@@ -337,7 +337,7 @@ impl AdminService {
         if ids.is_empty() || ids.len() > MAX_BULK {
             return Err(AdminError::field("ids", "Name 1 to 200 accounts"));
         }
-        reason_line(reason)?;
+        field::reason(reason)?;
         let change = match (act, plan) {
             (BulkAct::Suspend, None) => UserChange::Status(AccountStatus::Suspended),
             (BulkAct::Reinstate, None) => UserChange::Status(AccountStatus::Active),
@@ -369,7 +369,7 @@ impl AdminService {
         changes: &[UserChange],
         reason: &str,
     ) -> Result<usize, AdminError> {
-        let reason = reason_line(reason)?;
+        let reason = field::reason(reason)?;
         let takes_rights = |change: &UserChange| match change {
             UserChange::Status(status) => *status != AccountStatus::Active,
             UserChange::Role(role) => *role != Role::Admin,

@@ -17,8 +17,6 @@ use crate::ids::{AccountId, AuditId, PlanId};
 
 /// How often a page for something else is closed in favour of this one.
 const MAX_REPLACED: u32 = 3;
-/// Longest reason, in characters.
-const MAX_REASON: usize = 500;
 
 impl BillingService {
     /// The page on which the account subscribes to a plan: the one that it has open, or a new one in its place.
@@ -95,7 +93,7 @@ impl BillingService {
         actor: Actor,
         reason: &str,
     ) -> Result<i64, BillingError> {
-        let reason = field::line("reason", "Reason", reason, 1, MAX_REASON).map_err(BillingError::Invalid)?;
+        let reason = field::reason(reason).map_err(BillingError::Invalid)?;
         let entry = AuditEntry {
             id: AuditId::new(),
             at: self.now(),

@@ -12,9 +12,6 @@ use crate::field;
 use crate::ids::{AccountId, AuditId, PaymentId};
 use crate::store::StoreError;
 
-/// Longest reason for the record.
-const MAX_REASON: usize = 500;
-
 /// Tries after which an errand is left for people: about ten days.
 pub const MAX_TRIES: u32 = 20;
 
@@ -171,7 +168,7 @@ impl BillingService {
         actor: Actor,
         reason: &str,
     ) -> Result<ErrandRecord, BillingError> {
-        let reason = field::line("reason", "Reason", reason, 1, MAX_REASON).map_err(BillingError::Invalid)?;
+        let reason = field::reason(reason).map_err(BillingError::Invalid)?;
         self.provider()?;
         let entry = AuditEntry {
             id: AuditId::new(),

@@ -13,7 +13,7 @@ use crate::ids::{AccountId, AuditId, EntryId, PartnerId};
 use crate::keys::NobodyToTell;
 use crate::store::{Store, StoreError};
 
-/// Longest idempotency key, description, reason or reference, in characters.
+/// Longest idempotency key, description or reference, in characters.
 const MAX_LINE: usize = 200;
 
 /// Told at once when a purse was filled.
@@ -215,7 +215,10 @@ impl LedgerService {
             |name, label, text| field::line(name, label, text, 1, MAX_LINE).map_err(LedgerError::Invalid);
         let key = line("idempotencyKey", "Idempotency key", key)?;
         let description = line("description", "Description", description)?;
-        let reason = who.map(|who| line("reason", "Reason", who.reason)).transpose()?;
+        let reason = who
+            .map(|who| field::reason(who.reason))
+            .transpose()
+            .map_err(LedgerError::Invalid)?;
         let actor = who.map_or(Actor::System, |who| who.actor);
         let now = self.0.clock.now();
         let owner = act.owner();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::service::{NoticeError, NoticeService};
 use crate::abuse::{Actor, AuditAction, AuditEntry};
 use crate::clock::{DAY, Timestamp};
-use crate::field::{FieldProblem, keep, line};
+use crate::field::{self, FieldProblem, keep, line};
 use crate::ids::{AnnouncementId, AuditId};
 use crate::store::StoreError;
 
@@ -67,7 +67,7 @@ impl NoticeService {
     ) -> Result<Announcement, NoticeError> {
         let now = self.parts().clock.now();
         let announcement = checked(wanted, now)?;
-        let reason = line("reason", "Reason", reason, 3, 500).map_err(|problem| vec![problem]);
+        let reason = field::reason(reason).map_err(|problem| vec![problem]);
         let entry = AuditEntry {
             id: AuditId::new(),
             at: now,

@@ -226,7 +226,7 @@ impl<'a> OwnerService<'a> {
             subject,
             before: Value::Null,
             after: Value::Null,
-            reason: field::line("reason", "Reason", reason, 1, 200).map_err(OwnerError::Invalid)?,
+            reason: field::reason(reason).map_err(OwnerError::Invalid)?,
         })
     }
 }

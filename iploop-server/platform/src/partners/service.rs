@@ -398,7 +398,7 @@ pub(super) fn entry(
     who: Wanting<'_>,
     now: Timestamp,
 ) -> Result<AuditEntry, PartnerError> {
-    let reason = field::line("reason", "Reason", who.reason, 1, 200).map_err(PartnerError::Invalid)?;
+    let reason = field::reason(who.reason).map_err(PartnerError::Invalid)?;
     Ok(AuditEntry::new(who.actor, action, subject, &reason, now))
 }
 

@@ -11,7 +11,7 @@ use crate::abuse::{Actor, AuditAction, AuditEntry};
 use crate::account::Account;
 use crate::accounts::EmailAddress;
 use crate::clock::{Clock, Timestamp};
-use crate::field::{FieldProblem, keep, line};
+use crate::field::{self, FieldProblem, keep, line};
 use crate::ids::{AccountId, AuditId, TicketId};
 use crate::notices::NoticeService;
 use crate::shared::{Allowance, SharedState, SharedThrottle};
@@ -21,8 +21,6 @@ use crate::store::{Store, StoreError};
 pub const MAX_OPEN_TICKETS: u32 = 20;
 /// Longest message and answer, in characters.
 const MAX_TEXT: usize = 4_000;
-/// Longest reason for the record.
-const MAX_REASON: usize = 500;
 
 /// Where a ticket stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,8 +264,7 @@ impl TicketDesk {
 
     /// Ends a ticket.
     pub async fn close(&self, admin: AccountId, id: TicketId, reason: &str) -> Result<Ticket, TicketError> {
-        let reason = line("reason", "Reason", reason, 1, MAX_REASON);
-        let reason = reason.map_err(|problem| TicketError::Invalid(vec![problem]))?;
+        let reason = field::reason(reason).map_err(|problem| TicketError::Invalid(vec![problem]))?;
         let entry = self.entry(admin, id, AuditAction::TicketClosed, &reason);
         let changed = self
             .0
