@@ -36,6 +36,7 @@ pub(crate) struct PageQuery {
     limit: u32,
     /// Go on behind this place: the `nextCursor` of a page.
     #[serde(default)]
+    #[param(pattern = "^([0-9a-f]{1,15}\\.[0-9a-f]{32})?$")]
     cursor: Option<String>,
 }
 

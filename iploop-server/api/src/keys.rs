@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::extract::Json;
+use crate::schema::{CountryOrSet, Name, NetworkText, Port};
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
@@ -88,7 +89,7 @@ pub(crate) struct KeyList {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CreateKeyBody {
     /// The customer's name for it.
-    #[schema(required, min_length = 1, max_length = 100)]
+    #[schema(required, value_type = Name)]
     #[serde(default)]
     name: String,
     /// When it stops working; absent: never.
@@ -100,7 +101,7 @@ pub(crate) struct CreateKeyBody {
     #[serde(default, deserialize_with = "object")]
     limits: Option<Limits>,
     /// Addresses and CIDRs it may be used from; empty: any.
-    #[schema(max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]
+    #[schema(value_type = Vec<NetworkText>, max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]
     #[serde(default)]
     ip_whitelist: Vec<String>,
     /// Lets addresses of the list in without a password once they are proven (`/api/proxy/addresses`). The list must be narrow:
@@ -120,18 +121,19 @@ pub(crate) struct Limits {
     #[schema(minimum = 1, maximum = 100000)]
     burst: Option<u32>,
     /// Tunnels and requests at the same time. Further ones get 429 `too_many_connections`.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 4294967295_i64)]
     max_connections: Option<u32>,
     /// Paid bytes each UTC day (1 GB is 10^9 bytes). Then 402 `key_quota_exceeded`, and running requests end.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9223372036854775807_i64)]
     bytes_per_day: Option<u64>,
     /// Paid bytes each UTC month.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9223372036854775807_i64)]
     bytes_per_month: Option<u64>,
     /// Paid bytes since the key was made.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9223372036854775807_i64)]
     bytes_total: Option<u64>,
     /// Two-letter codes or `eu`: exits in these countries only. Others get 403 `key_country_forbidden`.
+    #[schema(value_type = Vec<CountryOrSet>)]
     countries: Vec<String>,
     /// Hosts with everything below them, addresses, CIDRs: these destinations only. Others get 403
     /// `key_destination_forbidden`.
@@ -142,7 +144,7 @@ pub(crate) struct Limits {
     #[schema(max_items = 200)]
     deny_destinations: Vec<String>,
     /// Ports: these only. Others get 403 `key_port_forbidden`.
-    #[schema(max_items = 64)]
+    #[schema(value_type = Vec<Port>, max_items = 64)]
     ports: Vec<u16>,
 }
 
@@ -199,7 +201,7 @@ pub(crate) struct ChangeKeyBody {
     #[serde(default)]
     is_active: Option<bool>,
     /// Another name for it.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(value_type = Option<Name>)]
     #[serde(default)]
     name: Option<String>,
     /// When it stops working; null: never.
@@ -234,7 +236,7 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct WhitelistBody {
     /// Addresses and CIDRs; empty: any.
-    #[schema(max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]
+    #[schema(value_type = Vec<NetworkText>, max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]
     ips: Vec<String>,
 }
 

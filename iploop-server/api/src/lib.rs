@@ -30,6 +30,7 @@ mod platform_info;
 mod problem;
 mod proxy;
 mod proxy_config;
+mod schema;
 mod serve;
 mod session;
 mod state;

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::extract::{Json, Query};
+use crate::schema::LiveStatusName;
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
@@ -35,12 +36,14 @@ pub(crate) struct NodesQuery {
     /// In this country: two letters.
     country: Option<String>,
     /// `available` or `busy`.
+    #[param(inline, value_type = Option<LiveStatusName>)]
     status: Option<String>,
     /// `wifi`, `cellular` or `ethernet`.
     connection_type: Option<String>,
     /// `android`, `ios`, `windows`, `mac`, `linux` or `browser`.
     device_type: Option<String>,
     /// Go on behind this place: the `nextCursor` of a page.
+    #[param(pattern = "^([0-9a-f]{32}\\.)?[0-9]{1,9}$")]
     cursor: Option<String>,
     /// Most rows wanted.
     #[serde(default = "hundred")]

@@ -69,7 +69,7 @@ pub(crate) struct NotificationsBody {
     monthly_reports: Option<bool>,
     #[schema(minimum = 1, maximum = 100)]
     usage_threshold_percent: Option<u8>,
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1000000000000000_i64)]
     balance_low_bytes: Option<i64>,
 }
 
@@ -78,6 +78,7 @@ pub(crate) struct NotificationsBody {
 #[into_params(parameter_in = Query)]
 pub(crate) struct LinkQuery {
     /// As in the link.
+    #[param(required, value_type = String)]
     #[serde(default)]
     token: String,
 }

@@ -1,10 +1,11 @@
 //! The OpenAPI document: from the handlers, completed with what holds for all of them.
 
 use utoipa::OpenApi;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, PathItem};
 use utoipa::openapi::response::{ResponseBuilder, ResponsesBuilder};
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, Ref, RefOr};
+use utoipa::openapi::{Content, Ref, RefOr, Schema};
 
 use crate::problem::{FieldError, Problem};
 
@@ -57,6 +58,14 @@ pub(crate) fn complete(document: &mut utoipa::openapi::OpenApi) {
         let is_alias = path.starts_with("/api/auth/api-keys") || path.starts_with("/api/assistant/");
         let has_id = path.contains('{');
         for (is_safe, operation) in operations(item) {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let RefOr::T(Parameter {
+                    schema: Some(schema), ..
+                }) = parameter
+                {
+                    without_null(schema);
+                }
+            }
             if let Some(id) = operation.operation_id.as_mut().filter(|_| is_alias) {
                 id.push_str("_by_other_name");
             }
@@ -80,6 +89,28 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation
     ]
     .into_iter()
     .filter_map(|(is_safe, operation)| Some((is_safe, operation?)))
+}
+
+/// A query and a path have no null: what is not wanted is left out.
+fn without_null(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            if let SchemaType::Array(types) = &mut object.schema_type {
+                types.retain(|kind| *kind != Type::Null);
+                if let [only] = &**types {
+                    object.schema_type = SchemaType::Type(only.clone());
+                }
+            }
+        }
+        RefOr::T(Schema::OneOf(choices)) => {
+            let is_null = |choice: &RefOr<Schema>| matches!(choice, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
+            choices.items.retain(|choice| !is_null(choice));
+            if let [only] = &*choices.items {
+                *schema = only.clone();
+            }
+        }
+        _ => {}
+    }
 }
 
 fn add_errors(operation: &mut Operation, is_safe: bool, has_id: bool, is_admin: bool) {

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::extract::{ClientAddress, Json, Path};
+use crate::schema::{IdempotencyKey, Reason};
 use crate::session::{Admin, SignedIn};
 use crate::state::ApiState;
 
@@ -154,9 +155,10 @@ pub(crate) struct CreditsAnswer {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RedeemBody {
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9223372036854775807_i64)]
     credits: i64,
     /// The same key again spends nothing.
+    #[schema(value_type = IdempotencyKey)]
     idempotency_key: String,
 }
 
@@ -185,6 +187,7 @@ pub(crate) struct VpnAnswer {
 pub(crate) struct HoldBody {
     is_held: bool,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 

@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::extract::Json;
+use crate::schema::{Name, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
 
@@ -44,15 +45,15 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct CreatePartnerBody {
     /// The company's name.
-    #[schema(required, min_length = 1, max_length = 100)]
+    #[schema(required, value_type = Name)]
     #[serde(default)]
     name: String,
     /// Contact address.
-    #[schema(format = Email)]
+    #[schema(format = Email, max_length = 254)]
     #[serde(default)]
     email: Option<String>,
     /// For the record; `a new partner` where it is absent.
-    #[schema(max_length = 200)]
+    #[schema(value_type = Option<Reason>)]
     #[serde(default)]
     reason: Option<String>,
 }

@@ -20,6 +20,7 @@ use crate::auth::dollars;
 use crate::error::ApiError;
 use crate::extract::{Json, Query};
 use crate::problem::Problem;
+use crate::schema::IntervalName;
 use crate::session::SignedIn;
 use crate::state::ApiState;
 use crate::units::signed_gigabytes;
@@ -176,10 +177,13 @@ pub(crate) struct Spending {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AutoTopUpInfo {
     /// Once the balance is below this many bytes.
+    #[schema(minimum = 0, maximum = 100000000000000_i64)]
     threshold_bytes: i64,
     /// So many times 10^9 bytes.
+    #[schema(minimum = 1, maximum = 4294967295_i64)]
     gb: u32,
     /// Never for more than this in a UTC month, in cents.
+    #[schema(minimum = 1, maximum = 100000000)]
     monthly_bound_cents: i64,
 }
 
@@ -234,9 +238,11 @@ pub(crate) struct CheckoutRequest {
     #[schema(value_type = Option<String>, format = Uuid)]
     plan_id: Option<PlanId>,
     /// `month` (the default) or `year`.
+    #[schema(value_type = Option<IntervalName>)]
     #[serde(default)]
     interval: Option<String>,
     /// So many times 10^9 bytes, at the price of the account's plan.
+    #[schema(minimum = 1, maximum = 4294967295_i64)]
     #[serde(default)]
     gb: Option<u32>,
 }
@@ -248,6 +254,7 @@ pub(crate) struct ChangeRequest {
     #[schema(value_type = String, format = Uuid)]
     plan_id: PlanId,
     /// `month` (the default) or `year`.
+    #[schema(value_type = Option<IntervalName>)]
     #[serde(default)]
     interval: Option<String>,
 }
@@ -264,7 +271,7 @@ pub(crate) struct PageAddress {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SpendCapRequest {
     /// Most that top-ups of a UTC month may cost; null: no cap. Not to be left out: that would lift it by mistake.
-    #[schema(required)]
+    #[schema(required, minimum = 0, maximum = 100000000)]
     #[serde(deserialize_with = "Option::deserialize")]
     monthly_cap_cents: Option<i64>,
 }

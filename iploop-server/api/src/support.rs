@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::extract::{Json, Path, Query};
+use crate::schema::{Line, MessageText};
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
@@ -48,7 +49,11 @@ pub(crate) fn assistant_router() -> OpenApiRouter<ApiState> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChatBody {
     /// At most 4,096 bytes.
-    #[schema(max_length = 4096, example = "What does 503 no_exit mean?")]
+    #[schema(
+        max_length = 4096,
+        pattern = "[^ \\t\\r\\n]",
+        example = "What does 503 no_exit mean?"
+    )]
     message: String,
     /// What was said before, oldest first: at most 20 messages of 4,096 bytes.
     #[serde(default)]
@@ -116,9 +121,9 @@ struct ChatText {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TicketBody {
-    /// One line, at most 200 characters.
+    #[schema(value_type = Line)]
     subject: String,
-    /// At most 4,000 characters.
+    #[schema(value_type = MessageText)]
     message: String,
 }
 

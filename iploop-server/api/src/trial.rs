@@ -56,7 +56,11 @@ pub(crate) struct TrialBody {
     targeting: Option<String>,
     /// Where to: `http` is asked for (GET), to `https` a tunnel is opened and no more. Default: the proxy's own echo, which uses
     /// no exit and costs nothing. Anything else is charged as ever.
-    #[schema(example = "http://example.com/")]
+    #[schema(
+        pattern = "^([Hh][Tt][Tt][Pp][Ss]?://[!-~]+)?$",
+        max_length = 2000,
+        example = "http://example.com/"
+    )]
     url: Option<String>,
 }
 

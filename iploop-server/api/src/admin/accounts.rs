@@ -16,6 +16,7 @@ use super::actor;
 use super::policy::ReasonQuery;
 use crate::error::ApiError;
 use crate::extract::{Json, Path, Query};
+use crate::schema::{Reason, RuleName, StandingName};
 use crate::session::Admin;
 use crate::state::ApiState;
 
@@ -51,16 +52,19 @@ pub(crate) struct GrantInfo {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct GiveGrantBody {
-    /// A rule's class of the default tier: `extended_ports`, `mail_and_login_ports`, `as112`, `udp_closed`, …
+    /// A rule's class of the default tier.
+    #[schema(value_type = Option<RuleName>)]
     #[serde(default)]
     rule: Option<String>,
     /// A port or a range, such as `5900-5910`. Ports that are closed for everyone stay closed.
+    #[schema(pattern = "^[0-9]{1,5}(-[0-9]{1,5})?$")]
     #[serde(default)]
     tcp_ports: Option<String>,
     /// Open before this time, within a year.
     #[schema(value_type = String, format = DateTime)]
     until: Timestamp,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -68,6 +72,7 @@ pub(crate) struct GiveGrantBody {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ReasonBody {
     /// For the record.
+    #[schema(value_type = Reason)]
     pub(super) reason: String,
 }
 
@@ -75,9 +80,10 @@ pub(crate) struct ReasonBody {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct StandingBody {
     /// `new` (lower limits) or `established`.
-    #[schema(value_type = String)]
+    #[schema(value_type = StandingName)]
     standing: Standing,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 

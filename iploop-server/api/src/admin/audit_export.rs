@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::records::AuditFilter;
 use crate::error::ApiError;
-use crate::extract::Query;
+use crate::extract::Filters;
 use crate::session::Admin;
 use crate::state::ApiState;
 use crate::usage::csv;
@@ -33,7 +33,7 @@ const COLUMNS: &str = "id,at,actor,actorId,action,accountId,subject,before,after
 pub(crate) async fn export_audit(
     State(state): State<ApiState>,
     _: Admin,
-    Query(filter): Query<AuditFilter>,
+    Filters(filter): Filters<AuditFilter>,
 ) -> Result<Response, ApiError> {
     let turn = state.export_turn().ok_or(ApiError::Overloaded)?;
     let mut export = Export {

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::actor;
 use crate::error::ApiError;
+use crate::schema::{IdempotencyKey, Signed};
 use crate::session::Admin;
 use crate::state::ApiState;
 
@@ -15,16 +16,18 @@ use crate::state::ApiState;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AdjustmentBody {
     /// Bytes to add; below zero: to take away.
+    #[schema(value_type = Signed)]
     #[serde(default)]
     bytes: i64,
     /// Micro-dollars to add to what the purse's bytes will count as sold for; below zero: to take away.
+    #[schema(value_type = Signed)]
     #[serde(default)]
     value_micros: i64,
     /// Also where the balance goes below zero by it.
     #[serde(default)]
     is_forced: bool,
-    /// Makes it count once, however often it is sent: 1 to 200 characters of the caller's.
-    #[schema(min_length = 1, max_length = 200)]
+    /// Makes it count once, however often it is sent.
+    #[schema(value_type = IdempotencyKey)]
     idempotency_key: String,
 }
 

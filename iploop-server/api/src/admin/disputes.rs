@@ -10,7 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{account_id, actor};
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Filters, Json, Path};
+use crate::schema::{DisputeStatusName, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
 use crate::usage::in_range;
@@ -24,6 +25,7 @@ const MAX_PAGE: u32 = 200;
 pub(crate) struct DisputeFilter {
     /// `inquiry`, `open`, `won` or `lost`.
     #[serde(default)]
+    #[param(inline, value_type = Option<DisputeStatusName>)]
     status: Option<String>,
     /// Of this customer.
     #[serde(default)]
@@ -98,6 +100,7 @@ impl From<Dispute> for DisputeInfo {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ForgiveBody {
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -116,7 +119,7 @@ pub(crate) struct Forgiven {
 pub(crate) async fn list_disputes(
     State(state): State<ApiState>,
     _: Admin,
-    Query(filter): Query<DisputeFilter>,
+    Filters(filter): Filters<DisputeFilter>,
 ) -> Result<Json<DisputeList>, ApiError> {
     in_range("limit", filter.limit, MAX_PAGE)?;
     let status = match filter.status.as_deref() {

@@ -11,7 +11,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::accounts::ReasonBody;
 use super::actor;
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Filters, Json, Path};
+use crate::schema::ErrandStateName;
 use crate::session::Admin;
 use crate::state::ApiState;
 use crate::usage::in_range;
@@ -25,6 +26,7 @@ const MAX_PAGE: u32 = 200;
 pub(crate) struct ErrandFilter {
     /// `waiting`, `done` or `left`.
     #[serde(default)]
+    #[param(inline, value_type = Option<ErrandStateName>)]
     state: Option<String>,
     /// Most errands wanted.
     #[serde(default = "fifty")]
@@ -89,7 +91,7 @@ impl From<ErrandRecord> for ErrandInfo {
 pub(crate) async fn list_errands(
     State(state): State<ApiState>,
     _: Admin,
-    Query(filter): Query<ErrandFilter>,
+    Filters(filter): Filters<ErrandFilter>,
 ) -> Result<Json<ErrandList>, ApiError> {
     in_range("limit", filter.limit, MAX_PAGE)?;
     let wanted = filter.state.as_deref().map(|name| {

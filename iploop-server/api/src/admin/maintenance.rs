@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::actor;
 use crate::error::ApiError;
 use crate::extract::Json;
+use crate::schema::{AnnouncementText, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
 
@@ -26,9 +27,10 @@ pub(crate) struct AnnounceBody {
     #[schema(value_type = String, format = DateTime)]
     ends_at: Timestamp,
     /// What customers will notice, in one line.
-    #[schema(min_length = 3, max_length = 1000)]
+    #[schema(value_type = AnnouncementText)]
     message: String,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 

@@ -15,10 +15,11 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::ReasonBody;
 use super::actor;
-use super::page::{PageQuery, given, named};
+use super::page::{PageQuery, given, named, searched};
 use super::records::RefusalInfo;
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Filters, Json, Path, Query};
+use crate::schema::{NodeStatusName, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
 
@@ -33,6 +34,7 @@ pub(crate) struct NodesQuery {
     country: Option<String>,
     /// `available`, `busy`, `inactive` or `banned`.
     #[serde(default)]
+    #[param(inline, value_type = Option<NodeStatusName>)]
     status: Option<String>,
     /// `android`, `ios`, `windows`, `mac`, `linux` or `browser`.
     #[serde(default)]
@@ -79,7 +81,7 @@ pub(crate) struct AdminNode {
     device_type: Option<String>,
     sdk_version: String,
     /// `available`, `busy`, `inactive` or `banned`.
-    #[schema(value_type = String)]
+    #[schema(value_type = NodeStatusName)]
     status: NodeStatus,
     /// Why it is banned.
     ban_reason: Option<String>,
@@ -212,6 +214,7 @@ pub(crate) struct BanBody {
     #[serde(default)]
     until: Option<Timestamp>,
     /// For the record, and for the device.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -223,7 +226,7 @@ pub(crate) struct BanBody {
 pub(crate) async fn list_nodes(
     State(state): State<ApiState>,
     _: Admin,
-    Query(query): Query<NodesQuery>,
+    Filters(query): Filters<NodesQuery>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<AdminNodeList>, ApiError> {
     let place = page.read()?;
@@ -238,7 +241,7 @@ pub(crate) async fn list_nodes(
         device_type: text(&query.device_type),
         connection_type: text(&query.connection_type),
         partner: named("partner", query.partner.as_deref(), "the id of a partner")?,
-        search: text(&query.search).map(|text| text.chars().take(200).collect()),
+        search: searched(query.search.as_deref())?,
         before: place.before,
         offset: place.offset,
         limit: place.limit,

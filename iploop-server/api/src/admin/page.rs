@@ -13,7 +13,9 @@ use crate::error::ApiError;
 /// Most rows in one answer.
 const MAX_ROWS: u32 = 200;
 /// Furthest that pages by number go: beyond, cursors do.
-const MAX_OFFSET: u32 = 1_000_000;
+const MAX_PAGE: u32 = 5_000;
+/// Longest text that is searched for, in characters.
+const MAX_SEARCH: usize = 200;
 
 /// Which page.
 #[derive(Deserialize, IntoParams)]
@@ -21,7 +23,7 @@ const MAX_OFFSET: u32 = 1_000_000;
 pub(super) struct PageQuery {
     /// Its number, from 1.
     #[serde(default)]
-    #[param(minimum = 1, default = 1)]
+    #[param(minimum = 1, maximum = 5000, default = 1)]
     page: Option<u32>,
     /// Behind this row: `nextCursor` of the page before. In place of `page`.
     #[serde(default)]
@@ -55,15 +57,14 @@ impl PageQuery {
             return wrong("cursor", "cursor must be the nextCursor of a page");
         };
         let page = self.page.unwrap_or(1);
-        let offset = page.checked_sub(1).and_then(|page| page.checked_mul(self.limit));
-        match offset.filter(|offset| *offset <= MAX_OFFSET) {
-            Some(offset) => Ok(Place {
-                before,
-                offset,
-                limit: self.limit,
-            }),
-            None => wrong("page", "page must be at least 1 and not far; use cursor"),
+        if !(1..=MAX_PAGE).contains(&page) {
+            return wrong("page", "page must be 1 to 5000; further on, use cursor");
         }
+        Ok(Place {
+            before,
+            offset: (page - 1) * self.limit,
+            limit: self.limit,
+        })
     }
 
     /// Where the next page goes on; none where this one was not full.
@@ -97,6 +98,18 @@ pub(super) fn named<T: DeserializeOwned>(
         .map_err(|_| {
             ApiError::InvalidFields(vec![FieldProblem::new(field, format!("{field} must be {names}"))])
         })
+}
+
+/// A text to be searched for; empty: no filter.
+pub(super) fn searched(text: Option<&str>) -> Result<Option<String>, ApiError> {
+    let text = given(text);
+    if text.is_some_and(|text| text.chars().count() > MAX_SEARCH) {
+        let message = format!("search must be at most {MAX_SEARCH} characters");
+        return Err(ApiError::InvalidFields(vec![FieldProblem::new(
+            "search", message,
+        )]));
+    }
+    Ok(text.map(str::to_owned))
 }
 
 /// A text that is there and not empty.

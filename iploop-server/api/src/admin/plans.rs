@@ -8,12 +8,15 @@ use iploop_platform::field::FieldProblem;
 use iploop_platform::ids::PlanId;
 use iploop_platform::plan::Gates;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::actor;
 use crate::auth::dollars;
 use crate::error::ApiError;
 use crate::extract::{Json, Path};
+use crate::schema::{Gigabytes, Line, Name, OptionalName, PlanDescription, Price, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
 use crate::units::signed_gigabytes;
@@ -68,32 +71,33 @@ pub(crate) struct AdminPlan {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PlanBody {
-    /// Unique. Needed for a new one.
-    #[schema(min_length = 1, max_length = 100)]
+    /// Unique.
+    #[schema(value_type = Option<Name>)]
     #[serde(default)]
     name: Option<String>,
-    #[schema(max_length = 1000)]
+    #[schema(value_type = Option<PlanDescription>)]
     #[serde(default)]
     description: Option<String>,
     /// Dollars for 10^9 bytes, at most six digits behind the point. Needed for a new one.
-    #[schema(value_type = Option<String>, example = "9.80")]
+    #[schema(value_type = Option<Price>)]
     #[serde(default)]
     price_per_gb: Option<Decimal>,
     /// Cents a month.
+    #[schema(minimum = 0, maximum = 100000000)]
     #[serde(default)]
     price_monthly: Option<i64>,
     /// Cents a year; null: not sold by the year.
-    #[schema(value_type = Option<i64>)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 100000000)]
     #[serde(default, deserialize_with = "present")]
     price_annual: Option<Option<i64>>,
     /// 10^9 bytes a month in the price; null: pay as you go.
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<Gigabytes>)]
     #[serde(default, deserialize_with = "present")]
     included_gb: Option<Option<Decimal>>,
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1000000000000_i64)]
     #[serde(default)]
     requests_per_day: Option<i64>,
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1000000)]
     #[serde(default)]
     max_concurrent_connections: Option<u32>,
     #[serde(default)]
@@ -102,21 +106,41 @@ pub(crate) struct PlanBody {
     asn_targeting: Option<bool>,
     #[serde(default)]
     sticky_sessions: Option<bool>,
-    #[schema(max_items = 30)]
+    #[schema(value_type = Option<Vec<Line>>, max_items = 30)]
     #[serde(default)]
     features: Option<Vec<String>>,
     /// Offered to new subscribers. The plan that new accounts start on stays so.
     #[serde(default)]
     is_active: Option<bool>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<OptionalName>)]
     #[serde(default, deserialize_with = "present")]
     stripe_price_monthly: Option<Option<String>>,
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<OptionalName>)]
     #[serde(default, deserialize_with = "present")]
     stripe_price_annual: Option<Option<String>>,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
+
+/// A plan to be made has a name and a price.
+pub(crate) enum NewPlanBody {}
+
+impl PartialSchema for NewPlanBody {
+    fn schema() -> RefOr<Schema> {
+        let needed = ObjectBuilder::new()
+            .property("name", Ref::from_schema_name("Name"))
+            .property("pricePerGb", Ref::from_schema_name("Price"))
+            .required("name")
+            .required("pricePerGb");
+        AllOfBuilder::new()
+            .item(Ref::from_schema_name("PlanBody"))
+            .item(needed)
+            .into()
+    }
+}
+
+impl ToSchema for NewPlanBody {}
 
 /// A decimal number, as text or as a number: nothing of it is lost.
 #[derive(Deserialize)]
@@ -142,7 +166,7 @@ pub(crate) async fn list_plans(
 
 /// Makes a plan.
 #[utoipa::path(
-    post, path = "/plans", tag = "admin", request_body = PlanBody, security(("bearer" = []), ("cookie" = [])),
+    post, path = "/plans", tag = "admin", request_body = NewPlanBody, security(("bearer" = []), ("cookie" = [])),
     responses((status = 201, body = AdminPlan, description = "The plan"))
 )]
 pub(crate) async fn create_plan(

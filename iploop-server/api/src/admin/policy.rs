@@ -12,7 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::actor;
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Filters, Json, Path, Query};
+use crate::schema::{EntryKindName, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
 
@@ -70,7 +71,7 @@ pub(crate) struct EntryInfo {
     #[schema(value_type = String, format = Uuid)]
     id: PolicyEntryId,
     /// `suffix`, `address` or `port`.
-    #[schema(value_type = String)]
+    #[schema(value_type = EntryKindName)]
     kind: EntryKind,
     /// In canonical form.
     value: String,
@@ -85,22 +86,31 @@ pub(crate) struct EntryInfo {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct LimitsInfo {
     /// Connections open at the same time.
+    #[schema(maximum = 4294967295_i64)]
     open_streams: u32,
     /// New ones a second.
+    #[schema(maximum = 4294967295_i64)]
     dials_per_second: u32,
     /// Different ports of one host a minute.
+    #[schema(maximum = 4294967295_i64)]
     ports_per_host_per_minute: u32,
     /// Different hosts a minute.
+    #[schema(maximum = 4294967295_i64)]
     hosts_per_minute: u32,
     /// Dials from which the share of failed ones counts.
+    #[schema(minimum = 1, maximum = 4294967295_i64)]
     failure_min_dials: u32,
     /// Failed dials in per cent; above it the customer is stopped there.
+    #[schema(maximum = 100)]
     failure_percent: u8,
     /// Seconds in which they count.
+    #[schema(minimum = 1, maximum = 4294967295_i64)]
     failure_window_seconds: u32,
     /// Seconds for which it is stopped.
+    #[schema(maximum = 4294967295_i64)]
     failure_pause_seconds: u32,
     /// New connections a second to one destination host, of all customers together.
+    #[schema(maximum = 4294967295_i64)]
     dials_per_host_per_second: u32,
 }
 
@@ -108,13 +118,16 @@ pub(crate) struct LimitsInfo {
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct AddEntryBody {
     /// `suffix`, `address` or `port`.
-    #[schema(value_type = String)]
+    #[schema(value_type = EntryKindName)]
     kind: EntryKind,
     /// A domain, an address or CIDR prefix, a port or a range of ports.
+    #[schema(min_length = 1)]
     value: String,
     /// Lower case with `_` between words.
+    #[schema(pattern = "^[a-z0-9_]{1,40}$")]
     category: String,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -123,6 +136,7 @@ pub(crate) struct AddEntryBody {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReasonQuery {
     /// For the record.
+    #[param(value_type = Reason)]
     pub(crate) reason: String,
 }
 
@@ -132,6 +146,7 @@ pub(crate) struct ReasonQuery {
 pub(crate) struct SwitchBody {
     is_on: bool,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -141,6 +156,7 @@ pub(crate) struct SetLimitsBody {
     /// All of them; none: as the operator's file says.
     limits: Option<LimitsInfo>,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -152,7 +168,7 @@ pub(crate) struct SetLimitsBody {
 pub(crate) async fn get_policy(
     State(state): State<ApiState>,
     _: Admin,
-    Query(query): Query<EntriesQuery>,
+    Filters(query): Filters<EntriesQuery>,
 ) -> Result<Json<PolicyAnswer>, ApiError> {
     Ok(Json(answer(state.parts().abuse.overview(), &query)))
 }

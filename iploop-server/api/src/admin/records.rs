@@ -15,7 +15,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::actor;
 use crate::error::ApiError;
-use crate::extract::{Json, Query};
+use crate::extract::{Filters, Json, Query};
+use crate::schema::{ActionName, Address, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
 
@@ -33,7 +34,7 @@ const DAY_MILLIS: i64 = 24 * 3600 * 1000;
 #[into_params(parameter_in = Query)]
 pub(crate) struct LookupQuery {
     /// The address that was seen.
-    #[param(value_type = String)]
+    #[param(inline, value_type = Address)]
     ip: IpAddr,
     /// When it was seen.
     #[param(value_type = String, format = DateTime)]
@@ -43,6 +44,7 @@ pub(crate) struct LookupQuery {
     #[param(minimum = 0, maximum = 3600, default = 60)]
     within: u64,
     /// Why it is looked up, for the record: a ticket, a complaint.
+    #[param(value_type = Reason)]
     reason: String,
 }
 
@@ -138,6 +140,7 @@ pub(crate) struct AuditFilter {
     account: Option<AccountId>,
     /// `account_suspended`, `policy_entry_added`, …
     #[serde(default)]
+    #[param(inline, value_type = Option<ActionName>)]
     action: Option<String>,
     /// By this admin.
     #[serde(default)]
@@ -256,7 +259,7 @@ pub(crate) async fn look_up_exit(
 pub(crate) async fn list_refusals(
     State(state): State<ApiState>,
     _: Admin,
-    Query(query): Query<RefusalsQuery>,
+    Filters(query): Filters<RefusalsQuery>,
 ) -> Result<Json<RefusalsAnswer>, ApiError> {
     if !(1..=MAX_DAYS).contains(&query.days) {
         return Err(out_of_bounds("days", "1 to 366"));
@@ -285,7 +288,7 @@ pub(crate) async fn list_refusals(
 pub(crate) async fn list_audit(
     State(state): State<ApiState>,
     _: Admin,
-    Query(filter): Query<AuditFilter>,
+    Filters(filter): Filters<AuditFilter>,
     Query(query): Query<AuditPageQuery>,
 ) -> Result<Json<AuditAnswer>, ApiError> {
     if !(1..=MAX_ROWS).contains(&query.limit) {

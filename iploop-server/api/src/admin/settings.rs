@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::actor;
 use crate::error::ApiError;
 use crate::extract::Json;
+use crate::schema::{Notice, Reason, StandingName};
 use crate::session::Admin;
 use crate::state::ApiState;
 
@@ -35,10 +36,10 @@ pub(crate) struct SettingsInfo {
     #[schema(value_type = String, format = Uuid)]
     first_plan: PlanId,
     /// How far those who register are trusted from the start: `new` (lower limits) or `established`.
-    #[schema(value_type = String)]
+    #[schema(value_type = StandingName)]
     new_standing: Standing,
     /// Shown on the status page and in `/api/platform`; null: nothing.
-    #[schema(max_length = 500)]
+    #[schema(value_type = Option<Notice>)]
     notice: Option<String>,
     /// Where customers write to; shown likewise.
     #[schema(format = Email)]
@@ -50,9 +51,11 @@ pub(crate) struct SettingsInfo {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SetSettingsBody {
     /// The version that was read.
+    #[schema(maximum = 9223372036854775807_i64)]
     version: u64,
     settings: SettingsInfo,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Filters, Json, Path, Query};
+use crate::schema::{MessageText, Reason, TicketStatusName};
 use crate::session::Admin;
 use crate::state::ApiState;
 use crate::support::{TicketInfo, TicketPageQuery, next_cursor};
@@ -19,6 +20,7 @@ use crate::support::{TicketInfo, TicketPageQuery, next_cursor};
 pub(crate) struct TicketFilter {
     /// `open`, `answered` or `closed`.
     #[serde(default)]
+    #[param(inline, value_type = Option<TicketStatusName>)]
     status: Option<String>,
     /// Of this customer.
     #[serde(default)]
@@ -51,7 +53,8 @@ pub(crate) struct CustomerTicket {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnswerBody {
-    /// At most 4,000 characters; in place of an earlier answer.
+    /// In place of an earlier answer.
+    #[schema(value_type = MessageText)]
     answer: String,
 }
 
@@ -60,6 +63,7 @@ pub(crate) struct AnswerBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CloseBody {
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -71,7 +75,7 @@ pub(crate) struct CloseBody {
 pub(crate) async fn list_customer_tickets(
     State(state): State<ApiState>,
     _: Admin,
-    Query(filter): Query<TicketFilter>,
+    Filters(filter): Filters<TicketFilter>,
     Query(page): Query<TicketPageQuery>,
 ) -> Result<Json<CustomerTicketList>, ApiError> {
     let status = match filter.status.as_deref() {

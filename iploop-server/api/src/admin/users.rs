@@ -13,13 +13,17 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::accounts::ReasonBody;
 use super::balance::{AdjustmentBody, adjust};
-use super::page::{PageQuery, given, named};
+use super::page::{PageQuery, named, searched};
 use super::policy::ReasonQuery;
 use super::records::AuditInfo;
 use super::{account_id, actor};
 use crate::error::ApiError;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Filters, Json, Path, Query};
 use crate::keys::KeyInfo;
+use crate::schema::{
+    BulkAction, GivenRole, GivenStatus, Id, OptionalName, PersonName, Reason, RoleName, StandingName,
+    StatusName,
+};
 use crate::session::Admin;
 use crate::state::ApiState;
 use crate::units::{gigabytes, signed_gigabytes};
@@ -30,9 +34,11 @@ use crate::units::{gigabytes, signed_gigabytes};
 pub(crate) struct UsersQuery {
     /// `active`, `suspended` or `deleted`.
     #[serde(default)]
+    #[param(inline, value_type = Option<StatusName>)]
     status: Option<String>,
-    /// `customer`, `admin`, …
+    /// `customer`, `admin`, `partner` or `owner`.
     #[serde(default)]
+    #[param(inline, value_type = Option<RoleName>)]
     role: Option<String>,
     /// On this plan.
     #[serde(default)]
@@ -55,14 +61,14 @@ pub(crate) struct AdminUser {
     last_name: String,
     company: Option<String>,
     phone: Option<String>,
-    #[schema(value_type = String, example = "active")]
+    #[schema(value_type = StatusName)]
     status: AccountStatus,
     /// Why it has this status, where somebody said so.
     status_reason: Option<String>,
     /// `new` or `established`.
-    #[schema(value_type = String)]
+    #[schema(value_type = StandingName)]
     standing: Standing,
-    #[schema(value_type = String, example = "customer")]
+    #[schema(value_type = RoleName)]
     role: Role,
     email_verified: bool,
     #[schema(value_type = Option<String>, format = Uuid)]
@@ -117,21 +123,21 @@ pub(crate) struct AdminUserDetail {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateUserBody {
-    #[schema(format = Email)]
+    #[schema(format = Email, max_length = 254)]
     email: String,
     /// Absent: one is made up and shown once.
-    #[schema(value_type = Option<String>, format = Password, min_length = 8)]
+    #[schema(value_type = Option<String>, format = Password, min_length = 8, max_length = 512)]
     #[serde(default)]
     password: Option<Secret>,
-    #[schema(min_length = 2, max_length = 100)]
+    #[schema(value_type = PersonName)]
     first_name: String,
-    #[schema(min_length = 2, max_length = 100)]
+    #[schema(value_type = PersonName)]
     last_name: String,
-    #[schema(max_length = 255)]
+    #[schema(value_type = Option<OptionalName>)]
     #[serde(default)]
     company: Option<String>,
-    /// `customer` or `admin`; an admin's address has to be verified.
-    #[schema(value_type = String, default = "customer")]
+    /// An admin's address has to be verified. Absent: `customer`.
+    #[schema(value_type = GivenRole)]
     #[serde(default = "customer")]
     role: Role,
     /// Absent: the plan that new accounts start on.
@@ -142,6 +148,7 @@ pub(crate) struct CreateUserBody {
     #[serde(default)]
     email_verified: bool,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -159,11 +166,11 @@ pub(crate) struct CreatedUserAnswer {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeUserBody {
     /// `active` or `suspended`.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<GivenStatus>)]
     #[serde(default)]
     status: Option<AccountStatus>,
-    /// `customer`, `admin`, …
-    #[schema(value_type = Option<String>)]
+    /// Another role. Whoever acts for a partner does so no longer.
+    #[schema(value_type = Option<GivenRole>)]
     #[serde(default)]
     role: Option<Role>,
     /// Another plan's id.
@@ -174,6 +181,7 @@ pub(crate) struct ChangeUserBody {
     #[serde(default)]
     balance: Option<AdjustmentBody>,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -182,16 +190,17 @@ pub(crate) struct ChangeUserBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct BulkBody {
     /// `suspend`, `reinstate`, `delete` or `change_plan`.
-    #[schema(value_type = String)]
+    #[schema(value_type = BulkAction)]
     action: BulkAct,
     /// 1 to 200 of them.
-    #[schema(value_type = Vec<String>, min_items = 1, max_items = 200)]
+    #[schema(value_type = Vec<Id>, min_items = 1, max_items = 200)]
     ids: Vec<AccountId>,
     /// For `change_plan`.
     #[schema(value_type = Option<String>, format = Uuid)]
     #[serde(default)]
     plan: Option<PlanId>,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -225,7 +234,7 @@ struct BulkResult {
 pub(crate) async fn list_users(
     State(state): State<ApiState>,
     _: Admin,
-    Query(query): Query<UsersQuery>,
+    Filters(query): Filters<UsersQuery>,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<AdminUserList>, ApiError> {
     let place = page.read()?;
@@ -233,7 +242,7 @@ pub(crate) async fn list_users(
         status: named("status", query.status.as_deref(), "active, suspended or deleted")?,
         role: named("role", query.role.as_deref(), "the name of a role")?,
         plan: named("plan", query.plan.as_deref(), "the id of a plan")?,
-        search: given(query.search.as_deref()).map(|text| text.chars().take(200).collect()),
+        search: searched(query.search.as_deref())?,
         before: place.before,
         offset: place.offset,
         limit: place.limit,

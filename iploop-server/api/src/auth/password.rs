@@ -22,7 +22,7 @@ pub(crate) struct PasswordBody {
     #[serde(default)]
     current_password: Secret,
     /// At least 8 characters, at most 512 bytes, and none of the most common ones.
-    #[schema(required, value_type = String, format = Password, min_length = 8)]
+    #[schema(required, value_type = String, format = Password, min_length = 8, max_length = 512)]
     #[serde(default)]
     new_password: Secret,
 }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::auth::user::User;
 use crate::error::ApiError;
 use crate::extract::Json;
+use crate::schema::{OptionalName, PersonName, Phone};
 use crate::session::SignedIn;
 use crate::state::ApiState;
 use crate::units::{gigabytes, signed_gigabytes};
@@ -131,19 +132,19 @@ pub(crate) async fn profile(
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ProfileBody {
     /// Given name.
-    #[schema(min_length = 2, max_length = 100)]
+    #[schema(value_type = Option<PersonName>)]
     #[serde(default)]
     first_name: Option<String>,
     /// Family name.
-    #[schema(min_length = 2, max_length = 100)]
+    #[schema(value_type = Option<PersonName>)]
     #[serde(default)]
     last_name: Option<String>,
     /// Company; null or empty: none.
-    #[schema(value_type = Option<String>, required = false, max_length = 255)]
+    #[schema(value_type = Option<OptionalName>, required = false)]
     #[serde(default, deserialize_with = "text_or_empty")]
     company: Option<String>,
     /// An international phone number; null or empty: none.
-    #[schema(value_type = Option<String>, required = false, example = "+49 30 1234567")]
+    #[schema(value_type = Option<Phone>, required = false)]
     #[serde(default, deserialize_with = "text_or_empty")]
     phone: Option<String>,
     /// A name of the IANA time zone database.

@@ -17,7 +17,7 @@ use crate::state::ApiState;
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct ForgotBody {
     /// Login address.
-    #[schema(required, format = Email)]
+    #[schema(required, format = Email, max_length = 254)]
     #[serde(default)]
     email: String,
 }
@@ -53,7 +53,7 @@ pub(crate) struct ResetBody {
     #[serde(default)]
     token: Secret,
     /// At least 8 characters, at most 512 bytes, and none of the most common ones.
-    #[schema(required, value_type = String, format = Password, min_length = 8)]
+    #[schema(required, value_type = String, format = Password, min_length = 8, max_length = 512)]
     #[serde(default)]
     password: Secret,
 }

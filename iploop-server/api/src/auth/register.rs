@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::auth::user::{LoginAnswer, signed_in};
 use crate::error::ApiError;
 use crate::extract::{Json, SignInOrigin};
+use crate::schema::{OptionalName, PersonName};
 use crate::state::ApiState;
 
 /// A new account.
@@ -22,29 +23,29 @@ pub(crate) struct RegisterBody {
     #[serde(default)]
     email: String,
     /// At least 8 characters, at most 512 bytes, and none of the most common ones.
-    #[schema(required, value_type = String, format = Password, min_length = 8)]
+    #[schema(required, value_type = String, format = Password, min_length = 8, max_length = 512)]
     #[serde(default)]
     password: Secret,
     /// Given name.
-    #[schema(required, min_length = 2, max_length = 100)]
+    #[schema(required, value_type = PersonName)]
     #[serde(default)]
     first_name: String,
     /// Family name.
-    #[schema(required, min_length = 2, max_length = 100)]
+    #[schema(required, value_type = PersonName)]
     #[serde(default)]
     last_name: String,
     /// Company.
-    #[schema(max_length = 255)]
+    #[schema(value_type = Option<OptionalName>)]
     #[serde(default)]
     company: Option<String>,
     /// `customer`, or `owner`: shares devices.
-    #[schema(value_type = Option<String>)]
+    #[schema(inline)]
     #[serde(default)]
     kind: AccountKind,
 }
 
 /// What an account is for.
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum AccountKind {
     #[default]

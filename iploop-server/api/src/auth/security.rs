@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use crate::error::ApiError;
 use crate::extract::{ClientAddress, Json};
 use crate::keys::written;
+use crate::schema::{IdleMinutes, NetworkText};
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
@@ -30,11 +31,11 @@ pub(crate) struct SecurityAnswer {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SecurityBody {
     /// 15, 30 or 60; null: no limit but the day.
-    #[schema(value_type = Option<u32>, required = false, example = 30)]
+    #[schema(value_type = Option<IdleMinutes>, required = false)]
     #[serde(default, deserialize_with = "present")]
     session_timeout_minutes: Option<Option<u32>>,
     /// Addresses and CIDRs, the caller's own among them; empty: any.
-    #[schema(max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]
+    #[schema(value_type = Option<Vec<NetworkText>>, max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]
     #[serde(default)]
     ip_allow_list: Option<Vec<String>>,
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::extract::Json;
+use crate::schema::{RoleName, StatusName};
 use crate::session::login_cookie;
 
 /// An account.
@@ -34,10 +35,10 @@ pub(crate) struct User {
     #[schema(example = "Europe/Berlin")]
     time_zone: String,
     /// What it may see.
-    #[schema(value_type = String, example = "customer")]
+    #[schema(value_type = RoleName)]
     role: Role,
     /// Whether it may use the proxy.
-    #[schema(value_type = String, example = "active")]
+    #[schema(value_type = StatusName)]
     status: AccountStatus,
     /// The proxy opens once this is true.
     email_verified: bool,

@@ -8,4 +8,4 @@ mod query;
 pub(crate) use body::{Json, Raw, Submitted};
 pub(crate) use client::{ClientAddress, SignInOrigin};
 pub(crate) use path::Path;
-pub(crate) use query::Query;
+pub(crate) use query::{Filters, Query};

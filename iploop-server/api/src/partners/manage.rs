@@ -17,6 +17,7 @@ use super::views::{
 };
 use crate::error::ApiError;
 use crate::extract::{Json, Path, Query};
+use crate::schema::{AppStateName, IdempotencyKey, Line, Name, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
 use crate::units::dollars;
@@ -68,19 +69,22 @@ pub(crate) struct PartnerDetail {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangePartnerBody {
+    #[schema(value_type = Option<Name>)]
     #[serde(default)]
     name: Option<String>,
     /// Null: no longer any.
-    #[schema(value_type = Option<String>, format = Email)]
+    #[schema(value_type = Option<String>, format = Email, max_length = 254)]
     #[serde(default, deserialize_with = "present")]
     email: Option<Option<String>>,
     /// False: its devices are refused, and disconnected within seconds.
     #[serde(default)]
     is_active: Option<bool>,
     /// Percent of what is sold from now on, with at most two digits behind the point.
+    #[schema(minimum = 0, maximum = 100)]
     #[serde(default)]
     revenue_share: Option<f64>,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -92,6 +96,7 @@ pub(crate) struct ReplaceKeyBody {
     #[schema(maximum = 720)]
     overlap_hours: u32,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -109,6 +114,7 @@ pub(crate) struct ReplacedKey {
 #[into_params(parameter_in = Query)]
 pub(crate) struct WhyQuery {
     /// For the record.
+    #[param(value_type = Reason)]
     reason: String,
 }
 
@@ -117,9 +123,10 @@ pub(crate) struct WhyQuery {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReviewBody {
     /// `pending`, `approved`, `rejected` or `suspended`.
-    #[schema(value_type = String)]
+    #[schema(value_type = AppStateName)]
     state: AppState,
     /// For the record and the partner.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -131,6 +138,7 @@ pub(crate) struct PartnerUserBody {
     #[schema(value_type = String, format = Uuid)]
     account_id: AccountId,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 
@@ -139,14 +147,17 @@ pub(crate) struct PartnerUserBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PayoutBody {
     /// Micro-dollars.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9223372036854775807_i64)]
     amount_micros: i64,
     /// The payment, as the bank names it.
+    #[schema(value_type = Option<Line>)]
     #[serde(default)]
     reference: Option<String>,
     /// The same key again books nothing.
+    #[schema(value_type = IdempotencyKey)]
     idempotency_key: String,
     /// For the record.
+    #[schema(value_type = Reason)]
     reason: String,
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::error::ApiError;
+use crate::schema::{AppPlatformName, BundleId, Name, StoreUrl};
 use crate::units::{dollars, gigabytes, signed_gigabytes};
 use crate::usage::in_range;
 
@@ -125,15 +126,16 @@ pub(crate) struct AppList {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct AppBody {
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(value_type = Name)]
     name: String,
     /// `android`, `ios`, `windows`, `mac`, `linux` or `browser`.
-    #[schema(value_type = String)]
+    #[schema(value_type = AppPlatformName)]
     platform: AppPlatform,
     /// What devices name in their consent as `appId`.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(value_type = BundleId)]
     bundle_id: String,
     /// Where users get it: an `https` address.
+    #[schema(value_type = Option<StoreUrl>)]
     #[serde(default)]
     store_url: Option<String>,
 }
@@ -201,7 +203,7 @@ pub(crate) struct PartnerDay {
 pub(crate) struct PageQuery {
     /// The `nextCursor` of the page before.
     #[serde(default)]
-    #[param(value_type = Option<String>)]
+    #[param(format = Uuid)]
     pub(crate) cursor: Option<String>,
     #[serde(default = "fifty")]
     #[param(minimum = 1, maximum = 100, default = 50)]

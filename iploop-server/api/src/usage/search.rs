@@ -39,6 +39,7 @@ pub(crate) struct SearchQuery {
     /// To this host: the whole name or address, without a port.
     host: Option<String>,
     /// Answered with this status.
+    #[param(maximum = 65535)]
     status: Option<u16>,
     /// `http`, `connect` or `socks5`.
     #[serde(rename = "type")]
@@ -47,6 +48,7 @@ pub(crate) struct SearchQuery {
     /// Of this sticky session.
     session: Option<String>,
     /// Go on behind this place: the `nextCursor` of a page, or the `cursor` of an exported row.
+    #[param(pattern = "^([0-9a-f]{1,15}\\.[0-9a-f]{32})?$")]
     cursor: Option<String>,
 }
 

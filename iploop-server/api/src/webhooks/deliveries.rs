@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::HookId;
 use crate::error::ApiError;
 use crate::extract::{Json, Path, Query};
+use crate::schema::DeliveryStateName;
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
@@ -42,6 +43,7 @@ pub(crate) struct DeliveriesQuery {
     #[param(value_type = Option<String>, format = Uuid)]
     cursor: Option<EventId>,
     /// `pending`, `delivered` or `failed`.
+    #[param(inline, value_type = Option<DeliveryStateName>)]
     state: Option<String>,
     /// At most so many.
     #[serde(default = "usual_page")]

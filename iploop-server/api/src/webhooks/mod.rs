@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 use crate::error::ApiError;
 use crate::extract::{Json, Path};
 use crate::keys::present;
+use crate::schema::{EventName, WebhookUrl};
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
@@ -113,11 +114,11 @@ pub(crate) struct EventInfo {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateWebhookBody {
     /// By TLS, to a public address.
-    #[schema(required, max_length = 500, example = "https://example.com/hook")]
+    #[schema(required, value_type = WebhookUrl)]
     #[serde(default)]
     url: String,
     /// At least one.
-    #[schema(required, min_items = 1, example = json!(["balance.low"]))]
+    #[schema(required, value_type = Vec<EventName>, min_items = 1)]
     #[serde(default)]
     events: Vec<String>,
     #[schema(max_length = 200)]
@@ -137,11 +138,11 @@ pub(crate) struct CreateWebhookBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeWebhookBody {
-    #[schema(max_length = 500)]
+    #[schema(value_type = Option<WebhookUrl>)]
     #[serde(default)]
     url: Option<String>,
     /// All of them, in place of those that were.
-    #[schema(min_items = 1)]
+    #[schema(value_type = Option<Vec<EventName>>, min_items = 1)]
     #[serde(default)]
     events: Option<Vec<String>>,
     /// Null: none.

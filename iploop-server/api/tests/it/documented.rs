@@ -85,6 +85,9 @@ fn conforms(schema: &Value, value: &Value, at: &str) {
             .fold(json!({"type": "object", "properties": {}, "required": []}), merge);
         return conforms(&merged, value, at);
     }
+    if let Some(names) = schema["enum"].as_array() {
+        assert!(names.contains(value), "{at}: {value} is none of {names:?}");
+    }
     let kinds: Vec<&str> = match &schema["type"] {
         Value::String(kind) => vec![kind],
         Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),

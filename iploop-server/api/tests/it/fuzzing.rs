@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Api, PASSWORD, Settings};
+use crate::harness::{Api, PASSWORD, Settings, send};
 
 /// Calls to one API before it is made anew: what was called may have locked everybody out.
 const CALLS_PER_API: u64 = 100;
@@ -18,17 +18,7 @@ async fn no_documented_operation_fails_or_surprises_whatever_it_is_sent() {
     let cases = number_from("IPLOOP_FUZZ_CASES", 25);
     let seed = number_from("IPLOOP_FUZZ_SEED", 1);
     let document = serde_json::to_value(iploop_api::openapi()).unwrap();
-    let mut operations = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            // Such an answer ends only with its login.
-            if operation.to_string().contains("text/event-stream") {
-                continue;
-            }
-            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            operations.push((method, path.as_str(), operation));
-        }
-    }
+    let operations = operations(&document);
     let mut bench = Bench::new().await;
     let mut calls = 0;
     // All operations in turn, so that each meets what the others left behind.
@@ -42,22 +32,39 @@ async fn no_documented_operation_fails_or_surprises_whatever_it_is_sent() {
                 random: Random(seed ^ case << 20 ^ (number as u64) << 40),
                 document: &document,
                 known_ids: &bench.ids,
+                is_hostile: true,
             };
             made.random.next();
-            send(&bench, &mut made, method, path, operation).await;
+            feed(&bench, &mut made, method, path, operation).await;
         }
     }
 }
 
-/// An API with a customer, another one and an admin.
-struct Bench {
-    api: Api,
+/// The operations of the document: method, path, description.
+pub(crate) fn operations(document: &Value) -> Vec<(Method, &str, &Value)> {
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            // Such an answer ends only with its login.
+            if operation.to_string().contains("text/event-stream") {
+                continue;
+            }
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            operations.push((method, path.as_str(), operation));
+        }
+    }
+    operations
+}
+
+/// An API with a customer, another one, an admin, a device owner and a partner's user.
+pub(crate) struct Bench {
+    pub(crate) api: Api,
     tokens: Vec<String>,
-    ids: Vec<String>,
+    pub(crate) ids: Vec<String>,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         // Without a way to pay most of those routes would only say so.
         let api = Api::with(Settings {
             provider: Some(crate::till::till()),
@@ -78,19 +85,44 @@ impl Bench {
         let ids = [&customer["user"]["id"], &key["id"], &json!(admin.id.to_string())]
             .map(|id| id.as_str().unwrap().to_owned())
             .to_vec();
-        let tokens = vec![admin_token, token, other];
+        let (owner, _) = crate::owners::owner(&api, "owner@example.com").await;
+        let (partner, acts) = (api.register("acme@example.com").await, json!({"name": "Acme"}));
+        let acme = send(&api, &admin_token, Method::POST, "/api/partners", acts)
+            .await
+            .json();
+        let users = format!("/api/partners/{}/users", acme["id"].as_str().unwrap());
+        let link = json!({"accountId": partner["user"]["id"], "reason": "a test"});
+        assert_eq!(
+            send(&api, &admin_token, Method::POST, &users, link).await.status,
+            204
+        );
+        let partner = partner["token"].as_str().unwrap().to_owned();
+        let tokens = vec![admin_token, token, other, owner, partner];
         Self { api, tokens, ids }
+    }
+
+    /// Of somebody who may go there.
+    pub(crate) fn token_for(&self, path: &str) -> &str {
+        let who = [
+            ("/api/admin/", 0),
+            ("/api/partners", 0),
+            ("/api/partner/", 4),
+            ("/api/owner/", 3),
+        ];
+        let place = who.iter().find(|(area, _)| path.starts_with(area));
+        &self.tokens[place.map_or(1, |(_, place)| *place)]
     }
 }
 
-async fn send(bench: &Bench, made: &mut Maker<'_>, method: &Method, path: &str, operation: &Value) {
+async fn feed(bench: &Bench, made: &mut Maker<'_>, method: &Method, path: &str, operation: &Value) {
     let target = format!("{}{}", made.path(path), made.query(operation));
     let mut call = bench.api.call(method.clone(), &target);
     let login = match made.random.below(10) {
         0 => None,
         1 => Some("eyJhbGciOiJub25lIn0.e30.".to_owned()),
         2 => Some(bench.tokens[2].clone()),
-        3..6 => Some(bench.tokens[1].clone()),
+        3..5 => Some(bench.tokens[1].clone()),
+        5 => Some(bench.token_for(path).to_owned()),
         _ => Some(bench.tokens[0].clone()),
     };
     if let Some(token) = &login {
@@ -121,14 +153,16 @@ async fn send(bench: &Bench, made: &mut Maker<'_>, method: &Method, path: &str, 
 }
 
 /// Makes requests from schemas.
-struct Maker<'a> {
-    random: Random,
-    document: &'a Value,
-    known_ids: &'a [String],
+pub(crate) struct Maker<'a> {
+    pub(crate) random: Random,
+    pub(crate) document: &'a Value,
+    pub(crate) known_ids: &'a [String],
+    /// Now and then something else than the schema wants.
+    pub(crate) is_hostile: bool,
 }
 
 impl Maker<'_> {
-    fn path(&mut self, template: &str) -> String {
+    pub(crate) fn path(&mut self, template: &str) -> String {
         let parts = template.split('/').map(|part| match part.starts_with('{') {
             true => encoded(&self.id()),
             false => part.to_owned(),
@@ -136,7 +170,7 @@ impl Maker<'_> {
         parts.collect::<Vec<_>>().join("/")
     }
 
-    fn query(&mut self, operation: &Value) -> String {
+    pub(crate) fn query(&mut self, operation: &Value) -> String {
         let mut query = String::new();
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let is_wanted = parameter["required"] == true || self.random.one_in(2);
@@ -149,7 +183,11 @@ impl Maker<'_> {
                 other => other.to_string(),
             };
             let name = parameter["name"].as_str().unwrap();
-            let repeats = if self.random.one_in(20) { 2 } else { 1 };
+            let repeats = if self.is_hostile && self.random.one_in(20) {
+                2
+            } else {
+                1
+            };
             for _ in 0..repeats {
                 let separator = if query.is_empty() { '?' } else { '&' };
                 write!(query, "{separator}{name}={}", encoded(&value)).unwrap();
@@ -173,8 +211,8 @@ impl Maker<'_> {
     }
 
     /// Mostly a value as the schema wants it.
-    fn value(&mut self, schema: &Value, depth: u32) -> Value {
-        if self.random.one_in(12) {
+    pub(crate) fn value(&mut self, schema: &Value, depth: u32) -> Value {
+        if self.is_hostile && self.random.one_in(12) {
             return self.hostile();
         }
         if let Some(name) = schema["$ref"]
@@ -222,16 +260,17 @@ impl Maker<'_> {
         let required = schema["required"].as_array().cloned().unwrap_or_default();
         let mut fields = Map::new();
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            let odds = if required.iter().any(|wanted| wanted == name) {
-                20
-            } else {
-                2
+            let is_required = required.iter().any(|wanted| wanted == name);
+            let is_left_out = match (is_required, self.is_hostile) {
+                (true, false) => false,
+                (true, true) => self.random.one_in(20),
+                (false, _) => self.random.one_in(2),
             };
-            if !self.random.one_in(odds) {
+            if !is_left_out {
                 fields.insert(name.clone(), self.value(property, depth + 1));
             }
         }
-        if self.random.one_in(20) {
+        if self.is_hostile && self.random.one_in(20) {
             let name = *self
                 .random
                 .pick(&["role", "id", "userId", "isAdmin", "__proto__", ""]);
@@ -243,7 +282,8 @@ impl Maker<'_> {
     fn number(&mut self, schema: &Value) -> Value {
         let least = schema["minimum"].as_i64().unwrap_or(0);
         let most = schema["maximum"].as_i64().unwrap_or(1_000);
-        match self.random.below(8) {
+        let below = if self.is_hostile { 8 } else { 2 };
+        match self.random.below(below) {
             0 => json!(least),
             1 => json!(most),
             2 => json!(least.saturating_sub(1)),
@@ -254,6 +294,11 @@ impl Maker<'_> {
     }
 
     fn text(&mut self, schema: &Value) -> Value {
+        if !self.is_hostile
+            && let Some(text) = wanted(schema)
+        {
+            return json!(text);
+        }
         json!(match schema["format"].as_str() {
             Some("uuid") => self.id(),
             Some("email") => (*self
@@ -295,6 +340,9 @@ impl Maker<'_> {
     }
 
     fn id(&mut self) -> String {
+        if !self.is_hostile {
+            return self.random.pick(self.known_ids).clone();
+        }
         match self.random.below(6) {
             0 => "00000000-0000-0000-0000-000000000000".to_owned(),
             1 => "0193a5f2-7c11-7abc-8def-0123456789ab".to_owned(),
@@ -323,8 +371,26 @@ impl Maker<'_> {
     }
 }
 
+/// A text that the schema wants, where it says more than a format.
+fn wanted(schema: &Value) -> Option<String> {
+    let text = match (schema["pattern"].as_str(), schema["format"].as_str()) {
+        (Some("^[A-Za-z]{2}$"), _) => "DE",
+        (Some("^[a-z0-9_]{1,40}$"), _) => "complaints",
+        (Some(digits), _) if digits.starts_with("^0*") => "9.80",
+        // One of a few names.
+        (Some(names), _) if names.starts_with("^(") => {
+            names.trim_start_matches("^(").split(['|', ')']).next()?
+        }
+        (Some(_), _) => "reason enough",
+        (None, Some("email")) => "ada@example.com",
+        (None, Some("date-time")) => "2025-12-01T00:00:00Z",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
 /// Every byte that is not a letter or digit.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         match byte.is_ascii_alphanumeric() || byte == b'-' {
@@ -336,7 +402,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// SplitMix64: the same cases for the same seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {

@@ -17,6 +17,7 @@ mod admin_policy;
 mod admin_users;
 mod assistant_endpoint;
 mod billing;
+mod broken;
 mod chargebacks;
 mod desk;
 mod devices;

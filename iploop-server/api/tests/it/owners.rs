@@ -17,7 +17,7 @@ use crate::harness::{Answer, Api, PASSWORD, get, send};
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// An owner's token and account.
-async fn owner(api: &Api, email: &str) -> (String, AccountId) {
+pub(crate) async fn owner(api: &Api, email: &str) -> (String, AccountId) {
     let body = json!({
         "email": email, "password": PASSWORD, "firstName": "Ada", "lastName": "Lovelace", "kind": "owner"
     });
