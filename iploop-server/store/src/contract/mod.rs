@@ -170,6 +170,7 @@ on_every_database! {
         a_year_is_given_month_by_month_and_ends_with_its_subscription
         a_changed_plan_brings_what_its_money_is_worth
         refunds_take_the_money_and_what_is_left_of_the_bytes
+        a_top_up_that_goes_back_leaves_the_plan_that_an_admin_gave
     }
     disputes {
         a_dispute_takes_bytes_and_plan_and_gives_them_back_when_it_is_won

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use iploop_platform::abuse::AuditAction;
+use iploop_platform::admin::UserChange;
 use iploop_platform::billing::{
-    Change, Effect, InvoiceReason, Note, PaidInvoice, RefundState, SubscriptionState, SubscriptionStatus,
-    Taken,
+    Begun, Change, DisputeState, DisputeStatus, Effect, InvoiceReason, Note, PaidInvoice, RefundState,
+    SubscriptionState, SubscriptionStatus, Taken,
 };
 use iploop_platform::ids::GatewayId;
 use tokio::task::JoinSet;
 
-use super::billing::{Customer, GB, GROWTH_BYTES, GROWTH_MONTH, GROWTH_YEAR};
+use super::billing::{Customer, GB, GROWTH_BYTES, GROWTH_MONTH, GROWTH_YEAR, receipt, wish};
 use super::books::books_are_in_order;
+use super::safeguards::audit;
 use super::{BONUS, Database, at, usage};
 
 const YEAR: i64 = 365 * 86_400;
@@ -176,5 +179,47 @@ pub(super) async fn refunds_take_the_money_and_what_is_left_of_the_bytes(db: &Da
         .map(|line| line.amount_micros)
         .sum();
     assert_eq!(back, -GROWTH_MONTH * 10_000);
+    books_are_in_order(&*db.store).await;
+}
+
+pub(super) async fn a_top_up_that_goes_back_leaves_the_plan_that_an_admin_gave(db: &Database) {
+    let me = Customer::new(db).await;
+    let given = audit(AuditAction::UserPlanChanged, Some(me.account), 0);
+    let changes = vec![(UserChange::Plan(me.growth), given)];
+    db.store.change_user(me.account, changes).await.unwrap();
+    let paid = async |cents| {
+        let Begun::Payment(payment) = db
+            .store
+            .begin_top_up(wish(me.account, cents, at(1)))
+            .await
+            .unwrap()
+        else {
+            panic!("not begun")
+        };
+        let receipt = receipt(&payment);
+        db.store.settle_payment(&receipt, at(1)).await.unwrap();
+        receipt.intent
+    };
+    let refund = Change::Refunded(RefundState {
+        references: vec![paid(500).await],
+        customer: Some(me.customer.clone()),
+        cents: 500,
+        currency: "usd".to_owned(),
+    });
+    assert_eq!(me.take("1", 2, refund).await, me.done(Effect::Refunded));
+    assert_eq!(me.plan().await, me.growth);
+    let dispute = DisputeState {
+        id: "dp_1".to_owned(),
+        references: vec![paid(600).await],
+        cents: 600,
+        currency: "usd".to_owned(),
+        status: DisputeStatus::Lost,
+        reason: "fraudulent".to_owned(),
+    };
+    assert_eq!(
+        me.take("2", 3, Change::Disputed(dispute)).await,
+        me.done(Effect::Disputed)
+    );
+    assert_eq!(me.plan().await, me.growth);
     books_are_in_order(&*db.store).await;
 }

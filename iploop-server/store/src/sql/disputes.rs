@@ -144,7 +144,7 @@ pub(super) async fn take(
     if state.status == DisputeStatus::Lost {
         end_subscription(tx, account, payment).await?;
     }
-    payment_events::follow_plan(tx, account, free).await?;
+    payment_events::follow_plan_of(tx, payment, account, free).await?;
     record(tx, state, before, (account, owed), event.now).await?;
     if state.status.is_taken() || before.is_some_and(DisputeStatus::is_taken) {
         let description = format!("Disputed: {}", state.reason);

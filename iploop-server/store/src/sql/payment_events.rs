@@ -186,7 +186,7 @@ async fn subscription(
 }
 
 /// The plan is the one that the live subscription pays for, else the free one. A period whose payment went back whole is not paid.
-pub(super) async fn follow_plan(tx: &mut Tx, account: AccountId, free: PlanId) -> Result<(), sqlx::Error> {
+async fn follow_plan(tx: &mut Tx, account: AccountId, free: PlanId) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE user_plans SET plan_id = COALESCE(
              (SELECT s.plan_id FROM billing_subscriptions s
@@ -203,6 +203,24 @@ pub(super) async fn follow_plan(tx: &mut Tx, account: AccountId, free: PlanId) -
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// The same after money of a payment went back, or came back. One that is for no subscription says nothing of the plan, which an
+/// admin may have given.
+pub(super) async fn follow_plan_of(
+    tx: &mut Tx,
+    payment: PaymentId,
+    account: AccountId,
+    free: PlanId,
+) -> Result<(), sqlx::Error> {
+    let paid = sqlx::query("SELECT 1 FROM billing_payments WHERE id = $1 AND subscription IS NOT NULL")
+        .bind(payment.uuid())
+        .fetch_optional(&mut **tx)
+        .await?;
+    match paid {
+        Some(_) => follow_plan(tx, account, free).await,
+        None => Ok(()),
+    }
 }
 
 async fn invoice_paid(tx: &mut Tx, invoice: &PaidInvoice, now: Timestamp) -> Result<Taken, Failure> {

@@ -53,7 +53,7 @@ pub(super) async fn refund(
     .execute(&mut **tx)
     .await?;
     follow(tx, account, payment, now).await?;
-    payment_events::follow_plan(tx, account, free).await?;
+    payment_events::follow_plan_of(tx, payment, account, free).await?;
     let record = AuditEntry {
         id: AuditId::new(),
         at: now,
