@@ -5,6 +5,7 @@ use iploop_platform::billing::{
     RefundState, SubscriptionState, SubscriptionStatus,
 };
 use iploop_platform::clock::Timestamp;
+use iploop_platform::ids::PaymentId;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -44,6 +45,7 @@ pub(crate) fn read(body: &[u8], now: Timestamp) -> Result<PaymentEvent, EventErr
         "invoice.paid" => invoice(object),
         "invoice.payment_failed" => invoice_failed(object),
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => checkout(object),
+        "checkout.session.async_payment_failed" => Some(begun(object).map_or(Change::Other, Change::NotPaid)),
         "payment_intent.succeeded" => intent(object),
         "charge.refunded" => refund(object).map(Change::Refunded),
         "charge.dispute.created"
@@ -129,11 +131,10 @@ fn invoice_failed(object: &Value) -> Option<Change> {
 
 /// A subscription's checkout is told by the subscription's own events; one that is not paid yet by a later event.
 fn checkout(object: &Value) -> Option<Change> {
-    let payment = object.pointer(&format!("/metadata/{PAYMENT}"));
     if object["mode"].as_str() != Some("payment") || object["payment_status"].as_str() != Some("paid") {
         return Some(Change::Other);
     }
-    let Some(payment) = payment.and_then(Value::as_str).and_then(|id| id.parse().ok()) else {
+    let Some(payment) = begun(object) else {
         return Some(Change::Other);
     };
     Some(Change::Paid(Receipt {
@@ -144,11 +145,16 @@ fn checkout(object: &Value) -> Option<Change> {
     }))
 }
 
+/// The payment that we began it for.
+fn begun(object: &Value) -> Option<PaymentId> {
+    let payment = object.pointer(&format!("/metadata/{PAYMENT}"))?.as_str()?;
+    payment.parse().ok()
+}
+
 /// A payment intent that was paid; those of others are no business of ours.
 pub(crate) fn receipt(object: &Value) -> Option<Receipt> {
-    let payment = object.pointer(&format!("/metadata/{PAYMENT}"))?.as_str()?;
     Some(Receipt {
-        payment: payment.parse().ok()?,
+        payment: begun(object)?,
         intent: text(&object["id"])?,
         cents: object["amount_received"].as_i64()?,
         currency: object["currency"].as_str()?.to_ascii_lowercase(),

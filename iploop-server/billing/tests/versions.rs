@@ -219,6 +219,11 @@ fn what_we_began_is_read_in_both_shapes() {
     ];
     both(&kinds, |version| version.checkout_session, receipt);
     both(
+        &["checkout.session.async_payment_failed"],
+        |version| version.checkout_session,
+        |_, _| Change::NotPaid("0199c0de-0000-7000-8000-000000000001".parse().unwrap()),
+    );
+    both(
         &["payment_intent.succeeded"],
         |version| version.payment_intent,
         receipt,

@@ -39,6 +39,8 @@ pub enum Change {
     },
     /// A payment that we began was made.
     Paid(Receipt),
+    /// A payment that we began, and that the customer's bank took its time for, will not be made.
+    NotPaid(PaymentId),
     /// Money of a payment went back.
     Refunded(RefundState),
     /// A customer's bank disputes a payment, or decided.

@@ -341,7 +341,7 @@ impl BillingService {
                 parts.changes.account_changed(account)
             }
             Effect::Paid { .. } => parts.purses.credited(account),
-            Effect::RenewalFailed | Effect::Surplus => {}
+            Effect::RenewalFailed | Effect::NotPaid | Effect::Surplus => {}
         }
     }
 

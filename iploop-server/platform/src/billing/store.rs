@@ -223,6 +223,8 @@ pub enum Effect {
     },
     /// A renewal could not be collected.
     RenewalFailed,
+    /// A top-up will not be paid.
+    NotPaid,
     /// Money went back.
     Refunded,
     /// The bank took money, or gave it back.
@@ -294,14 +296,15 @@ pub trait Billing: Disputes + Errands + Pages {
     /// Begins a top-up within the cap, also under parallel tries. One that is not paid within an hour no longer counts. The same
     /// id again is the payment that was begun.
     async fn begin_top_up(&self, wish: NewPayment) -> Result<Begun, StoreError>;
-    /// Accounts whose balance is below their threshold and that have no automatic top-up under way, at most `limit`, behind `after`.
+    /// Active accounts whose balance is below their threshold and that have no automatic top-up under way, at most `limit`, behind
+    /// `after`.
     async fn accounts_to_top_up(
         &self,
         after: Option<AccountId>,
         limit: u32,
     ) -> Result<Vec<AccountId>, StoreError>;
-    /// Begins an automatic top-up if it is due: on, below the threshold, none under way, within cap and bound. One of many
-    /// parallel tries begins it.
+    /// Begins an automatic top-up if it is due: of an active account, on, below the threshold, none under way, within cap and
+    /// bound. One of many parallel tries begins it.
     async fn begin_auto_top_up(
         &self,
         account: AccountId,

@@ -200,7 +200,8 @@ on_every_database! {
         pages_that_nobody_pays_on_are_bounded
         of_many_triggers_one_automatic_top_up_begins
         three_failures_switch_automatic_top_ups_off
-        a_deleted_account_is_not_charged
+        a_top_up_that_the_bank_does_not_make_is_told_once_and_counts_if_it_comes_after_all
+        an_account_that_is_deleted_or_suspended_is_not_charged
     }
     usage {
         a_record_reads_back_as_it_was_settled

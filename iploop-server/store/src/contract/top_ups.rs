@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use iploop_platform::abuse::{Actor, AuditAction, AuditEntry};
-use iploop_platform::billing::{Begun, Failed, Payment};
+use iploop_platform::abuse::AuditAction;
+use iploop_platform::account::AccountStatus;
+use iploop_platform::admin::UserChange;
+use iploop_platform::billing::{Begun, Change, Effect, Failed, Note, Payment, Taken};
 use iploop_platform::clock::DAY;
-use iploop_platform::ids::{AccountId, AuditId};
+use iploop_platform::ids::{AccountId, PaymentId};
 use iploop_platform::store::StoreError;
 use tokio::task::JoinSet;
 
+use super::audit::erasure;
 use super::billing::{Customer, GB, receipt, wish};
 use super::books::books_are_in_order;
+use super::safeguards::audit;
 use super::{BONUS, Database, account_with, at};
 
 pub(super) async fn top_ups_stay_within_the_cap_also_in_parallel(db: &Database) {
@@ -216,24 +220,74 @@ pub(super) async fn three_failures_switch_automatic_top_ups_off(db: &Database) {
     books_are_in_order(&*db.store).await;
 }
 
-pub(super) async fn a_deleted_account_is_not_charged(db: &Database) {
+pub(super) async fn a_top_up_that_the_bank_does_not_make_is_told_once_and_counts_if_it_comes_after_all(
+    db: &Database,
+) {
+    let me = Customer::new(db).await;
+    let Begun::Payment(payment) = db.store.begin_top_up(wish(me.account, 500, at(0))).await.unwrap() else {
+        panic!("not begun")
+    };
+    let told = "SELECT COUNT(*) FROM mail_outbox WHERE template = 'payment_failed'";
+    let mut events = JoinSet::new();
+    for number in 0..20 {
+        let event = me.event(&number.to_string(), 1, Change::NotPaid(payment.id));
+        let (store, free) = (Arc::clone(&db.store), me.free);
+        events.spawn(async move { store.take_payment_event(&event, free).await.unwrap() });
+    }
+    let taken = events.join_all().await;
+    let done = me.done(Effect::NotPaid);
+    assert_eq!(taken.iter().filter(|taken| **taken == done).count(), 1);
+    assert_eq!((db.number(told).await, me.balance().await), (1, BONUS));
+    let settings = db.store.billing_settings(me.account, at(2)).await.unwrap();
+    assert_eq!(settings.spent_cents, 0);
+    let unknown = me.take("unknown", 1, Change::NotPaid(PaymentId::new())).await;
+    assert_eq!(unknown, Taken::Noted(Note::UnknownPayment));
+    assert_eq!(
+        me.take("paid", 3, Change::Paid(receipt(&payment))).await,
+        me.paid(500, GB)
+    );
+    let late = me.take("late", 1, Change::NotPaid(payment.id)).await;
+    assert_eq!(late, Taken::Noted(Note::Known));
+    assert_eq!((db.number(told).await, me.balance().await), (1, BONUS + GB));
+    books_are_in_order(&*db.store).await;
+}
+
+pub(super) async fn an_account_that_is_deleted_or_suspended_is_not_charged(db: &Database) {
     let me = Customer::new(db).await;
     me.auto(BONUS + 1, 100_000).await;
+    let is_due = async || {
+        let due = db.store.accounts_to_top_up(None, 10).await.unwrap();
+        due == [me.account]
+    };
+    let to = async |status| {
+        let entry = audit(AuditAction::AccountSuspended, Some(me.account), 0);
+        let change = vec![(UserChange::Status(status), entry)];
+        db.store.change_user(me.account, change).await.unwrap();
+    };
+    assert!(is_due().await);
+    to(AccountStatus::Suspended).await;
+    assert!(!is_due().await);
+    assert_eq!(db.store.begin_auto_top_up(me.account, at(0)).await.unwrap(), None);
+    to(AccountStatus::Active).await;
+    assert!(is_due().await);
     let under_way = db.store.begin_auto_top_up(me.account, at(0)).await.unwrap();
     assert!(under_way.is_some());
-    let entry = AuditEntry {
-        id: AuditId::new(),
-        at: at(1),
-        actor: Actor::System,
-        action: AuditAction::AccountDeleted,
-        account: Some(me.account),
-        subject: me.account.to_string(),
-        before: serde_json::Value::Null,
-        after: serde_json::Value::Null,
-        reason: "by its owner".to_owned(),
-    };
-    db.store.erase_account(me.account, entry).await.unwrap();
+    db.store
+        .erase_account(me.account, erasure(me.account))
+        .await
+        .unwrap();
     assert!(db.store.open_auto_top_ups(at(1), 10).await.unwrap().is_empty());
-    assert!(db.store.accounts_to_top_up(None, 10).await.unwrap().is_empty());
+    assert!(!is_due().await);
     assert_eq!(db.store.begin_auto_top_up(me.account, at(2)).await.unwrap(), None);
+
+    let marked = Customer::new(db).await;
+    marked.auto(BONUS + 1, 100_000).await;
+    let entry = audit(AuditAction::UserDeleted, Some(marked.account), 0);
+    let gone = vec![(UserChange::Status(AccountStatus::Deleted), entry)];
+    db.store.change_user(marked.account, gone).await.unwrap();
+    assert!(db.store.accounts_to_top_up(None, 10).await.unwrap().is_empty());
+    assert_eq!(
+        db.store.begin_auto_top_up(marked.account, at(2)).await.unwrap(),
+        None
+    );
 }

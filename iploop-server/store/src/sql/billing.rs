@@ -232,7 +232,8 @@ impl Billing for SqlStore {
     ) -> Result<Vec<AccountId>, StoreError> {
         let rows = sqlx::query(
             "SELECT s.user_id FROM billing_settings s JOIN user_plans p ON p.user_id = s.user_id
-             WHERE s.auto_is_on AND s.user_id > $1 AND p.balance_bytes < s.auto_threshold_bytes
+                 JOIN users u ON u.id = s.user_id
+             WHERE u.status = 'active' AND s.auto_is_on AND s.user_id > $1 AND p.balance_bytes < s.auto_threshold_bytes
                  AND NOT EXISTS (SELECT 1 FROM billing_payments y
                      WHERE y.user_id = s.user_id
                          AND (y.owed_bytes > 0 OR (y.kind = 'auto_top_up' AND y.status = 'pending')))
@@ -511,7 +512,7 @@ struct Autos {
     price_per_gb_micros: i64,
 }
 
-/// None: one is under way.
+/// None: one is under way, or the account may not go on.
 async fn autos_of_month(
     tx: &mut Tx,
     account: AccountId,
@@ -520,6 +521,7 @@ async fn autos_of_month(
     let row = sqlx::query(
         "SELECT (SELECT l.price_per_gb_micros FROM user_plans p JOIN plans l ON l.id = p.plan_id WHERE p.user_id = $1)
                  AS price_per_gb_micros,
+             EXISTS (SELECT 1 FROM users WHERE id = $1 AND status = 'active') AS is_active,
              (SELECT COUNT(*) FROM billing_payments
               WHERE user_id = $1 AND kind = 'auto_top_up' AND status = 'pending') AS open,
              (SELECT COUNT(*) FROM billing_payments
@@ -531,7 +533,7 @@ async fn autos_of_month(
     .bind(i64::from(now.utc_month()))
     .fetch_one(&mut **tx)
     .await?;
-    if row.try_get::<i64, _>("open")? > 0 {
+    if row.try_get::<i64, _>("open")? > 0 || !row.try_get::<bool, _>("is_active")? {
         return Ok(None);
     }
     Ok(Some(Autos {

@@ -101,8 +101,8 @@ impl Pages for SqlStore {
     }
 }
 
-/// The page was paid on: the next wish opens another one.
-pub(super) async fn paid(tx: &mut Tx, payment: PaymentId) -> Result<(), sqlx::Error> {
+/// The page was paid on, or will not be: the next wish opens another one.
+pub(super) async fn over(tx: &mut Tx, payment: PaymentId) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM billing_pages WHERE id = $1")
         .bind(payment.uuid())
         .execute(&mut **tx)

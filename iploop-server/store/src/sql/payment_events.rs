@@ -47,6 +47,7 @@ pub(super) async fn take(tx: &mut Tx, event: &PaymentEvent, free: PlanId) -> Res
             ..
         } => invoice_failed(tx, (customer, subscription), *cents, event).await?,
         Change::Paid(receipt) => payments::settle(tx, receipt, event.now).await?,
+        Change::NotPaid(payment) => payments::not_paid(tx, *payment, event.now).await?,
         Change::Refunded(state) => refunded(tx, state, event, free).await?,
         Change::Disputed(state) => disputes::take(tx, state, event, free).await?,
         Change::Other => Taken::Noted(Note::Unhandled),

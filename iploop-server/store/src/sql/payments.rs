@@ -149,7 +149,7 @@ pub(super) async fn settle(tx: &mut Tx, receipt: &Receipt, now: Timestamp) -> Re
         .bind(account.uuid())
         .execute(&mut **tx)
         .await?;
-    pages::paid(tx, receipt.payment).await?;
+    pages::over(tx, receipt.payment).await?;
     let bytes = book_part(tx, receipt.payment, now).await?;
     let description = what(row.try_get("kind")?);
     let event = succeeded(account, receipt.cents, description, None, now);
@@ -160,6 +160,34 @@ pub(super) async fn settle(tx: &mut Tx, receipt: &Receipt, now: Timestamp) -> Re
             cents: receipt.cents,
             bytes,
         },
+    })
+}
+
+/// Notes that a top-up will not be paid, unless it was.
+pub(super) async fn not_paid(tx: &mut Tx, payment: PaymentId, now: Timestamp) -> Result<Taken, Failure> {
+    const WHY: &str = "the bank did not make the payment";
+    let Some(account) = owner(tx, payment).await? else {
+        return Ok(Taken::Noted(Note::UnknownPayment));
+    };
+    lock_purse(tx, account).await?;
+    let unpaid = sqlx::query(
+        "UPDATE billing_payments SET status = 'failed', reason = $2, settled_at = $3
+         WHERE id = $1 AND kind = 'top_up' AND status = 'pending' RETURNING cents",
+    )
+    .bind(payment.uuid())
+    .bind(WHY)
+    .bind(now.as_millis())
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(unpaid) = unpaid else {
+        return Ok(Taken::Noted(Note::Known));
+    };
+    pages::over(tx, payment).await?;
+    let event = failed(account, unpaid.try_get("cents")?, what("top_up"), WHY, now);
+    events::insert(tx, &[event]).await?;
+    Ok(Taken::Done {
+        account,
+        effect: Effect::NotPaid,
     })
 }
 
