@@ -1,13 +1,17 @@
+use iploop_platform::abuse::AuditAction;
+use iploop_platform::account::AccountStatus;
+use iploop_platform::admin::UserChange;
 use iploop_platform::api_key::{ApiKeyHash, NewApiKey};
 use iploop_platform::clock::{DAY, Timestamp};
 use iploop_platform::events::{Event, EventKind, Feed, FeedStep, PurseWatch};
-use iploop_platform::ids::{AccountId, ApiKeyId, GatewayId};
+use iploop_platform::ids::{AccountId, ApiKeyId, EventId, GatewayId};
 use iploop_platform::keys::KeyLimits;
 use iploop_platform::notices::Preferences;
 use iploop_platform::usage::UsageRecord;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::safeguards::audit;
 use super::webhooks::{claim, webhook_for};
 use super::{Database, at, new_account, usage};
 
@@ -247,4 +251,39 @@ pub(super) async fn what_is_old_is_forgotten_in_bounded_steps(db: &Database) {
     let far: Timestamp = at(0).plus(DAY * 400);
     db.store.forget_events(far, 100).await.unwrap();
     assert_eq!(db.number("SELECT COUNT(*) FROM mail_outbox").await, 5);
+}
+
+pub(super) async fn a_suspended_account_is_told_once_it_goes_on_and_a_deleted_one_never(db: &Database) {
+    let account = new_account(&*db.store).await;
+    let webhook = webhook_for(db, account, &[EventKind::BalanceLow]).await;
+    let to = async |status| {
+        let entry = audit(AuditAction::AccountSuspended, Some(account), 1);
+        let changes = vec![(UserChange::Status(status), entry)];
+        db.store.change_user(account, changes).await.unwrap();
+    };
+    let subscribers = async || {
+        let kind = EventKind::BalanceLow;
+        db.store.subscribers(kind, None, 10).await.unwrap()
+    };
+    let tell = async |second| {
+        let event = event(account, EventKind::BalanceLow, second);
+        db.store.publish(std::slice::from_ref(&event)).await.unwrap();
+        event.id
+    };
+    let first = tell(1).await;
+    to(AccountStatus::Suspended).await;
+    let second = tell(2).await;
+    assert!(claim(db, at(10)).await.is_empty());
+    assert_eq!(subscribers().await, []);
+    to(AccountStatus::Active).await;
+    assert_eq!(subscribers().await, [account]);
+    let claims = claim(db, at(10)).await;
+    let told: Vec<EventId> = claims.iter().map(|claim| claim.event.id).collect();
+    assert_eq!(told, [first, second]);
+
+    to(AccountStatus::Deleted).await;
+    let third = tell(12).await;
+    assert!(claim(db, at(1_000)).await.is_empty(), "their holds have ended");
+    assert_eq!(subscribers().await, []);
+    assert_eq!(db.store.delivery(account, webhook, third).await.unwrap(), None);
 }

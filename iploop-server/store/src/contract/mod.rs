@@ -335,6 +335,7 @@ on_every_database! {
         a_sample_of_failed_requests_says_how_many_there_were
         a_purse_is_seen_until_it_is_noted_and_once_by_many
         what_is_old_is_forgotten_in_bounded_steps
+        a_suspended_account_is_told_once_it_goes_on_and_a_deleted_one_never
     }
     webhooks {
         a_webhook_reads_back_and_changes_apart

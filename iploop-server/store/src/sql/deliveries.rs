@@ -320,8 +320,8 @@ impl SqlStore {
                      PARTITION BY d.webhook_id
                      ORDER BY CASE WHEN d.lease_until > $1 THEN 0 ELSE 1 END, d.due_at, d.event_id
                  ) AS place
-                 FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id
-                 WHERE d.state = 'pending' AND d.due_at <= $1 AND w.is_active
+                 FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id JOIN users u ON u.id = w.user_id
+                 WHERE d.state = 'pending' AND d.due_at <= $1 AND w.is_active AND u.status = 'active'
              ) AS ranked
              WHERE place <= $2 AND lease_until <= $1 ORDER BY due_at, event_id, webhook_id LIMIT $3",
         )

@@ -56,6 +56,7 @@ pub(super) async fn insert(tx: &mut Tx, events: &[Event]) -> Result<(), sqlx::Er
             given!(id uuid, user_id uuid, kind text, at bigint),
             ") AS new
              JOIN webhooks w ON w.user_id = new.user_id AND w.is_active
+             JOIN users u ON u.id = w.user_id AND u.status <> 'deleted'
              JOIN webhook_subscriptions s ON s.webhook_id = w.id AND s.kind = new.kind
              WHERE (SELECT COUNT(*) FROM webhook_deliveries p WHERE p.webhook_id = w.id AND p.state = 'pending') < $2"
         ))
@@ -167,7 +168,8 @@ impl Events for SqlStore {
         let rows = sqlx::query(
             "SELECT DISTINCT w.user_id FROM webhooks w
              JOIN webhook_subscriptions s ON s.webhook_id = w.id
-             WHERE w.is_active AND s.kind = $1 AND ($2 IS NULL OR w.user_id > $2)
+             JOIN users u ON u.id = w.user_id
+             WHERE w.is_active AND u.status = 'active' AND s.kind = $1 AND ($2 IS NULL OR w.user_id > $2)
              ORDER BY w.user_id LIMIT $3",
         )
         .bind(kind.as_str())
