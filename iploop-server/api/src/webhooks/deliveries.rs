@@ -103,7 +103,7 @@ pub(crate) struct DeliveryDetail {
     delivery: DeliveryInfo,
     /// The JSON that is sent, the same at every try.
     request_body: String,
-    /// The latest first.
+    /// The latest first, at most 50.
     attempts: Vec<AttemptInfo>,
 }
 
@@ -274,7 +274,10 @@ pub(crate) async fn get_delivery(
     post, path = "/{webhookId}/deliveries/{eventId}/replay", tag = "webhooks",
     params(("webhookId" = String, Path, format = Uuid), ("eventId" = String, Path, format = Uuid)),
     security(("bearer" = []), ("cookie" = [])),
-    responses((status = 202, description = "It is due now"))
+    responses(
+        (status = 202, description = "It is due now"),
+        (status = 429, body = crate::problem::Problem, content_type = "application/problem+json", description = "Too many replays"),
+    )
 )]
 pub(crate) async fn replay_delivery(
     State(state): State<ApiState>,
@@ -293,7 +296,10 @@ pub(crate) async fn replay_delivery(
 #[utoipa::path(
     post, path = "/{webhookId}/replay", tag = "webhooks", params(("webhookId" = String, Path, format = Uuid)),
     request_body = ReplayBody, security(("bearer" = []), ("cookie" = [])),
-    responses((status = 202, body = ReplayAnswer, description = "They are due now"))
+    responses(
+        (status = 202, body = ReplayAnswer, description = "They are due now"),
+        (status = 429, body = crate::problem::Problem, content_type = "application/problem+json", description = "Too many replays"),
+    )
 )]
 pub(crate) async fn replay_since(
     State(state): State<ApiState>,

@@ -625,3 +625,35 @@ pub(crate) async fn visit_everything(api: &Api, token: &str, account: AccountId)
         .await;
     api.call(Method::DELETE, &one).bearer(token).send().await;
 }
+
+#[tokio::test]
+async fn replays_have_a_pace() {
+    let receiver = Receiver::new().await;
+    let api = api_for(&[&receiver]).await;
+    let (_, token) = customer(&api).await;
+    let one = path(&create(&api, &token, &receiver.url(), &["balance.low"]).await);
+    let replay = async |place: &str, body: Value| {
+        let call = api.post(&format!("{one}/{place}")).bearer(&token);
+        call.json(&body).send().await
+    };
+    let nowhere = "deliveries/01900000-0000-7000-8000-0000000000ff/replay";
+    for _ in 0..100 {
+        assert_eq!(replay(nowhere, json!({})).await.problem().0, 404);
+    }
+    let refused = replay(nowhere, json!({})).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("retry-after")),
+        (429, "10")
+    );
+    let since = json!({ "since": api.clock.now() });
+    for _ in 0..5 {
+        assert_eq!(replay("replay", since.clone()).await.status, StatusCode::ACCEPTED);
+    }
+    let refused = replay("replay", since.clone()).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("retry-after")),
+        (429, "600")
+    );
+    api.clock.advance(Duration::from_secs(600));
+    assert_eq!(replay("replay", since).await.status, StatusCode::ACCEPTED);
+}

@@ -45,6 +45,8 @@ pub const MAX_REPLAYED: u32 = 1_000;
 pub const MAX_RETRIES: u32 = 7;
 /// Longest time that one try may be given.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(30);
+/// Tries of one delivery that are kept, the latest ones: replays make more.
+pub const MAX_ATTEMPTS: u32 = 50;
 /// Longest part of an answer that is kept, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024;
 

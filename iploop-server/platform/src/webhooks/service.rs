@@ -35,7 +35,17 @@ const TESTS: Allowance = Allowance {
     burst: 20,
     refill: Duration::from_secs(60),
 };
-/// Entries of the throttle's table.
+/// Replays of one event, a hundred at once: each sends requests from here, to wherever its owner says.
+const REPLAYS: Allowance = Allowance {
+    burst: 100,
+    refill: Duration::from_secs(10),
+};
+/// Replays of up to [`MAX_REPLAYED`] events, five at once.
+const WIDE_REPLAYS: Allowance = Allowance {
+    burst: 5,
+    refill: Duration::from_secs(600),
+};
+/// Entries of a throttle's table.
 const THROTTLE_CAPACITY: usize = 65_536;
 
 /// What the service is made of.
@@ -61,6 +71,8 @@ struct Inner {
     sealer: Sealer,
     config: WebhooksConfig,
     tests: Throttle<AccountId>,
+    replays: Throttle<AccountId>,
+    wide_replays: Throttle<AccountId>,
 }
 
 /// A webhook that a customer wants.
@@ -147,8 +159,8 @@ pub enum WebhookError {
     /// The webhook has no such delivery.
     #[error("no such delivery")]
     DeliveryNotFound,
-    /// Too many tests.
-    #[error("too many tests")]
+    /// Too many tests or replays.
+    #[error("too many tests or replays")]
     Throttled {
         /// When the next one may be sent.
         retry_after: Duration,
@@ -183,6 +195,8 @@ impl WebhookService {
             client: parts.client,
             config: config.clone(),
             tests: Throttle::new(TESTS, THROTTLE_CAPACITY),
+            replays: Throttle::new(REPLAYS, THROTTLE_CAPACITY),
+            wide_replays: Throttle::new(WIDE_REPLAYS, THROTTLE_CAPACITY),
         }));
         let task = WebhookTask::new(service.clone());
         Ok((service, task))
@@ -311,10 +325,7 @@ impl WebhookService {
     /// Dropping it leaves the delivery waiting.
     pub async fn test(&self, account: AccountId, id: WebhookId) -> Result<SentTest, WebhookError> {
         let now = self.0.clock.now();
-        self.0
-            .tests
-            .take(&account, now)
-            .map_err(|retry_after| WebhookError::Throttled { retry_after })?;
+        take(&self.0.tests, account, now)?;
         let data = json!({ "message": "This is a test webhook from IPLoop" });
         let event = Event::new(account, EventKind::Test, now, data);
         let claim = self
@@ -353,7 +364,7 @@ impl WebhookService {
         found.ok_or(WebhookError::DeliveryNotFound)
     }
 
-    /// Delivers an event once more, with the same id.
+    /// Delivers an event once more, with the same id: a hundred times at once, then one each 10 seconds.
     pub async fn replay(
         &self,
         account: AccountId,
@@ -361,6 +372,7 @@ impl WebhookService {
         event: EventId,
     ) -> Result<(), WebhookError> {
         let now = self.0.clock.now();
+        take(&self.0.replays, account, now)?;
         match self.0.store.replay_delivery(account, id, event, now).await? {
             true => Ok(()),
             false => Err(WebhookError::DeliveryNotFound),
@@ -368,7 +380,7 @@ impl WebhookService {
     }
 
     /// Delivers what happened since then once more, and what was never delivered; how many. At most 1,000 events, the oldest
-    /// first.
+    /// first; five times at once, then once each 10 minutes.
     pub async fn replay_since(
         &self,
         account: AccountId,
@@ -376,6 +388,7 @@ impl WebhookService {
         since: Timestamp,
     ) -> Result<u64, WebhookError> {
         let now = self.0.clock.now();
+        take(&self.0.wide_replays, account, now)?;
         let queued = self
             .0
             .store
@@ -448,6 +461,12 @@ impl WebhookService {
         self.0.client.check_resolved(&target).await.map_err(problem)?;
         Ok(target.as_str().to_owned())
     }
+}
+
+fn take(throttle: &Throttle<AccountId>, account: AccountId, now: Timestamp) -> Result<(), WebhookError> {
+    throttle
+        .take(&account, now)
+        .map_err(|retry_after| WebhookError::Throttled { retry_after })
 }
 
 fn found(is_found: bool) -> Result<(), WebhookError> {

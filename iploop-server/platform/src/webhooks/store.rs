@@ -103,7 +103,8 @@ pub trait Webhooks: Send + Sync + 'static {
         each: u32,
         limit: u32,
     ) -> Result<Vec<Claim>, StoreError>;
-    /// Notes a try and what it means; false, and nothing is noted, if the hold is another's by now.
+    /// Notes a try and what it means; false, and nothing is noted, if the hold is another's by now. Of a delivery's tries the last
+    /// [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS) are kept.
     ///
     /// The last failure of [`MAX_FAILURES`](super::MAX_FAILURES) in a row, or [`Verdict::Gone`], switches the webhook off, gives up
     /// what waits and writes a mail to its owner.

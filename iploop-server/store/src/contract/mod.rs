@@ -348,6 +348,7 @@ on_every_database! {
         ten_failures_in_a_row_switch_a_webhook_off_and_mail_its_owner
         a_test_goes_to_one_webhook_active_or_not_and_counts_for_nothing
         deliveries_come_in_pages_newest_first_with_their_last_try
+        of_many_tries_of_a_delivery_the_last_fifty_are_kept
         replays_bring_the_same_events_again_and_what_was_missed
         deliveries_that_wait_for_a_webhook_are_bounded
         deleting_while_events_come_and_go_leaves_no_deadlock

@@ -458,6 +458,21 @@ pub(super) async fn deliveries_come_in_pages_newest_first_with_their_last_try(db
     );
 }
 
+pub(super) async fn of_many_tries_of_a_delivery_the_last_fifty_are_kept(db: &Database) {
+    let (account, webhook, event) = one_due(db).await;
+    for second in 0..52 {
+        let now = at(100 + second);
+        let replayed = db.store.replay_delivery(account, webhook, event, now).await;
+        assert!(replayed.unwrap());
+        let held = claim(db, now).await.pop().unwrap();
+        assert!(finish(db, &held, Verdict::Delivered, now).await);
+    }
+    let delivery = db.store.delivery(account, webhook, event).await.unwrap().unwrap();
+    let kept: Vec<Timestamp> = delivery.attempts.iter().map(|attempt| attempt.at).collect();
+    assert_eq!((kept.len(), kept[0], kept[49]), (50, at(151), at(102)));
+    assert_eq!(db.number("SELECT COUNT(*) FROM webhook_attempts").await, 50);
+}
+
 pub(super) async fn replays_bring_the_same_events_again_and_what_was_missed(db: &Database) {
     let account = new_account(&*db.store).await;
     let webhook = webhook_for(db, account, &[EventKind::BalanceLow]).await;

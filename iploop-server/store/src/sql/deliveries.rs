@@ -7,8 +7,8 @@ use iploop_platform::ids::{AccountId, EventId, HoldId, WebhookId};
 use iploop_platform::notices::Notice;
 use iploop_platform::store::StoreError;
 use iploop_platform::webhooks::{
-    Attempt, Claim, Delivery, DeliveryQuery, DeliveryState, DisabledBy, Finish, MAX_FAILURES, NewWebhook,
-    SealedSecret, StoredChange, Verdict, Webhook, Webhooks,
+    Attempt, Claim, Delivery, DeliveryQuery, DeliveryState, DisabledBy, Finish, MAX_ATTEMPTS, MAX_FAILURES,
+    NewWebhook, SealedSecret, StoredChange, Verdict, Webhook, Webhooks,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -212,11 +212,7 @@ impl Webhooks for SqlStore {
             .bind(i64::from(query.limit))
             .fetch_all(&self.read)
             .await?;
-            let mut page = self.with_attempts(webhook, &rows).await?;
-            for delivery in &mut page {
-                delivery.attempts.truncate(1);
-            }
-            Ok(Some(page))
+            Ok(Some(self.with_attempts(webhook, &rows, 1).await?))
         })
         .await
     }
@@ -240,7 +236,7 @@ impl Webhooks for SqlStore {
             .bind(event.uuid())
             .fetch_all(&self.read)
             .await?;
-            Ok(self.with_attempts(webhook, &rows).await?.pop())
+            Ok(self.with_attempts(webhook, &rows, MAX_ATTEMPTS).await?.pop())
         })
         .await
     }
@@ -342,7 +338,13 @@ impl SqlStore {
         Ok(row.is_some())
     }
 
-    async fn with_attempts(&self, webhook: WebhookId, rows: &[Row]) -> Result<Vec<Delivery>, sqlx::Error> {
+    /// Deliveries, each with its last tries, so many.
+    async fn with_attempts(
+        &self,
+        webhook: WebhookId,
+        rows: &[Row],
+        attempts: u32,
+    ) -> Result<Vec<Delivery>, sqlx::Error> {
         let mut deliveries = Vec::with_capacity(rows.len());
         for row in rows {
             deliveries.extend(delivery_from(row)?);
@@ -352,13 +354,16 @@ impl SqlStore {
             .map(|delivery| delivery.event.id.uuid())
             .collect();
         let rows = sqlx::query(concat!(
-            "SELECT event_id, at, status_code, duration_ms, answer, error FROM webhook_attempts
-             WHERE webhook_id = $2 AND event_id IN (",
+            "SELECT event_id, at, status_code, duration_ms, answer, error FROM (
+                 SELECT event_id, at, status_code, duration_ms, answer, error,
+                     ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY at DESC, lease DESC) AS place
+                 FROM webhook_attempts WHERE webhook_id = $2 AND event_id IN (",
             given!(id uuid),
-            ") ORDER BY at DESC, lease DESC"
+            ")) AS tries WHERE place <= $3 ORDER BY place"
         ))
         .bind(Json(ids(&events)))
         .bind(webhook.uuid())
+        .bind(i64::from(attempts))
         .fetch_all(&self.read)
         .await?;
         for row in &rows {
@@ -455,6 +460,16 @@ async fn note(tx: &mut Tx, finish: &Finish<'_>) -> Result<bool, sqlx::Error> {
     .bind(i64::from(attempt.duration_ms))
     .bind(text(&attempt.answer))
     .bind(text_or_none(attempt.error.as_deref()))
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "DELETE FROM webhook_attempts WHERE webhook_id = $1 AND event_id = $2 AND lease NOT IN (
+             SELECT lease FROM webhook_attempts WHERE webhook_id = $1 AND event_id = $2
+             ORDER BY at DESC, lease DESC LIMIT $3)",
+    )
+    .bind(webhook.uuid())
+    .bind(event.uuid())
+    .bind(i64::from(MAX_ATTEMPTS))
     .execute(&mut **tx)
     .await?;
     count(tx, claim, *verdict, attempt.at, *now).await?;
