@@ -34,6 +34,10 @@ pub use task::NoticeTask;
 pub use templates::previews;
 pub use unsubscribe::Report;
 
+/// Mails that follow from what an account does, in 24 hours: nobody fills a mailbox from here. Those that somebody waits for have
+/// limits of their own and go in any case.
+pub const MAX_MAILS_A_DAY: u32 = 100;
+
 /// What a customer wants to be told, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preferences {
@@ -249,6 +253,14 @@ impl Notice {
     /// Many get it at the same time: it waits behind what one person waits for.
     pub const fn is_bulk(self) -> bool {
         matches!(self, Self::WeeklyReport | Self::MonthlyReport | Self::Maintenance)
+    }
+
+    /// Whether [`MAX_MAILS_A_DAY`] stops it.
+    pub const fn is_bounded(self) -> bool {
+        !matches!(
+            self,
+            Self::Welcome | Self::Verification | Self::PasswordReset | Self::AccountUnlocked
+        )
     }
 
     /// Whether its reader wants it.

@@ -360,6 +360,7 @@ on_every_database! {
         a_mail_is_held_by_one_and_taken_over_after_a_crash
         a_report_is_queued_once_for_each_account_that_may_have_it
         a_mail_is_queued_once_for_its_occasion_and_goes_before_what_many_get
+        an_account_gets_a_hundred_mails_a_day_and_those_that_it_waits_for
         a_request_for_a_password_becomes_a_mail_where_there_is_an_account
         an_announcement_is_told_once_to_each_who_wants_to_know
         a_key_at_its_rate_is_told_once_an_hour_however_many_say_so

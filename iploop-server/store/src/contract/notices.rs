@@ -4,7 +4,7 @@ use std::time::Duration;
 use iploop_platform::abuse::{AuditAction, AuditEntry, AuditQuery, Told};
 use iploop_platform::account::AccountStatus;
 use iploop_platform::accounts::ProfileChange;
-use iploop_platform::clock::Timestamp;
+use iploop_platform::clock::{DAY, Timestamp};
 use iploop_platform::events::{Event, EventKind};
 use iploop_platform::ids::{AccountId, AnnouncementId, ApiKeyId, HoldId};
 use iploop_platform::notices::{
@@ -266,6 +266,31 @@ pub(super) async fn a_mail_is_queued_once_for_its_occasion_and_goes_before_what_
                 .iter()
                 .all(|(notice, _)| *notice == Notice::WeeklyReport)
     );
+}
+
+pub(super) async fn an_account_gets_a_hundred_mails_a_day_and_those_that_it_waits_for(db: &Database) {
+    let (ada, eve) = (verified_account(db).await, verified_account(db).await);
+    let queue = async |account, notice, number: u32, now| {
+        let mail = NewMail {
+            account,
+            notice,
+            data: Value::Null,
+            occasion: format!("{notice}:{number}"),
+            now,
+        };
+        db.store.queue_mail(&mail).await.unwrap();
+    };
+    let before = db.number("SELECT COUNT(*) FROM mail_outbox").await;
+    let queued = async || db.number("SELECT COUNT(*) FROM mail_outbox").await - before;
+    for number in 0..120 {
+        queue(ada, Notice::AllowListChanged, number, at(10)).await;
+    }
+    assert_eq!(queued().await, 100);
+    queue(ada, Notice::PasswordReset, 0, at(11)).await;
+    queue(eve, Notice::AllowListChanged, 0, at(11)).await;
+    assert_eq!(queued().await, 102);
+    queue(ada, Notice::TwoFactorOff, 0, at(10).plus(DAY)).await;
+    assert_eq!(queued().await, 103, "the next day");
 }
 
 pub(super) async fn a_request_for_a_password_becomes_a_mail_where_there_is_an_account(db: &Database) {

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
-use iploop_platform::clock::Timestamp;
+use iploop_platform::clock::{DAY, Timestamp};
 use iploop_platform::ids::{AccountId, HoldId, MailId};
 use iploop_platform::notices::{
-    Addressee, Announcement, MailEnd, NewMail, NewReport, Notice, Notices, OutboxMail, Preferences,
-    PreferencesChange,
+    Addressee, Announcement, MAX_MAILS_A_DAY, MailEnd, NewMail, NewReport, Notice, Notices, OutboxMail,
+    Preferences, PreferencesChange,
 };
 use iploop_platform::store::StoreError;
 use serde::Serialize;
@@ -57,7 +57,7 @@ pub(super) async fn insert_to(
     insert_row(tx, Some(to), account, notice, data, occasion, now).await
 }
 
-/// To the account where `to` is none.
+/// To the account where `to` is none. What comes beyond the bound of a day is not queued.
 async fn insert_row(
     tx: &mut Tx,
     to: Option<&Addressee>,
@@ -70,7 +70,9 @@ async fn insert_row(
     sqlx::query(
         "INSERT INTO mail_outbox (id, user_id, template, data, occasion, state, tries, due_at, lease_until, created_at,
              to_address, to_name)
-         VALUES ($1, $2, $3, $4, $5, 'pending', 0, $6, 0, $6, $7, $8)
+         SELECT $1, $2, $3, $4, $5, 'pending', 0, $6, 0, $6, $7, $8
+         WHERE $9 > (SELECT COUNT(*) FROM mail_outbox known
+             WHERE known.user_id = $2 AND known.created_at > $10 AND known.to_address IS NULL)
          ON CONFLICT (user_id, occasion) DO NOTHING",
     )
     .bind(MailId::new().uuid())
@@ -81,6 +83,11 @@ async fn insert_row(
     .bind(now.as_millis())
     .bind(to.map(|to| to.address.as_str()))
     .bind(to.map(|to| text(&to.name)))
+    .bind(match notice.is_bounded() && to.is_none() {
+        true => i64::from(MAX_MAILS_A_DAY),
+        false => i64::MAX,
+    })
+    .bind(now.minus(DAY).as_millis())
     .execute(&mut **tx)
     .await?;
     Ok(())
