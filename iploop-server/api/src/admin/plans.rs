@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use iploop_platform::admin::{PlanDetails, WantedPlan};
+use iploop_platform::admin::{PlanChange, PlanDetails, WantedPlan};
 use iploop_platform::field::FieldProblem;
 use iploop_platform::ids::PlanId;
 use iploop_platform::plan::Gates;
@@ -59,9 +59,9 @@ pub(crate) struct AdminPlan {
     features: Vec<String>,
     /// Offered to new subscribers.
     is_active: bool,
-    /// Its monthly price at Stripe.
+    /// The price at Stripe that it is sold by for a month, while that costs what the plan does; none: one that we make.
     stripe_price_monthly: Option<String>,
-    /// Its annual price at Stripe.
+    /// The same for a year.
     stripe_price_annual: Option<String>,
     /// Accounts on it that are not deleted.
     accounts: u64,
@@ -112,9 +112,11 @@ pub(crate) struct PlanBody {
     /// Offered to new subscribers. The plan that new accounts start on stays so.
     #[serde(default)]
     is_active: Option<bool>,
+    /// A price made at Stripe by hand to sell the plan by for a month. One that costs something else than the plan is not used.
     #[schema(value_type = Option<OptionalName>)]
     #[serde(default, deserialize_with = "present")]
     stripe_price_monthly: Option<Option<String>>,
+    /// The same for a year.
     #[schema(value_type = Option<OptionalName>)]
     #[serde(default, deserialize_with = "present")]
     stripe_price_annual: Option<Option<String>>,
@@ -182,7 +184,7 @@ pub(crate) async fn create_plan(
         return Err(needed("pricePerGb", "pricePerGb is required"));
     }
     let reason = body.reason.clone();
-    let wanted = body.applied_to(blank())?;
+    let wanted = body.change()?.over(blank());
     let plans = &state.parts().admin;
     let plan = plans.create_plan(actor(&admin.account), wanted, &reason).await?;
     Ok((StatusCode::CREATED, Json(AdminPlan::from(plan))).into_response())
@@ -203,9 +205,8 @@ pub(crate) async fn change_plan(
     let id = plan.parse().map_err(|_| ApiError::PlanNotFound)?;
     let plans = &state.parts().admin;
     let reason = body.reason.clone();
-    let wanted = body.applied_to(plans.plan(id).await?.wanted())?;
     let plan = plans
-        .change_plan(actor(&admin.account), id, wanted, &reason)
+        .change_plan(actor(&admin.account), id, body.change()?, &reason)
         .await?;
     Ok(Json(plan.into()))
 }
@@ -234,36 +235,30 @@ fn blank() -> WantedPlan {
 }
 
 impl PlanBody {
-    fn applied_to(self, plan: WantedPlan) -> Result<WantedPlan, ApiError> {
+    fn change(self) -> Result<PlanChange, ApiError> {
         let price = self
             .price_per_gb
-            .map(|price| price.scaled("pricePerGb", DOLLAR_PLACES))
-            .transpose()?;
-        let included = match self.included_gb {
-            None => plan.included_bytes,
-            Some(None) => None,
-            Some(Some(gigabytes)) => Some(gigabytes.scaled("includedGb", GIGABYTE_PLACES)?),
-        };
-        Ok(WantedPlan {
-            name: self.name.unwrap_or(plan.name),
-            description: self.description.unwrap_or(plan.description),
-            price_per_gb_micros: price.unwrap_or(plan.price_per_gb_micros),
-            price_monthly_cents: self.price_monthly.unwrap_or(plan.price_monthly_cents),
-            price_annual_cents: self.price_annual.unwrap_or(plan.price_annual_cents),
-            included_bytes: included,
-            requests_per_day: self.requests_per_day.unwrap_or(plan.requests_per_day),
-            max_concurrent_connections: self
-                .max_concurrent_connections
-                .unwrap_or(plan.max_concurrent_connections),
-            gates: Gates {
-                city: self.city_targeting.unwrap_or(plan.gates.city),
-                asn: self.asn_targeting.unwrap_or(plan.gates.asn),
-                sticky_sessions: self.sticky_sessions.unwrap_or(plan.gates.sticky_sessions),
-            },
-            features: self.features.unwrap_or(plan.features),
-            is_active: self.is_active.unwrap_or(plan.is_active),
-            stripe_price_monthly: self.stripe_price_monthly.unwrap_or(plan.stripe_price_monthly),
-            stripe_price_annual: self.stripe_price_annual.unwrap_or(plan.stripe_price_annual),
+            .map(|price| price.scaled("pricePerGb", DOLLAR_PLACES));
+        let included = self.included_gb.map(|gigabytes| {
+            let scaled = gigabytes.map(|gigabytes| gigabytes.scaled("includedGb", GIGABYTE_PLACES));
+            scaled.transpose()
+        });
+        Ok(PlanChange {
+            name: self.name,
+            description: self.description,
+            price_per_gb_micros: price.transpose()?,
+            price_monthly_cents: self.price_monthly,
+            price_annual_cents: self.price_annual,
+            included_bytes: included.transpose()?,
+            requests_per_day: self.requests_per_day,
+            max_concurrent_connections: self.max_concurrent_connections,
+            city: self.city_targeting,
+            asn: self.asn_targeting,
+            sticky_sessions: self.sticky_sessions,
+            features: self.features,
+            is_active: self.is_active,
+            stripe_price_monthly: self.stripe_price_monthly,
+            stripe_price_annual: self.stripe_price_annual,
         })
     }
 }

@@ -28,9 +28,9 @@ const ACCOUNTS_AT_ONCE: u32 = 1_000;
 pub struct PlanDetails {
     /// The plan.
     pub plan: Plan,
-    /// Its monthly price at Stripe.
+    /// The price at Stripe that it is sold by for a month, while that costs what the plan does; none: one that we make.
     pub stripe_price_monthly: Option<String>,
-    /// Its annual price at Stripe.
+    /// The same for a year.
     pub stripe_price_annual: Option<String>,
     /// Accounts on it that are not deleted.
     pub accounts: u64,
@@ -62,10 +62,45 @@ pub struct WantedPlan {
     pub features: Vec<String>,
     /// Offered to new subscribers.
     pub is_active: bool,
-    /// Its monthly price at Stripe.
+    /// The price at Stripe that it is sold by for a month, while that costs what the plan does; none: one that we make.
     pub stripe_price_monthly: Option<String>,
-    /// Its annual price at Stripe.
+    /// The same for a year.
     pub stripe_price_annual: Option<String>,
+}
+
+/// Changes of a plan: what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanChange {
+    /// As in [`WantedPlan`].
+    pub name: Option<String>,
+    /// As in [`WantedPlan`].
+    pub description: Option<String>,
+    /// As in [`WantedPlan`].
+    pub price_per_gb_micros: Option<i64>,
+    /// As in [`WantedPlan`].
+    pub price_monthly_cents: Option<i64>,
+    /// As in [`WantedPlan`].
+    pub price_annual_cents: Option<Option<i64>>,
+    /// As in [`WantedPlan`].
+    pub included_bytes: Option<Option<i64>>,
+    /// As in [`WantedPlan`].
+    pub requests_per_day: Option<i64>,
+    /// As in [`WantedPlan`].
+    pub max_concurrent_connections: Option<u32>,
+    /// Whether cities may be asked for.
+    pub city: Option<bool>,
+    /// Whether networks may be asked for.
+    pub asn: Option<bool>,
+    /// Whether sessions may be sticky.
+    pub sticky_sessions: Option<bool>,
+    /// As in [`WantedPlan`].
+    pub features: Option<Vec<String>>,
+    /// As in [`WantedPlan`].
+    pub is_active: Option<bool>,
+    /// As in [`WantedPlan`].
+    pub stripe_price_monthly: Option<Option<String>>,
+    /// As in [`WantedPlan`].
+    pub stripe_price_annual: Option<Option<String>>,
 }
 
 /// What came of a changed plan.
@@ -116,48 +151,72 @@ impl PlanDetails {
     }
 }
 
-impl WantedPlan {
+impl PlanChange {
+    /// What comes of it where this plan stood.
+    pub fn over(&self, plan: WantedPlan) -> WantedPlan {
+        let change = self.clone();
+        WantedPlan {
+            name: change.name.unwrap_or(plan.name),
+            description: change.description.unwrap_or(plan.description),
+            price_per_gb_micros: change.price_per_gb_micros.unwrap_or(plan.price_per_gb_micros),
+            price_monthly_cents: change.price_monthly_cents.unwrap_or(plan.price_monthly_cents),
+            price_annual_cents: change.price_annual_cents.unwrap_or(plan.price_annual_cents),
+            included_bytes: change.included_bytes.unwrap_or(plan.included_bytes),
+            requests_per_day: change.requests_per_day.unwrap_or(plan.requests_per_day),
+            max_concurrent_connections: change
+                .max_concurrent_connections
+                .unwrap_or(plan.max_concurrent_connections),
+            gates: Gates {
+                city: change.city.unwrap_or(plan.gates.city),
+                asn: change.asn.unwrap_or(plan.gates.asn),
+                sticky_sessions: change.sticky_sessions.unwrap_or(plan.gates.sticky_sessions),
+            },
+            features: change.features.unwrap_or(plan.features),
+            is_active: change.is_active.unwrap_or(plan.is_active),
+            stripe_price_monthly: change.stripe_price_monthly.unwrap_or(plan.stripe_price_monthly),
+            stripe_price_annual: change.stripe_price_annual.unwrap_or(plan.stripe_price_annual),
+        }
+    }
+
     /// Texts trimmed; every mistake at once.
     fn checked(mut self) -> Result<Self, AdminError> {
         let mut problems = Vec::new();
-        if let Some(name) = keep(line("name", "Name", &self.name, 1, 100), &mut problems) {
-            self.name = name;
-        }
-        let description = line("description", "Description", &self.description, 0, 1000);
-        if let Some(description) = keep(description, &mut problems) {
-            self.description = description;
+        for (field, called, text, least, most) in [
+            ("name", "Name", &mut self.name, 1, 100),
+            ("description", "Description", &mut self.description, 0, 1000),
+        ] {
+            let Some(text) = text else { continue };
+            if let Some(trimmed) = keep(line(field, called, text, least, most), &mut problems) {
+                *text = trimmed;
+            }
         }
         for (field, number, least, most) in [
             ("pricePerGb", self.price_per_gb_micros, 0, MAX_PRICE_MICROS),
             ("priceMonthly", self.price_monthly_cents, 0, MAX_PRICE_CENTS),
             (
                 "priceAnnual",
-                self.price_annual_cents.unwrap_or(0),
+                self.price_annual_cents.flatten(),
                 0,
                 MAX_PRICE_CENTS,
             ),
-            (
-                "includedGb",
-                self.included_bytes.unwrap_or(0),
-                0,
-                MAX_INCLUDED_BYTES,
-            ),
+            ("includedGb", self.included_bytes.flatten(), 0, MAX_INCLUDED_BYTES),
             ("requestsPerDay", self.requests_per_day, 1, MAX_REQUESTS),
             (
                 "maxConcurrentConnections",
-                i64::from(self.max_concurrent_connections),
+                self.max_concurrent_connections.map(i64::from),
                 1,
                 i64::from(MAX_CONNECTIONS),
             ),
         ] {
-            if !(least..=most).contains(&number) {
+            if number.is_some_and(|number| !(least..=most).contains(&number)) {
                 problems.push(FieldProblem::new(field, format!("{field} is out of bounds")));
             }
         }
-        if self.features.len() > MAX_FEATURES {
+        let features = self.features.as_deref_mut().unwrap_or_default();
+        if features.len() > MAX_FEATURES {
             problems.push(FieldProblem::new("features", "There are 30 features at most"));
         }
-        for feature in &mut self.features {
+        for feature in features {
             if let Some(text) = keep(line("features", "A feature", feature, 1, 200), &mut problems) {
                 *feature = text;
             }
@@ -166,20 +225,38 @@ impl WantedPlan {
             ("stripePriceMonthly", &mut self.stripe_price_monthly),
             ("stripePriceAnnual", &mut self.stripe_price_annual),
         ] {
-            let text = line(
-                field,
-                "A price's id",
-                price.as_deref().unwrap_or_default(),
-                0,
-                255,
-            );
-            if let Some(text) = keep(text, &mut problems) {
+            let Some(price) = price else { continue };
+            let given = price.as_deref().unwrap_or_default();
+            if let Some(text) = keep(line(field, "A price's id", given, 0, 255), &mut problems) {
                 *price = Some(text).filter(|text| !text.is_empty());
             }
         }
         match problems.is_empty() {
             true => Ok(self),
             false => Err(AdminError::Invalid(problems)),
+        }
+    }
+}
+
+/// All of it.
+impl From<WantedPlan> for PlanChange {
+    fn from(all: WantedPlan) -> Self {
+        Self {
+            name: Some(all.name),
+            description: Some(all.description),
+            price_per_gb_micros: Some(all.price_per_gb_micros),
+            price_monthly_cents: Some(all.price_monthly_cents),
+            price_annual_cents: Some(all.price_annual_cents),
+            included_bytes: Some(all.included_bytes),
+            requests_per_day: Some(all.requests_per_day),
+            max_concurrent_connections: Some(all.max_concurrent_connections),
+            city: Some(all.gates.city),
+            asn: Some(all.gates.asn),
+            sticky_sessions: Some(all.gates.sticky_sessions),
+            features: Some(all.features),
+            is_active: Some(all.is_active),
+            stripe_price_monthly: Some(all.stripe_price_monthly),
+            stripe_price_annual: Some(all.stripe_price_annual),
         }
     }
 }
@@ -213,14 +290,14 @@ impl AdminService {
         reason: &str,
     ) -> Result<PlanDetails, AdminError> {
         let reason = field::reason(reason)?;
-        let wanted = wanted.checked()?;
+        let wanted = PlanChange::from(wanted.clone()).checked()?.over(wanted);
         let id = PlanId::new();
         let entry = self.entry(actor, AuditAction::PlanCreated, None, id.to_string(), &reason);
         self.parts().store.create_plan(id, &wanted, entry).await?;
         self.plan(id).await
     }
 
-    /// Changes a plan whole. Its accounts have the new limits at this server's gateways at once, at others' within
+    /// Changes a plan; of two changes at the same moment neither undoes the other. Its accounts have the new limits at this server's gateways at once, at others' within
     /// `admission.key_ttl`.
     ///
     /// # Errors
@@ -229,7 +306,7 @@ impl AdminService {
         &self,
         actor: Actor,
         id: PlanId,
-        wanted: WantedPlan,
+        wanted: PlanChange,
         reason: &str,
     ) -> Result<PlanDetails, AdminError> {
         let reason = field::reason(reason)?;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::nodes::{Ban, GivenConsent, KnownNode, NodePage, NodeQuery, Withdrawal};
-use super::plans::{PlanChanged, PlanDetails, WantedPlan};
+use super::plans::{PlanChange, PlanChanged, PlanDetails, WantedPlan};
 use super::revenue::Revenue;
 use super::settings::{PlatformSettings, SettingsWritten, VersionedSettings};
 use super::stats::StoredStats;
@@ -36,11 +36,11 @@ pub trait AdminStore: Send + Sync + 'static {
     async fn plan_details(&self, id: PlanId) -> Result<Option<PlanDetails>, StoreError>;
     /// Stores a plan; `Conflict { what: "plan name" }` if the name is taken.
     async fn create_plan(&self, id: PlanId, plan: &WantedPlan, entry: AuditEntry) -> Result<(), StoreError>;
-    /// Changes a plan; `Conflict { what: "plan name" }` if the name is taken.
+    /// Changes a plan as it is then; `Conflict { what: "plan name" }` if the name is taken.
     async fn change_plan(
         &self,
         id: PlanId,
-        plan: &WantedPlan,
+        change: &PlanChange,
         entry: AuditEntry,
     ) -> Result<PlanChanged, StoreError>;
     /// Accounts on a plan, by id, behind `after`, at most `limit`.

@@ -3,7 +3,8 @@ use std::time::Duration;
 use iploop_platform::abuse::{Actor, AuditAction, AuditQuery};
 use iploop_platform::account::{AccountStatus, Role};
 use iploop_platform::admin::{
-    PlanChanged, PlatformSettings, Revenue, SettingsWritten, Traffic, UserChange, UserCounts, WantedPlan,
+    PlanChange, PlanChanged, PlatformSettings, Revenue, SettingsWritten, Traffic, UserChange, UserCounts,
+    WantedPlan,
 };
 use iploop_platform::ids::{AccountId, GatewayId, PlanId};
 use iploop_platform::ledger::{Act, Booking, NewEntry};
@@ -56,7 +57,7 @@ pub(super) async fn plans_are_made_and_changed_on_record(db: &Database) {
 
     let change = async |id, plan: &WantedPlan| {
         let entry = audit(AuditAction::PlanChanged, None, 2);
-        db.store.change_plan(id, plan, entry).await
+        db.store.change_plan(id, &plan.clone().into(), entry).await
     };
     let mut plan = made.wanted();
     assert_eq!(change(tiny, &plan).await.unwrap(), PlanChanged::AlreadySo);
@@ -92,6 +93,44 @@ pub(super) async fn plans_are_made_and_changed_on_record(db: &Database) {
     assert_eq!(db.store.plan_details(growth).await.unwrap().unwrap().accounts, 3);
 }
 
+pub(super) async fn changes_of_a_plan_at_the_same_moment_all_stand(db: &Database) {
+    let (growth, before) = wanted(db, "Growth").await;
+    let mut tries = JoinSet::new();
+    for number in 0..TRIES {
+        let store = db.store.clone();
+        let change = match number % 4 {
+            0 => PlanChange {
+                price_per_gb_micros: Some(1),
+                ..PlanChange::default()
+            },
+            1 => PlanChange {
+                requests_per_day: Some(2),
+                asn: Some(true),
+                ..PlanChange::default()
+            },
+            2 => PlanChange {
+                price_annual_cents: Some(None),
+                ..PlanChange::default()
+            },
+            _ => PlanChange {
+                is_active: Some(false),
+                ..PlanChange::default()
+            },
+        };
+        tries.spawn(async move {
+            let entry = audit(AuditAction::PlanChanged, None, 1);
+            store.change_plan(growth, &change, entry).await.unwrap()
+        });
+    }
+    let changed = tries.join_all().await;
+    let done = changed.iter().filter(|changed| **changed == PlanChanged::Done);
+    assert_eq!(done.count(), 4, "each once");
+    let mut after = before;
+    (after.price_per_gb_micros, after.requests_per_day) = (1, 2);
+    (after.gates.asn, after.price_annual_cents, after.is_active) = (true, None, false);
+    assert_eq!(wanted(db, "Growth").await.1, after);
+}
+
 pub(super) async fn the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at_once(db: &Database) {
     let names = ["Starter", "Growth", "Business", "Pay-as-you-go"];
     let mut plans = Vec::new();
@@ -114,7 +153,7 @@ pub(super) async fn the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at
             } else {
                 plan.is_active = false;
                 let entry = audit(AuditAction::PlanChanged, None, 1);
-                store.change_plan(id, &plan, entry).await.unwrap();
+                store.change_plan(id, &plan.into(), entry).await.unwrap();
             }
         });
     }
@@ -125,7 +164,7 @@ pub(super) async fn the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at
     let mut off = details.wanted();
     off.is_active = false;
     let entry = audit(AuditAction::PlanChanged, None, 1);
-    let refused = db.store.change_plan(first, &off, entry).await.unwrap();
+    let refused = db.store.change_plan(first, &off.into(), entry).await.unwrap();
     assert_eq!(refused, PlanChanged::FirstPlan);
 }
 

@@ -400,6 +400,7 @@ on_every_database! {
     }
     admin {
         plans_are_made_and_changed_on_record
+        changes_of_a_plan_at_the_same_moment_all_stand
         the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at_once
         settings_are_written_by_who_read_the_newest
         figures_count_users_requests_and_devices

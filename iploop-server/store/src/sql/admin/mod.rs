@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
 use iploop_platform::account::{Account, NewAccount};
 use iploop_platform::admin::{
-    AdminStore, Ban, GivenConsent, KnownNode, NodePage, NodeQuery, PlanChanged, PlanDetails,
+    AdminStore, Ban, GivenConsent, KnownNode, NodePage, NodeQuery, PlanChange, PlanChanged, PlanDetails,
     PlatformSettings, Revenue, SettingsWritten, StoredStats, UserChange, UserChanged, UserPage, UserQuery,
     VersionedSettings, WantedPlan, Withdrawal,
 };
@@ -73,12 +73,12 @@ impl AdminStore for SqlStore {
     async fn change_plan(
         &self,
         id: PlanId,
-        plan: &WantedPlan,
+        change: &PlanChange,
         entry: AuditEntry,
     ) -> Result<PlanChanged, StoreError> {
         act(async {
             let mut tx = self.begin().await?;
-            let changed = plans::change(&mut tx, id, plan, entry).await?;
+            let changed = plans::change(&mut tx, id, change, entry).await?;
             tx.commit().await?;
             Ok(changed)
         })

@@ -1,7 +1,7 @@
 //! Plans, as admins see and change them.
 
 use iploop_platform::abuse::AuditEntry;
-use iploop_platform::admin::{PlanChanged, PlanDetails, WantedPlan};
+use iploop_platform::admin::{PlanChange, PlanChanged, PlanDetails, WantedPlan};
 use iploop_platform::ids::{AccountId, PlanId};
 use serde_json::json;
 use sqlx::Row as _;
@@ -75,7 +75,7 @@ pub(super) async fn create(
 pub(super) async fn change(
     tx: &mut Tx,
     id: PlanId,
-    plan: &WantedPlan,
+    change: &PlanChange,
     mut entry: AuditEntry,
 ) -> Result<PlanChanged, sqlx::Error> {
     // The settings name a plan that is on offer: who changes either holds their lock first.
@@ -92,7 +92,8 @@ pub(super) async fn change(
         .fetch_one(&mut **tx)
         .await?;
     let before = details_from(&row)?.wanted();
-    if before == *plan {
+    let plan = change.over(before.clone());
+    if before == plan {
         return Ok(PlanChanged::AlreadySo);
     }
     if !plan.is_active && settings.settings.first_plan == id {
@@ -106,7 +107,7 @@ pub(super) async fn change(
              stripe_price_monthly = $15, stripe_price_annual = $16
          WHERE id = $1",
         id,
-        plan,
+        &plan,
     )
     .await?;
     entry.before = json!(before);
