@@ -109,6 +109,14 @@ impl PaymentProvider for Stripe {
         )
     }
 
+    async fn sells(&self, price: &str, interval: Interval, cents: i64) -> Result<bool, ProviderError> {
+        let Ok(price) = id(price) else { return Ok(false) };
+        match self.client.get(&format!("/v1/prices/{price}"), &Vec::new()).await {
+            Err(error) if is_gone(&error) => Ok(false),
+            known => Ok(is_sold_as(&known?, interval, cents)),
+        }
+    }
+
     async fn subscribe(
         &self,
         customer: &str,
@@ -336,6 +344,19 @@ fn form_of<'a>(mode: &str, customer: &str, page: &Page, urls: &ReturnUrls) -> Fo
     ]
 }
 
+/// Whether a price is this much for each of such periods, and nothing else: not by use, not in steps, not for several months.
+fn is_sold_as(price: &Value, interval: Interval, cents: i64) -> bool {
+    let recurring = &price["recurring"];
+    price["active"].as_bool() == Some(true)
+        && price["currency"].as_str() == Some(CURRENCY)
+        && price["unit_amount"].as_i64() == Some(cents)
+        && price["billing_scheme"].as_str() == Some("per_unit")
+        && price["transform_quantity"].is_null()
+        && recurring["interval"].as_str() == Some(interval.as_str())
+        && recurring["interval_count"].as_i64() == Some(1)
+        && recurring["usage_type"].as_str() == Some("licensed")
+}
+
 fn name_of(payment: &Payment) -> String {
     format!("IPLoop {} GB", payment.bytes / 1_000_000_000)
 }
@@ -392,4 +413,36 @@ fn is_gone(error: &ProviderError) -> bool {
 
 fn unexpected() -> ProviderError {
     ProviderError::Refused("an answer without what it must have".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_price_is_sold_as_what_it_costs_each_period_and_as_nothing_else() {
+        let price = json!({
+            "id": "price_1", "active": true, "currency": "usd", "unit_amount": 14_900, "billing_scheme": "per_unit",
+            "transform_quantity": null,
+            "recurring": { "interval": "month", "interval_count": 1, "usage_type": "licensed" },
+        });
+        assert!(is_sold_as(&price, Interval::Month, 14_900));
+        assert!(!is_sold_as(&price, Interval::Year, 14_900));
+        assert!(!is_sold_as(&price, Interval::Month, 14_901));
+        for (place, other) in [
+            ("/active", json!(false)),
+            ("/currency", json!("eur")),
+            ("/billing_scheme", json!("tiered")),
+            ("/transform_quantity", json!({ "divide_by": 10 })),
+            ("/recurring", Value::Null),
+            ("/recurring/interval_count", json!(3)),
+            ("/recurring/usage_type", json!("metered")),
+        ] {
+            let mut price = price.clone();
+            *price.pointer_mut(place).unwrap() = other;
+            assert!(!is_sold_as(&price, Interval::Month, 14_900), "{place}");
+        }
+    }
 }

@@ -135,6 +135,9 @@ async fn every_call_is_one_that_stripe_knows() {
             stripe.change("sub_123", &price, proration).await.unwrap();
         }
     }
+    for price in ["price_123", "../customers"] {
+        assert!(!stripe.sells(price, Interval::Month, 1).await.unwrap(), "{price}");
+    }
     let open = stripe.pay(&customer, &payment(), &page(), &urls).await.unwrap();
     assert!(open.url.starts_with("https://"), "{open:?}");
     assert!(

@@ -10,7 +10,7 @@ use iploop_platform::clock::{Clock as _, DAY, Timestamp};
 use iploop_platform::secret::Secret;
 use serde_json::{Value, json};
 
-use crate::harness::Api;
+use crate::harness::{Api, send};
 use crate::till::{Desk, GB, SECRET, Till, WEBHOOK};
 
 /// Every route with its success.
@@ -201,6 +201,44 @@ async fn a_plan_is_bought_falls_behind_and_goes() {
         desk.post("subscription/cancel", &json!({})).await.problem(),
         (409, "not_subscribed".to_owned())
     );
+    desk.books_are_in_order().await;
+}
+
+#[tokio::test]
+async fn a_plan_is_sold_by_the_price_that_an_admin_named_while_it_costs_what_the_plan_does() {
+    let desk = Desk::open().await;
+    let (_, admin) = desk.api.admin().await;
+    let growth = desk.plan("Growth").await;
+    let page_for = async |price: &str| {
+        let plan = format!("/api/admin/plans/{}", growth["id"].as_str().unwrap());
+        let named = json!({ "stripePriceMonthly": price, "reason": "made by hand" });
+        let answer = send(&desk.api, &admin, Method::PUT, &plan, named).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let url = desk.subscribe().await.json()["url"].as_str().unwrap().to_owned();
+        let (price, _) = url
+            .trim_start_matches("https://till.test/")
+            .split_once('?')
+            .unwrap();
+        price.to_owned()
+    };
+    *desk.till.prices.lock() = [
+        ("price_dear".to_owned(), 15_000),
+        ("price_hand".to_owned(), 14_900),
+    ]
+    .into();
+    for other in ["price_dear", "price_nowhere", ""] {
+        assert_eq!(page_for(other).await, "price_Growth_month_14900", "{other}");
+    }
+    assert_eq!(page_for("price_hand").await, "price_hand");
+    let mut subscription = desk.subscription("active");
+    subscription["items"]["data"][0]["price"]["id"] = json!("price_hand");
+    desk.event("evt_1", "customer.subscription.created", &subscription)
+        .await;
+    let mut invoice = desk.invoice("in_1");
+    invoice["lines"]["data"][0]["price"]["id"] = json!("price_hand");
+    desk.event("evt_2", "invoice.paid", &invoice).await;
+    assert_eq!(desk.get("subscription").await["plan"]["name"], "Growth");
+    assert_eq!(desk.balance().await, 25 * GB);
     desk.books_are_in_order().await;
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Till {
     pub(crate) is_silent: AtomicBool,
     /// Pages by the key that they were made under: where they are, and whether they are open, paid on or closed.
     pub(crate) pages: Mutex<BTreeMap<String, (OpenPage, PageState)>>,
+    /// Prices that somebody made by hand, in cents a month.
+    pub(crate) prices: Mutex<BTreeMap<String, i64>>,
     /// Which payment paid which invoice.
     pub(crate) invoices: Mutex<BTreeMap<String, String>>,
     /// Errands that were run: what was done with what.
@@ -69,6 +71,7 @@ impl Till {
             declines: AtomicBool::new(false),
             is_silent: AtomicBool::new(false),
             pages: Mutex::default(),
+            prices: Mutex::default(),
             invoices: Mutex::default(),
             done: Mutex::default(),
         })
@@ -123,6 +126,11 @@ impl PaymentProvider for Till {
 
     async fn price(&self, plan: &Plan, interval: Interval, cents: i64) -> Result<String, ProviderError> {
         Ok(format!("price_{}_{}_{cents}", plan.name, interval.as_str()))
+    }
+
+    async fn sells(&self, price: &str, interval: Interval, cents: i64) -> Result<bool, ProviderError> {
+        let costs = self.prices.lock().get(price).copied();
+        Ok(interval == Interval::Month && costs == Some(cents))
     }
 
     async fn subscribe(

@@ -103,6 +103,9 @@ pub trait PaymentProvider: Send + Sync + 'static {
     async fn create_customer(&self, customer: NewCustomer<'_>) -> Result<String, ProviderError>;
     /// Makes the price of a plan, or finds it; its id.
     async fn price(&self, plan: &Plan, interval: Interval, cents: i64) -> Result<String, ProviderError>;
+    /// Whether a price that somebody made there by hand can be sold, and costs this for this long in our currency; false also for
+    /// what is no price.
+    async fn sells(&self, price: &str, interval: Interval, cents: i64) -> Result<bool, ProviderError>;
     /// The page on which the customer subscribes.
     async fn subscribe(
         &self,

@@ -393,8 +393,8 @@ impl BillingService {
             .await?)
     }
 
-    /// The provider's price of a plan, made where it does not exist yet. A changed price of ours is another price there;
-    /// who subscribed before keeps the old one.
+    /// The provider's price of a plan: the one that an admin named, as long as it costs what the plan does; else ours, made where
+    /// it does not exist yet. A changed price of ours is another price there; who subscribed before keeps the old one.
     pub(super) async fn price(
         &self,
         provider: &dyn PaymentProvider,
@@ -413,6 +413,9 @@ impl BillingService {
         let cents = cents
             .filter(|cents| *cents > 0)
             .ok_or_else(|| invalid("interval", "The plan is not sold this way"))?;
+        if let Some(named) = self.named_price(provider, plan.id, interval, cents).await? {
+            return Ok(named);
+        }
         if let Some(known) = self.store().billing_price(plan.id, interval, cents).await? {
             return Ok(known);
         }
@@ -425,6 +428,38 @@ impl BillingService {
         };
         self.store().keep_billing_price(&price).await?;
         Ok(price.id)
+    }
+
+    /// The price that an admin named for a plan. What it costs is asked for once: at the provider a price never changes that.
+    async fn named_price(
+        &self,
+        provider: &dyn PaymentProvider,
+        plan: PlanId,
+        interval: Interval,
+        cents: i64,
+    ) -> Result<Option<String>, BillingError> {
+        let details = self.store().plan_details(plan).await?;
+        let named = details.and_then(|details| match interval {
+            Interval::Month => details.stripe_price_monthly,
+            Interval::Year => details.stripe_price_annual,
+        });
+        let Some(id) = named else { return Ok(None) };
+        let price = Price {
+            id,
+            plan,
+            interval,
+            cents,
+        };
+        let fits = match self.store().price_sold(&price.id).await? {
+            Some(sold) => sold == price,
+            None => provider.sells(&price.id, interval, cents).await?,
+        };
+        if fits {
+            self.store().keep_billing_price(&price).await?;
+            return Ok(Some(price.id));
+        }
+        tracing::warn!(plan.id = %plan, price.id, cents, "the price named for a plan is another one, a price is made instead");
+        Ok(None)
     }
 
     pub(super) fn top_up_bytes(&self, field: &'static str, gb: u32) -> Result<i64, BillingError> {

@@ -44,7 +44,7 @@ impl Interval {
     }
 }
 
-/// A price that we made at the provider.
+/// A price at the provider that we sell by: made by us, or named by an admin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
     /// Its id there.
@@ -279,6 +279,8 @@ pub trait Billing: Disputes + Errands + Pages {
         interval: Interval,
         cents: i64,
     ) -> Result<Option<String>, StoreError>;
+    /// What a price of the provider stands for; none: we sold nothing by it yet.
+    async fn price_sold(&self, price: &str) -> Result<Option<Price>, StoreError>;
     /// Keeps a price for good; idempotent.
     async fn keep_billing_price(&self, price: &Price) -> Result<(), StoreError>;
     /// The account's subscription: the live one, else the last.

@@ -197,6 +197,12 @@ pub(super) async fn a_customer_and_a_price_are_kept_once(db: &Database) {
         None
     );
     assert_eq!(db.store.billing_customer(AccountId::new()).await.unwrap(), None);
+    let sold = db.store.price_sold("price_month").await.unwrap().unwrap();
+    assert_eq!(
+        (sold.id.as_str(), sold.plan, sold.interval, sold.cents),
+        ("price_month", me.growth, Interval::Month, GROWTH_MONTH)
+    );
+    assert_eq!(db.store.price_sold("price_other").await.unwrap(), None);
 }
 
 pub(super) async fn a_subscription_lives_pays_falls_behind_and_ends(db: &Database) {

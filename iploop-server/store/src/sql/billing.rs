@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::columns::{id, number, text, time, time_or_none};
 use super::ledger::lock_purse;
 use super::payments::{self, Owed};
-use super::reading::all;
+use super::reading::{all, one};
 use super::{Row, SqlStore, Tx, disputes, errands, events, payment_events, surplus};
 use crate::error::{Failure, act, unreadable};
 
@@ -32,14 +32,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
 #[async_trait]
 impl Billing for SqlStore {
     async fn billing_customer(&self, account: AccountId) -> Result<Option<String>, StoreError> {
-        act(async {
-            let row = sqlx::query("SELECT customer FROM billing_customers WHERE user_id = $1")
-                .bind(account.uuid())
-                .fetch_optional(&self.read)
-                .await?;
-            Ok(row.map(|row| row.try_get("customer")).transpose()?)
-        })
-        .await
+        let row = sqlx::query("SELECT customer FROM billing_customers WHERE user_id = $1")
+            .bind(account.uuid())
+            .fetch_optional(&self.read);
+        one(row, |row| row.try_get("customer")).await
     }
 
     async fn keep_billing_customer(
@@ -75,17 +71,28 @@ impl Billing for SqlStore {
         interval: Interval,
         cents: i64,
     ) -> Result<Option<String>, StoreError> {
-        act(async {
-            let row = sqlx::query(
-                "SELECT price FROM billing_prices WHERE plan_id = $1 AND period = $2 AND cents = $3
-                 ORDER BY price LIMIT 1",
-            )
-            .bind(plan.uuid())
-            .bind(interval.as_str())
-            .bind(cents)
-            .fetch_optional(&self.read)
-            .await?;
-            Ok(row.map(|row| row.try_get("price")).transpose()?)
+        let row = sqlx::query(
+            "SELECT price FROM billing_prices WHERE plan_id = $1 AND period = $2 AND cents = $3
+             ORDER BY price LIMIT 1",
+        )
+        .bind(plan.uuid())
+        .bind(interval.as_str())
+        .bind(cents)
+        .fetch_optional(&self.read);
+        one(row, |row| row.try_get("price")).await
+    }
+
+    async fn price_sold(&self, price: &str) -> Result<Option<Price>, StoreError> {
+        let row = sqlx::query("SELECT price, plan_id, period, cents FROM billing_prices WHERE price = $1")
+            .bind(text(price))
+            .fetch_optional(&self.read);
+        one(row, |row| {
+            Ok(Price {
+                id: row.try_get("price")?,
+                plan: id(row, "plan_id")?,
+                interval: interval_from(row)?,
+                cents: row.try_get("cents")?,
+            })
         })
         .await
     }
