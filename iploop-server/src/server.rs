@@ -478,7 +478,7 @@ impl ApiPieces<'_> {
                 .collect(),
         };
         let accounts = AccountService::new(account_parts, &config.accounts);
-        let bell = crate::owners::start(&store, &clock, config.owners.rules(), hub, stop, tasks);
+        let bell = crate::owners::start(&store, &clock, config, hub, stop, tasks);
         let proxies = gateway.local_addrs();
         let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
         let state = ApiState::new(ApiParts {

@@ -10,7 +10,7 @@
 //! | a request through the proxy | [`admission`] lets it in, [`exits`] and [`sticky`] find its way out, [`metering`] counts it, [`usage`] records it |
 //! | customers | [`account`], [`accounts`], [`login`], [`api_key`], [`keys`], [`ip_login`], [`proxy_defaults`], [`plan`], [`support`] |
 //! | money and bytes | [`ledger`], [`billing`], [`statistics`], [`archive`] |
-//! | devices | [`node`], [`owners`], [`partner`], [`partners`], [`device_news`], [`network`] |
+//! | devices | [`node`], [`owners`], [`partner`], [`partners`], [`device_news`], [`device_retention`], [`network`] |
 //! | operators | [`admin`], [`abuse`] |
 //! | what is told to people | [`events`], [`notices`], [`mail`], [`webhooks`], [`live`] |
 //! | several processes | [`shared`], [`presence`] |
@@ -28,6 +28,7 @@ pub mod billing;
 pub mod cidr;
 pub mod clock;
 pub mod device_news;
+pub mod device_retention;
 pub mod duration;
 pub mod events;
 pub mod exits;

@@ -12,6 +12,7 @@ use crate::admission::AdmissionStore;
 use crate::api_key::{ApiKey, ApiKeyHash, KeyChange, NewApiKey};
 use crate::billing::Billing;
 use crate::clock::Timestamp;
+use crate::device_retention::DeviceRetention;
 use crate::events::Events;
 use crate::ids::{AccountId, ApiKeyId, ConsentId, GatewayId, LeaseId, RequestId};
 use crate::ip_login::IpLogins;
@@ -62,6 +63,7 @@ store_of! {
     Billing,
     PartnerRecords,
     Owners,
+    DeviceRetention,
     Health,
 }
 

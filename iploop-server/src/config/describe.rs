@@ -36,7 +36,7 @@ struct Section {
 }
 
 /// Every section, in the order of [`Config`].
-fn sections() -> [Section; 22] {
+fn sections() -> [Section; 23] {
     // The list can't fall behind: a field that is new to `Config` has no value here.
     let _: fn(Config) = |config| {
         let Config {
@@ -63,6 +63,7 @@ fn sections() -> [Section; 22] {
             billing: _,
             partners: _,
             owners: _,
+            devices: _,
         } = config;
     };
     [
@@ -88,6 +89,7 @@ fn sections() -> [Section; 22] {
         section::<super::BillingConfig>("billing"),
         section::<super::PartnersConfig>("partners"),
         section::<super::OwnersConfig>("owners"),
+        section::<super::DevicesConfig>("devices"),
     ]
 }
 

@@ -106,6 +106,7 @@ impl Config {
             billing: loader.section("billing"),
             partners: loader.section("partners"),
             owners: loader.section("owners"),
+            devices: loader.section("devices"),
         };
         let mistakes = loader.finish(&config);
         (config, mistakes)
@@ -193,7 +194,7 @@ impl Loader {
             self.mistakes.push(format!(
                 "{unknown}: no such section; there are data, [database], [redis], [hub], [gateway], [api], [metrics], [geo], [exit], \
                  [mail], [login], [accounts], [admission], [metering], [usage], [abuse], [events], [webhooks], [outbound], \
-                 [assistant], [billing], [partners] and [owners]"
+                 [assistant], [billing], [partners], [owners] and [devices]"
             ));
         }
         self.mistakes.extend(config.gateway.mistakes());
@@ -208,6 +209,7 @@ impl Loader {
         self.mistakes.extend(config.assistant.mistakes());
         self.mistakes.extend(config.billing.mistakes());
         self.mistakes.extend(config.owners.mistakes());
+        self.mistakes.extend(config.devices.mistakes());
         self.mistakes.extend(config.api.mistakes());
         self.mistakes.extend(config.login.mistakes());
         self.mistakes.extend(config.accounts.mistakes());

@@ -15,6 +15,7 @@ use iploop_platform::accounts::AccountsConfig;
 use iploop_platform::admission::AdmissionConfig;
 use iploop_platform::archive::UsageConfig;
 use iploop_platform::billing::BillingConfig;
+use iploop_platform::device_retention::DevicesConfig;
 use iploop_platform::events::EventsConfig;
 use iploop_platform::login::LoginConfig;
 use iploop_platform::mail::MailConfig;
@@ -89,6 +90,8 @@ pub struct Config {
     pub partners: PartnersConfig,
     /// `[owners]`
     pub owners: OwnersConfig,
+    /// `[devices]`
+    pub devices: DevicesConfig,
 }
 
 impl Config {

@@ -32,7 +32,7 @@ pub(crate) struct NodesQuery {
     #[serde(default)]
     #[param(example = "DE")]
     country: Option<String>,
-    /// `available`, `busy`, `inactive` or `banned`.
+    /// `available`, `busy`, `inactive`, `banned` or `removed`. Removed ones are in the list where they are asked for.
     #[serde(default)]
     #[param(inline, value_type = Option<NodeStatusName>)]
     status: Option<String>,
@@ -80,7 +80,7 @@ pub(crate) struct AdminNode {
     connection_type: Option<String>,
     device_type: Option<String>,
     sdk_version: String,
-    /// `available`, `busy`, `inactive` or `banned`.
+    /// `available`, `busy`, `inactive`, `banned` or `removed`.
     #[schema(value_type = NodeStatusName)]
     status: NodeStatus,
     /// Why it is banned.
@@ -236,7 +236,7 @@ pub(crate) async fn list_nodes(
         status: named(
             "status",
             query.status.as_deref(),
-            "available, busy, inactive or banned",
+            "available, busy, inactive, banned or removed",
         )?,
         device_type: text(&query.device_type),
         connection_type: text(&query.connection_type),

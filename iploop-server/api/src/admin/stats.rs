@@ -73,7 +73,7 @@ struct TrafficFigures {
 struct NodeFigures {
     /// Ever registered.
     total: u64,
-    /// Ever registered, by `available`, `inactive` and `banned`.
+    /// Ever registered, by `available`, `inactive`, `banned` and `removed`.
     by_status: BTreeMap<String, u64>,
     /// Processes whose connected devices these are: 1 where none share a Redis, or while it is away.
     processes: u64,

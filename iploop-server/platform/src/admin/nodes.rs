@@ -49,6 +49,8 @@ pub enum NodeStatus {
     Inactive,
     /// Kept out by an admin.
     Banned,
+    /// Erased by its owner, or silent for `devices.retention`: its row is kept for the books and says nothing of it.
+    Removed,
 }
 
 /// Which devices, the newest first.
@@ -56,7 +58,7 @@ pub enum NodeStatus {
 pub struct NodeQuery {
     /// In this country, in capitals.
     pub country: Option<String>,
-    /// With this status.
+    /// With this status; none: with any but [`NodeStatus::Removed`].
     pub status: Option<NodeStatus>,
     /// Of this type.
     pub device_type: Option<String>,

@@ -13,6 +13,7 @@ mod books;
 mod checkouts;
 mod database;
 mod device_news;
+mod device_retention;
 mod disputes;
 mod errands;
 mod events;
@@ -244,6 +245,11 @@ on_every_database! {
         a_late_sign_of_life_does_not_say_who_is_connected
         a_ban_outlives_activity
         parallel_activity_in_any_order_all_lands
+    }
+    device_retention {
+        a_device_that_is_silent_for_long_is_removed_and_its_books_stay
+        a_banned_device_is_known_while_its_ban_holds
+        parallel_removals_count_each_device_once
     }
     owners {
         a_code_claims_a_device_once_of_fifty_parallel_tries

@@ -18,6 +18,7 @@ mod books;
 mod columns;
 mod deliveries;
 mod device_news;
+mod device_retention;
 mod disputes;
 mod errands;
 mod events;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::columns::{id, number, text, time, time_or_none};
 use super::device_news::{About, note};
+use super::device_retention::{Nameless, take_out};
 use super::ledger::lock_purse;
 use super::owner_export::consents;
 use super::{SqlStore, Tx, audit};
@@ -355,31 +356,11 @@ async fn pseudonymise(
     now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     withdraw_all(tx, device_id, now).await?;
-    let alias = format!("erased-{device}");
+    let erased = Nameless::new(device.uuid(), "erased");
     sqlx::query("UPDATE consents SET device_id = $2, networks = '{}' WHERE device_id = $1")
         .bind(device_id)
-        .bind(&alias)
+        .bind(erased.alias())
         .execute(&mut **tx)
         .await?;
-    // No secret has an empty hash: nobody registers under this row again.
-    sqlx::query(
-        "UPDATE nodes SET device_id = $2, device_secret_hash = '', ip_address = '0.0.0.0', region = NULL, city = NULL,
-             zip = NULL, asn = NULL, isp = NULL, country_name = NULL, latitude_tenths = NULL, longitude_tenths = NULL,
-             carrier = NULL, connection_type = NULL, status = 'inactive', connected_since = NULL
-         WHERE id = $1",
-    )
-    .bind(device.uuid())
-    .bind(&alias)
-    .execute(&mut **tx)
-    .await?;
-    for statement in [
-        "DELETE FROM pairing_codes WHERE node_id = $1",
-        "DELETE FROM device_hours WHERE node_id = $1",
-    ] {
-        sqlx::query(statement)
-            .bind(device.uuid())
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
+    take_out(tx, &[erased]).await
 }

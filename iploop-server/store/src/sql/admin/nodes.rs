@@ -23,11 +23,12 @@ use super::super::{Pool, Row, Tx, audit};
 use super::containing;
 use crate::error::unreadable;
 
-/// A device's status as of now: a ban may be over, and a hub may have crashed before it noted that a device left.
+/// A device's status as of now: a ban may be over, and a hub may have crashed before it noted that a device left. Nobody is
+/// behind a row without a secret.
 macro_rules! status_now {
     ($now:literal, $silent:literal) => {
         concat!(
-            "CASE WHEN n.status = 'banned' AND n.banned_until <= ",
+            "CASE WHEN n.device_secret_hash = '' THEN 'removed' WHEN n.status = 'banned' AND n.banned_until <= ",
             $now,
             " THEN 'inactive' WHEN n.status = 'available' AND n.last_heartbeat < ",
             $silent,
@@ -59,9 +60,9 @@ macro_rules! wanted {
               WHERE ($2 IS NULL OR (n.id IN (",
             given!(id uuid),
             ")) = $2)
-                AND ($5 IS NULL OR ",
+                AND CASE WHEN $5 IS NULL THEN n.device_secret_hash <> '' ELSE ",
             status_now!("$3", "$4"),
-            " = $5)
+            " = $5 END
                 AND ($6 IS NULL OR n.country = $6) AND ($7 IS NULL OR n.device_type = $7)
                 AND ($8 IS NULL OR n.connection_type = $8) AND ($9 IS NULL OR n.partner_id = $9)
                 AND ($10 IS NULL OR LOWER(n.device_id) LIKE $10 ESCAPE '\\' OR n.ip_address LIKE $10 ESCAPE '\\')"
@@ -77,6 +78,7 @@ pub(super) async fn page(pool: &Pool, query: &NodeQuery, now: Timestamp) -> Resu
         Some(NodeStatus::Busy) => (Some("available"), Some(true)),
         Some(NodeStatus::Inactive) => (Some("inactive"), None),
         Some(NodeStatus::Banned) => (Some("banned"), None),
+        Some(NodeStatus::Removed) => (Some("removed"), None),
     };
     let search = query
         .search
@@ -143,6 +145,7 @@ fn node_from(row: &Row) -> Result<KnownNode, sqlx::Error> {
         "available" => NodeStatus::Available,
         "inactive" => NodeStatus::Inactive,
         "banned" => NodeStatus::Banned,
+        "removed" => NodeStatus::Removed,
         other => return Err(unreadable("nodes.status", &other)),
     };
     Ok(KnownNode {
