@@ -14,7 +14,7 @@ use iploop_platform::clock::{Clock, SystemClock};
 use iploop_platform::ids::AccountId;
 use iploop_platform::keys::{KeyService, NobodyToTell, WantedLimits};
 use iploop_platform::notices::previews;
-use iploop_platform::partners::{self, Wanting};
+use iploop_platform::partners::{self, WantedPartner, Wanting};
 use iploop_platform::secret::Secret;
 use serde_json::{Value, json};
 
@@ -124,7 +124,12 @@ pub async fn partner(config: &Config, act: PartnerAct) -> Result<Value> {
         actor: Actor::CommandLine,
         reason: "a new partner",
     };
-    let made = partners::create(store.as_ref(), &SystemClock, &name, email.as_deref(), who).await?;
+    let wanted = WantedPartner {
+        name: &name,
+        email: email.as_deref(),
+        revenue_share_percent: None,
+    };
+    let made = partners::create(store.as_ref(), &SystemClock, wanted, who).await?;
     Ok(json!({
         "partnerId": made.partner.id,
         "name": made.partner.name,

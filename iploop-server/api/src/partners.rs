@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::PartnerId;
-use iploop_platform::partners;
+use iploop_platform::partners::{self, WantedPartner};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -43,6 +43,7 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
 
 /// A partner to be made.
 #[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreatePartnerBody {
     /// The company's name.
     #[schema(required, value_type = Name)]
@@ -52,6 +53,10 @@ pub(crate) struct CreatePartnerBody {
     #[schema(format = Email, max_length = 254)]
     #[serde(default)]
     email: Option<String>,
+    /// Percent of what its devices' bytes sell for, with at most two digits behind the point. Absent: 70.
+    #[schema(minimum = 0, maximum = 100)]
+    #[serde(default)]
+    revenue_share: Option<f64>,
     /// For the record; `a new partner` where it is absent.
     #[schema(value_type = Option<Reason>)]
     #[serde(default)]
@@ -92,8 +97,12 @@ pub(crate) async fn create_partner(
         admin.account.id,
         body.reason.as_deref().unwrap_or("a new partner"),
     );
-    let email = body.email.as_deref();
-    let created = partners::create(&*parts.store, &*parts.clock, &body.name, email, who).await?;
+    let wanted = WantedPartner {
+        name: &body.name,
+        email: body.email.as_deref(),
+        revenue_share_percent: body.revenue_share,
+    };
+    let created = partners::create(&*parts.store, &*parts.clock, wanted, who).await?;
     let partner = created.partner;
     let answer = NewPartner {
         key: created.key.expose().to_owned(),

@@ -11,7 +11,7 @@ use iploop_platform::device_news::{Connected, News, Said};
 use iploop_platform::exits::Place;
 use iploop_platform::ids::{ConsentId, NodeId, PartnerId};
 use iploop_platform::node::{ConsentRecord, GeoFacts, NodeRegistration, Registered};
-use iploop_platform::partners;
+use iploop_platform::partners::{self, WantedPartner};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -20,7 +20,12 @@ use crate::partners::by_command_line;
 
 /// A new partner.
 pub(crate) async fn new_partner(api: &Api, name: &str) -> PartnerId {
-    let created = partners::create(&*api.store, &*api.clock, name, None, by_command_line()).await;
+    let wanted = WantedPartner {
+        name,
+        email: None,
+        revenue_share_percent: None,
+    };
+    let created = partners::create(&*api.store, &*api.clock, wanted, by_command_line()).await;
     created.unwrap().partner.id
 }
 

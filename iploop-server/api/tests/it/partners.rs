@@ -157,9 +157,14 @@ async fn a_partner_is_listed_changed_paid_and_deleted_and_all_of_it_is_on_record
     let too_much = json!({ "amountMicros": 300_001, "idempotencyKey": "w8", "reason": "November" });
     let too_much = send(&api, &admin, Method::POST, &payouts, too_much).await;
     assert_eq!(too_much.problem(), (409, "not_booked".to_owned()));
-    let listed = get(&api, &admin, &payouts).await.json();
-    assert_eq!(listed["payouts"][0]["reference"], "wire 7");
-    assert_eq!(listed["payouts"].as_array().unwrap().len(), 1);
+    let paid = async || {
+        let listed = get(&api, &admin, &payouts).await.json();
+        assert_eq!(listed["payouts"].as_array().unwrap().len(), 1);
+        listed["payouts"][0]["reference"].clone()
+    };
+    assert_eq!(paid().await, "wire 7");
+    let nobody = "/api/partners/01900000-0000-7000-8000-0000000000ff/payouts";
+    assert_eq!(get(&api, &admin, nobody).await.problem().0, 404);
 
     let month = &get(&api, &admin, &format!("{path}/statement?months=1"))
         .await
@@ -202,6 +207,7 @@ async fn a_partner_is_listed_changed_paid_and_deleted_and_all_of_it_is_on_record
         204
     );
     assert_eq!(get(&api, &admin, &path).await.problem().0, 404);
+    assert_eq!(paid().await, "wire 7", "what it got stays on record");
     let audit = get(&api, &admin, "/api/admin/audit?limit=10").await.json();
     let actions: Vec<&str> = audit["records"]
         .as_array()
@@ -221,6 +227,32 @@ async fn a_partner_is_listed_changed_paid_and_deleted_and_all_of_it_is_on_record
     );
     let checked = api.store.check_ledger().await.unwrap();
     assert!(checked.differences.is_empty(), "{checked}");
+}
+
+#[tokio::test]
+async fn a_partner_is_made_with_the_share_that_was_agreed() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let make = async |more: Value| {
+        let mut body = json!({ "name": "Games Ltd" });
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        send(&api, &admin, Method::POST, "/api/partners", body).await
+    };
+    assert_eq!(make(json!({})).await.json()["revenueShare"], 70.0);
+    assert_eq!(
+        make(json!({ "revenueShare": 55.25 })).await.json()["revenueShare"],
+        55.25
+    );
+    for wrong in [
+        json!({ "revenueShare": 100.01 }),
+        json!({ "revenueShare": 33.333 }),
+    ] {
+        assert_eq!(make(wrong).await.problem(), (400, "invalid_fields".to_owned()));
+    }
+    let misspelt = make(json!({ "revenue_share": 55 })).await;
+    assert_eq!(misspelt.problem(), (400, "malformed_body".to_owned()));
 }
 
 #[tokio::test]

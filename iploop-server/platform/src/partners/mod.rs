@@ -71,21 +71,37 @@ pub enum PartnerError {
     Store(#[from] StoreError),
 }
 
+/// A partner as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedPartner<'a> {
+    /// The company's name.
+    pub name: &'a str,
+    /// Contact address.
+    pub email: Option<&'a str>,
+    /// Its share in percent, to the hundredth; none: [`DEFAULT_REVENUE_SHARE_BP`].
+    pub revenue_share_percent: Option<f64>,
+}
+
 /// Makes a partner with a fresh key.
 ///
 /// # Errors
-/// A name, address or reason that can't be accepted; the store's.
+/// A name, address, share or reason that can't be accepted; the store's.
 pub async fn create(
     store: &dyn Store,
     clock: &dyn Clock,
-    name: &str,
-    email: Option<&str>,
+    wanted: WantedPartner<'_>,
     who: Wanting<'_>,
 ) -> Result<CreatedPartner, PartnerError> {
     let (id, now) = (PartnerId::new(), clock.now());
     let audit = service::entry(AuditAction::PartnerCreated, id.to_string(), who, now)?;
-    let name = field::line("name", "Name", name, 1, 100).map_err(PartnerError::Invalid)?;
-    let email = email
+    let name = field::line("name", "Name", wanted.name, 1, 100).map_err(PartnerError::Invalid)?;
+    let share = wanted
+        .revenue_share_percent
+        .map(service::basis_points)
+        .transpose()
+        .map_err(PartnerError::Invalid)?;
+    let email = wanted
+        .email
         .map(str::parse::<EmailAddress>)
         .transpose()
         .map_err(PartnerError::Invalid)?;
@@ -97,7 +113,7 @@ pub async fn create(
             email: email.map(|email| email.to_string()),
             key_hash: ApiKeyHash::of(key.expose()),
             key_prefix: key_prefix(&key),
-            revenue_share_bp: DEFAULT_REVENUE_SHARE_BP,
+            revenue_share_bp: share.unwrap_or(DEFAULT_REVENUE_SHARE_BP),
             now,
             audit,
         })

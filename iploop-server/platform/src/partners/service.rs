@@ -368,13 +368,17 @@ impl<'a> PartnerService<'a> {
             .await?)
     }
 
-    /// The newest payouts, at most `limit`.
+    /// The newest payouts, at most `limit`; also those of a partner that was deleted.
     ///
     /// # Errors
-    /// The data can't be read.
+    /// [`PartnerError::NotFound`].
     pub async fn payouts(&self, partner: PartnerId, limit: u32) -> Result<Vec<Payout>, PartnerError> {
         let (from, to) = (Timestamp::from_millis(0), Timestamp::from_millis(i64::MAX));
-        Ok(self.store.payouts(partner, from, to, limit).await?)
+        let payouts = self.store.payouts(partner, from, to, limit).await?;
+        if payouts.is_empty() && self.store.partner(partner, self.active_after()).await?.is_none() {
+            return Err(PartnerError::NotFound);
+        }
+        Ok(payouts)
     }
 
     fn active_after(&self) -> Timestamp {
@@ -414,7 +418,7 @@ fn month_start(now: Timestamp, back: u32) -> Timestamp {
 }
 
 /// Percent as basis points, where it has no more than two digits behind the point.
-fn basis_points(percent: f64) -> Result<u32, FieldProblem> {
+pub(super) fn basis_points(percent: f64) -> Result<u32, FieldProblem> {
     let points = (percent * 100.0).round();
     if (0.0..=10_000.0).contains(&points) && (percent * 100.0 - points).abs() < 1e-6 {
         // In range, so nothing is cut.
