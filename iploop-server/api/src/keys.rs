@@ -86,7 +86,7 @@ pub(crate) struct KeyList {
 
 /// A key to be made.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateKeyBody {
     /// The customer's name for it.
     #[schema(required, value_type = Name)]
@@ -195,7 +195,7 @@ pub(crate) struct NewKey {
 
 /// Changes of a key, at least one: what is absent stays.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ChangeKeyBody {
     /// Switched on or off.
     #[serde(default)]
@@ -234,6 +234,7 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 /// The addresses a key may be used from.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct WhitelistBody {
     /// Addresses and CIDRs; empty: any.
     #[schema(value_type = Vec<NetworkText>, max_items = 50, example = json!(["192.0.2.7", "198.51.100.0/24"]))]

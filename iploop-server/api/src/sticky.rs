@@ -120,6 +120,7 @@ pub(crate) struct SessionList {
 
 /// A session to be made ahead of its first use.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct CreateSessionBody {
     /// Parameters as in a proxy login. Without `session-X` a name is made up.
     #[schema(example = "country-US-session-cart-17-lifetime-30")]

@@ -70,6 +70,7 @@ pub(crate) struct GiveGrantBody {
 
 /// Why.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ReasonBody {
     /// For the record.
     #[schema(value_type = Reason)]
@@ -78,6 +79,7 @@ pub(crate) struct ReasonBody {
 
 /// How far a customer is trusted.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct StandingBody {
     /// `new` (lower limits) or `established`.
     #[schema(value_type = StandingName)]

@@ -116,6 +116,7 @@ pub(crate) struct LimitsInfo {
 
 /// An entry to be added.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct AddEntryBody {
     /// `suffix`, `address` or `port`.
     #[schema(value_type = EntryKindName)]
@@ -142,7 +143,7 @@ pub(crate) struct ReasonQuery {
 
 /// A category to be switched.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SwitchBody {
     is_on: bool,
     /// For the record.
@@ -152,8 +153,11 @@ pub(crate) struct SwitchBody {
 
 /// Limits to be set.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SetLimitsBody {
-    /// All of them; none: as the operator's file says.
+    /// All of them; null: as the operator's file says.
+    #[schema(required)]
+    #[serde(deserialize_with = "Option::deserialize")]
     limits: Option<LimitsInfo>,
     /// For the record.
     #[schema(value_type = Reason)]

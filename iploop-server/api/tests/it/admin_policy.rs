@@ -142,6 +142,17 @@ async fn limits_are_set_whole_and_left_to_the_file_again() {
         send(&api, &admin, Method::PUT, path, wrong).await.problem().0,
         400
     );
+    for misspelt in [
+        json!({"reason": "an error"}),
+        json!({"limit": null, "limits": null, "reason": "an error"}),
+    ] {
+        let answer = send(&api, &admin, Method::PUT, path, misspelt).await;
+        assert_eq!(
+            answer.problem(),
+            (400, "malformed_body".to_owned()),
+            "nothing is lifted"
+        );
+    }
     let back = json!({"limits": null, "reason": "it is over"});
     assert_eq!(send(&api, &admin, Method::PUT, path, back).await.status, 204);
     assert_eq!(

@@ -183,6 +183,7 @@ async fn wrong_fields_of_a_key_are_named() {
         json!([]),
         json!("x"),
         json!({"name": "a", "expiresAt": "soon"}),
+        json!({"name": "a", "limit": {"bytesPerDay": 5}}),
     ] {
         assert_eq!(
             create(body.clone()).await.problem(),
@@ -301,6 +302,7 @@ async fn every_wrong_limit_is_named_and_changes_nothing() {
         json!({"limits": {"ports": [70_000]}}),
         json!({"limits": {"bytesPerDay": -1}}),
         json!({"limits": []}),
+        json!({"name": "two", "limit": {"bytesPerDay": 5}}),
     ] {
         let answer = api
             .call(Method::PATCH, &path)
