@@ -1,5 +1,7 @@
 //! `/api/owner`: devices that an owner claimed, what they earned, and the rights over their data.
 
+mod earnings;
+
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -37,6 +39,7 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(export_device))
         .routes(routes!(erase_device))
         .routes(routes!(own_credits))
+        .routes(routes!(earnings::earned_hours))
         .routes(routes!(redeem_credits))
         .routes(routes!(own_vpn))
 }
@@ -46,9 +49,11 @@ pub(crate) fn pairing_router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(show_code))
 }
 
-/// The route below `/api/admin/owners`.
+/// The routes below `/api/admin/owners`.
 pub(crate) fn admin_router() -> OpenApiRouter<ApiState> {
-    OpenApiRouter::new().routes(routes!(hold_credits))
+    OpenApiRouter::new()
+        .routes(routes!(earnings::list_owners))
+        .routes(routes!(hold_credits))
 }
 
 /// A request of a devices' owner.

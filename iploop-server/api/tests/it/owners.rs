@@ -5,13 +5,16 @@ use iploop_platform::abuse::Actor;
 use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::clock::Clock as _;
 use iploop_platform::device_news::News;
-use iploop_platform::ids::{AccountId, NodeId};
+use iploop_platform::ids::{AccountId, ApiKeyId, NodeId};
 use iploop_platform::ledger::{Act, NewEntry};
 use iploop_platform::node::NodeRegistration;
+use iploop_platform::owners::OwnersConfig;
+use iploop_platform::usage::UsageRecord;
 use serde_json::{Value, json};
 
 use crate::devices::{new_partner, registered, registration};
 use crate::harness::{Answer, Api, PASSWORD, get, send};
+use crate::reading::record;
 
 /// Far more than anything takes here; only a test that hangs meets it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -333,6 +336,61 @@ async fn credits_buy_bytes_once_for_a_key() {
 }
 
 #[tokio::test]
+async fn what_devices_earned_is_read_hour_by_hour_by_their_owner_alone() {
+    let api = Api::new().await;
+    let (token, account) = owner(&api, "ada@example.com").await;
+    let mut nodes = Vec::new();
+    for device_id in ["device-earning-000001", "device-earning-000002"] {
+        let (node, proof) = device(&api, device_id).await;
+        claim(&api, &token, &proof).await;
+        nodes.push(node);
+    }
+    let (_, customer) = owner(&api, "eve@example.com").await;
+    let hour = api
+        .clock
+        .now()
+        .plus(std::time::Duration::from_secs(3600))
+        .hour_start();
+    let requests: Vec<UsageRecord> = nodes
+        .iter()
+        .map(|node| UsageRecord {
+            node: Some(*node),
+            bytes_up: 0,
+            bytes_down: 10_000_000,
+            ..record(customer, ApiKeyId::new(), hour, None)
+        })
+        .collect();
+    api.store.settle(&requests, hour).await.unwrap();
+    let rules = OwnersConfig::default().rules();
+    api.store
+        .count_credits(account, hour, &rules, hour)
+        .await
+        .unwrap();
+
+    let mut read = Vec::new();
+    let mut path = "/api/owner/credits/hours?limit=1".to_owned();
+    loop {
+        let page = get(&api, &token, &path).await.json();
+        read.extend(page["hours"].as_array().unwrap().clone());
+        let Some(cursor) = page["nextCursor"].as_str() else {
+            break;
+        };
+        path = format!("/api/owner/credits/hours?limit=1&cursor={cursor}");
+    }
+    nodes.reverse();
+    let expected: Vec<Value> = nodes
+        .iter()
+        .map(|node| json!({ "hour": hour, "deviceId": node, "bytes": 10_000_000, "nanoCredits": 1_000_000_000 }))
+        .collect();
+    assert_eq!(read, expected, "the latest first");
+    let (other, _) = owner(&api, "bob@example.com").await;
+    let nothing = get(&api, &other, "/api/owner/credits/hours").await.json();
+    assert_eq!(nothing, json!({ "hours": [], "nextCursor": null }));
+    let wrong = get(&api, &token, "/api/owner/credits/hours?cursor=5").await;
+    assert_eq!(wrong.problem().0, 400);
+}
+
+#[tokio::test]
 async fn an_admin_holds_credits_back_and_lets_them_go_on_record() {
     let api = Api::new().await;
     let (_, admin) = api.admin().await;
@@ -342,8 +400,29 @@ async fn an_admin_holds_credits_back_and_lets_them_go_on_record() {
         let body = json!({ "isHeld": is_held, "reason": "odd traffic" });
         send(&api, &admin, Method::PUT, &path, body)
     };
+    let listed = async |filter: &str| {
+        let list = get(&api, &admin, &format!("/api/admin/owners?{filter}"))
+            .await
+            .json();
+        list["owners"].as_array().unwrap().clone()
+    };
+    assert_eq!(listed("isHeld=true").await, Vec::<Value>::new());
     assert_eq!(hold(true).await.status, 204);
     assert_eq!(hold(true).await.problem(), (409, "already_so".to_owned()));
+    let waiting = listed("isHeld=true").await;
+    assert_eq!(
+        waiting,
+        [json!({
+            "accountId": account, "email": "ada@example.com", "devices": 0, "credits": 0, "pendingNanoCredits": 0,
+            "isHeld": true, "held": "odd traffic",
+        })]
+    );
+    assert_eq!(listed("isHeld=false").await, Vec::<Value>::new());
+    for wrong in ["limit=0", "limit=201", "cursor=x", "isHeld=maybe"] {
+        let answer = get(&api, &admin, &format!("/api/admin/owners?{wrong}")).await;
+        assert_eq!(answer.problem().0, 400, "{wrong}");
+    }
+    assert_eq!(get(&api, &token, "/api/admin/owners").await.problem().0, 403);
     assert_eq!(
         get(&api, &token, "/api/owner/credits").await.json()["held"],
         "odd traffic"
@@ -369,9 +448,10 @@ pub(crate) async fn visit_everything(api: &Api, admin: &str) {
             _ => api.call(Method::DELETE, &path).bearer(&token).send().await,
         };
     }
-    for part in ["devices", "credits", "vpn"] {
+    for part in ["devices", "credits", "credits/hours", "vpn"] {
         get(api, &token, &format!("/api/owner/{part}")).await;
     }
+    get(api, admin, "/api/admin/owners").await;
     give_credits(api, account, 1).await;
     let body = json!({ "credits": 1, "idempotencyKey": "a" });
     send(api, &token, Method::POST, "/api/owner/credits/redeem", body).await;

@@ -18,5 +18,8 @@ pub use credits::{CreditRules, DeviceHour, NANOS_PER_CREDIT, Presence, earned};
 pub use pairing::{NewCode, PAIRING_LASTS, PairingLimit, pairing_code};
 pub use personal::personal_data;
 pub use service::{OwnerError, OwnerService};
-pub use store::{CreditBalance, EarnedHour, Earnings, HourCounted, OwnedDevice, Owners, PairingCodes};
+pub use store::{
+    CreditBalance, EarnedHour, Earnings, HourCounted, OwnedDevice, OwnerQuery, OwnerRecord, Owners,
+    PairingCodes,
+};
 pub use task::run;

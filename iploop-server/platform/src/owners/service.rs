@@ -113,7 +113,7 @@ impl<'a> OwnerService<'a> {
     pub async fn withdraw(&self, account: AccountId, device: NodeId) -> Result<(), OwnerError> {
         let entry = self.entry(
             AuditAction::DeviceWithdrawn,
-            Actor::System,
+            Actor::User(account),
             account,
             device.to_string(),
             "asked by its owner",
@@ -150,7 +150,7 @@ impl<'a> OwnerService<'a> {
     pub async fn erase(&self, account: AccountId, device: NodeId) -> Result<(), OwnerError> {
         let entry = self.entry(
             AuditAction::DeviceErased,
-            Actor::System,
+            Actor::User(account),
             account,
             device.to_string(),
             "asked by its owner",

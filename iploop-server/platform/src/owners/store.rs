@@ -59,6 +59,30 @@ pub struct CreditBalance {
     pub held: Option<String>,
 }
 
+/// Which owners, oldest first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnerQuery {
+    /// Those whose credits are held back, or the others.
+    pub is_held: Option<bool>,
+    /// Behind this one.
+    pub after: Option<AccountId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// An account that has devices, or earned by some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerRecord {
+    /// The account.
+    pub account: AccountId,
+    /// Its address.
+    pub email: String,
+    /// Devices that it claimed.
+    pub devices: u64,
+    /// What it earned.
+    pub balance: CreditBalance,
+}
+
 /// What became of an account's hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HourCounted {
@@ -166,6 +190,8 @@ pub trait Earnings: Send + Sync + 'static {
     async fn finish_credit_hour(&self, next: Timestamp) -> Result<(), StoreError>;
     /// What an account has.
     async fn credits(&self, account: AccountId) -> Result<CreditBalance, StoreError>;
+    /// Accounts with devices or pending credits that are not deleted.
+    async fn owner_records(&self, query: &OwnerQuery) -> Result<Vec<OwnerRecord>, StoreError>;
     /// What an account's devices earned, those included that it gave up, the latest hours first, behind `after`, at most `limit`.
     async fn earned_hours(
         &self,

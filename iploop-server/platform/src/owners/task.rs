@@ -79,7 +79,7 @@ mod tests {
     use parking_lot::Mutex;
     use tokio::task::JoinHandle;
 
-    use super::super::store::{CreditBalance, EarnedHour, HourCounted};
+    use super::super::store::{CreditBalance, EarnedHour, HourCounted, OwnerQuery, OwnerRecord};
     use super::*;
     use crate::abuse::AuditEntry;
     use crate::clock::TurnedClock;
@@ -159,6 +159,10 @@ mod tests {
             _: Option<(Timestamp, NodeId)>,
             _: u32,
         ) -> Result<Vec<EarnedHour>, StoreError> {
+            Ok(Vec::new())
+        }
+
+        async fn owner_records(&self, _: &OwnerQuery) -> Result<Vec<OwnerRecord>, StoreError> {
             Ok(Vec::new())
         }
 

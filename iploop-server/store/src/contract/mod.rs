@@ -260,6 +260,7 @@ on_every_database! {
         own_traffic_banned_devices_and_later_claims_earn_nothing
         parts_of_a_credit_wait_until_they_are_whole
         a_farm_is_held_until_an_admin_lets_it_go
+        owners_are_listed_with_what_they_earned_and_whether_it_waits
         a_code_of_a_connected_device_takes_the_place_of_the_one_before
         a_wish_stands_until_it_or_the_claim_ends
         a_withdrawal_by_the_owner_holds_and_the_claim_stays

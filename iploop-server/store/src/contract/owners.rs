@@ -3,7 +3,7 @@ use iploop_platform::clock::Timestamp;
 use iploop_platform::device_news::News;
 use iploop_platform::ids::{AccountId, GatewayId, NodeId};
 use iploop_platform::node::{NodeRegistration, Registered};
-use iploop_platform::owners::{CreditRules, HourCounted, NANOS_PER_CREDIT};
+use iploop_platform::owners::{CreditRules, HourCounted, NANOS_PER_CREDIT, OwnerQuery};
 use iploop_platform::usage::UsageRecord;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -431,4 +431,55 @@ pub(super) async fn a_farm_is_held_until_an_admin_lets_it_go(db: &Database) {
         (100, 0, None)
     );
     books_are_in_order(&*db.store).await;
+}
+
+pub(super) async fn owners_are_listed_with_what_they_earned_and_whether_it_waits(db: &Database) {
+    let mut owners = Vec::new();
+    for number in 0..3 {
+        let account = account_with(&*db.store, 0).await;
+        owned(db, account, &format!("device-{number}")).await;
+        owners.push(account);
+    }
+    let [ada, eve, grace] = owners[..] else {
+        panic!("three")
+    };
+    let customer = account_with(&*db.store, 0).await;
+    let node = owned(db, ada, "device-4").await;
+    served(db, customer, node, 15_000_000).await;
+    count(db, ada).await;
+    let held = db
+        .store
+        .hold_credits(eve, true, record(AuditAction::CreditsHeld))
+        .await;
+    assert!(held.unwrap());
+    let listed = async |is_held, after, limit| {
+        let query = OwnerQuery {
+            is_held,
+            after,
+            limit,
+        };
+        db.store.owner_records(&query).await.unwrap()
+    };
+    let all = listed(None, None, 10).await;
+    let accounts: Vec<AccountId> = all.iter().map(|owner| owner.account).collect();
+    assert_eq!(accounts, owners, "no customers");
+    let first = &all[0];
+    assert_eq!(first.devices, 2);
+    assert_eq!(first.balance, db.store.credits(ada).await.unwrap());
+    assert_eq!(
+        (first.balance.credits, first.balance.pending_nanos),
+        (1, 500_000_000)
+    );
+    assert!(first.email.ends_with("@Example.com"), "{}", first.email);
+    let waiting = listed(Some(true), None, 10).await;
+    assert_eq!((waiting.len(), waiting[0].account), (1, eve));
+    assert_eq!(waiting[0].balance.held.as_deref(), Some("because"));
+    let others = listed(Some(false), None, 10).await;
+    assert_eq!(
+        others.iter().map(|owner| owner.account).collect::<Vec<_>>(),
+        [ada, grace]
+    );
+    assert_eq!(listed(None, Some(ada), 1).await, all[1..2]);
+    db.store.erase_account(eve, erasure(eve)).await.unwrap();
+    assert_eq!(listed(Some(true), None, 10).await, []);
 }

@@ -6,15 +6,15 @@ use iploop_platform::clock::{DAY, Timestamp};
 use iploop_platform::ids::{AccountId, AuditId, NodeId};
 use iploop_platform::ledger::{Act, Booking, NewEntry};
 use iploop_platform::owners::{
-    CreditBalance, CreditRules, DeviceHour, EarnedHour, Earnings, HourCounted, NANOS_PER_CREDIT, Presence,
-    earned,
+    CreditBalance, CreditRules, DeviceHour, EarnedHour, Earnings, HourCounted, NANOS_PER_CREDIT, OwnerQuery,
+    OwnerRecord, Presence, earned,
 };
 use iploop_platform::store::StoreError;
 use serde_json::json;
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::columns::{address_or_none, id, number_or_none, time, time_or_none};
+use super::columns::{address_or_none, id, number, number_or_none, time, time_or_none};
 use super::ledger::{internal, lock_purse};
 use super::reading::all;
 use super::{Row, SqlStore, Tx, audit, books};
@@ -152,18 +152,38 @@ impl Earnings for SqlStore {
             .bind(account.uuid())
             .fetch_optional(&self.read)
             .await?;
-            let Some(row) = row else {
-                return Ok(CreditBalance {
-                    credits,
-                    ..CreditBalance::default()
-                });
-            };
-            let reason: Option<String> = row.try_get("held_reason")?;
-            let is_held: bool = row.try_get("is_held")?;
-            Ok(CreditBalance {
+            let none = || CreditBalance {
                 credits,
-                pending_nanos: row.try_get("pending_nanos")?,
-                held: is_held.then(|| reason.unwrap_or_default()),
+                ..CreditBalance::default()
+            };
+            Ok(row.map_or_else(|| Ok(none()), |row| balance_from(&row, credits))?)
+        })
+        .await
+    }
+
+    async fn owner_records(&self, query: &OwnerQuery) -> Result<Vec<OwnerRecord>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT u.id, u.email, COALESCE(c.pending_nanos, 0) AS pending_nanos, COALESCE(c.is_held, FALSE) AS is_held,
+                 c.held_reason,
+                 (SELECT COUNT(*) FROM device_owners o WHERE o.user_id = u.id) AS devices,
+                 (SELECT CAST(COALESCE(SUM(p.amount), 0) AS BIGINT) FROM ledger_postings p
+                  WHERE p.owner_id = u.id AND p.account = 'purse' AND p.unit = 'credits') AS credits
+             FROM (SELECT user_id FROM device_owners UNION SELECT user_id FROM credit_accounts) AS owners
+                 JOIN users u ON u.id = owners.user_id
+                 LEFT JOIN credit_accounts c ON c.user_id = u.id
+             WHERE u.status <> 'deleted' AND u.id > $1 AND ($2 IS NULL OR COALESCE(c.is_held, FALSE) = $2)
+             ORDER BY u.id LIMIT $3",
+        )
+        .bind(query.after.map_or(Uuid::nil(), AccountId::uuid))
+        .bind(query.is_held)
+        .bind(i64::from(query.limit))
+        .fetch_all(&self.read);
+        all(rows, |row| {
+            Ok(OwnerRecord {
+                account: id(row, "id")?,
+                email: row.try_get("email")?,
+                devices: number(row, "devices")?,
+                balance: balance_from(row, row.try_get("credits")?)?,
             })
         })
         .await
@@ -237,6 +257,16 @@ impl Earnings for SqlStore {
         })
         .await
     }
+}
+
+fn balance_from(row: &Row, credits: i64) -> Result<CreditBalance, sqlx::Error> {
+    let reason: Option<String> = row.try_get("held_reason")?;
+    let is_held: bool = row.try_get("is_held")?;
+    Ok(CreditBalance {
+        credits,
+        pending_nanos: row.try_get("pending_nanos")?,
+        held: is_held.then(|| reason.unwrap_or_default()),
+    })
 }
 
 /// A row of `credit_accounts`.
