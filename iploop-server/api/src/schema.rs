@@ -116,7 +116,7 @@ names! {
     /// What was decided about an app.
     AppStateName = "pending" | "approved" | "rejected" | "suspended";
     /// How a device stands.
-    NodeStatusName = "available" | "busy" | "inactive" | "banned";
+    NodeStatusName = "available" | "busy" | "inactive" | "banned" | "removed";
     /// How a connected device stands.
     LiveStatusName = "available" | "busy";
     /// How a dispute stands.
