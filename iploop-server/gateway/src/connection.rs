@@ -1,5 +1,8 @@
 //! A customer's socket with what was read ahead of it, and deadlines for every wait.
 
+mod arrival;
+
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -25,6 +28,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {
     /// Has the connection end in a reset once it is dropped, so that the other side can tell a break from an end.
     fn abort(&self);
+    /// Ready when what was written and flushed has arrived, or never will. Nothing more can be written after the first call.
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 impl Socket for TcpStream {
@@ -32,18 +37,30 @@ impl Socket for TcpStream {
         // Where it fails the connection is gone already.
         let _ = self.set_zero_linger();
     }
+
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        arrival::poll(self, cx)
+    }
 }
 
 /// What came first was read before it was known to be TLS: it comes out of the connection again.
 impl Socket for TlsStream<Connection> {
     fn abort(&self) {
-        self.get_ref().0.abort();
+        self.get_ref().0.socket.abort();
+    }
+
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.get_mut().0.socket.poll_arrived(cx)
     }
 }
 
 #[cfg(test)]
 impl Socket for tokio::io::DuplexStream {
     fn abort(&self) {}
+
+    fn poll_arrived(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 }
 
 /// One customer's connection.
@@ -172,7 +189,7 @@ impl Connection {
     pub(crate) async fn broken(&mut self) -> io::Error {
         // One read ahead at most: whatever it brings, the answer comes first.
         if self.ahead.is_empty() {
-            let read = std::future::poll_fn(|cx| self.poll_read_more(cx, READ_BYTES)).await;
+            let read = poll_fn(|cx| self.poll_read_more(cx, READ_BYTES)).await;
             if let Err(error) = read {
                 return error;
             }
@@ -184,16 +201,36 @@ impl Connection {
     pub(crate) async fn ended(&mut self) {
         loop {
             self.ahead.clear();
-            let read = std::future::poll_fn(|cx| self.poll_read_more(cx, READ_BYTES)).await;
+            let read = poll_fn(|cx| self.poll_read_more(cx, READ_BYTES)).await;
             if !matches!(read, Ok(1..)) {
                 return;
             }
         }
     }
 
-    /// Has the connection end in a reset once it is dropped.
-    pub(crate) fn abort(&self) {
+    /// Ends the connection in a reset, so that nobody takes a break for an end: behind what was written, for a reset takes away what
+    /// has not arrived before it.
+    pub(crate) async fn break_off(mut self) {
         self.socket.abort();
+        self.arrived().await;
+    }
+
+    /// Ends the connection in order once what was written has arrived: closing throws that away where the customer has sent what nobody
+    /// reads any more.
+    pub(crate) async fn end(mut self) {
+        // Not the other way round: the system takes nothing more then, and says that there is room.
+        self.arrived().await;
+        let _ = timeout(LAST_BYTES, self.socket.shutdown()).await;
+    }
+
+    async fn arrived(&mut self) {
+        let arrived = async {
+            self.socket.flush().await?;
+            poll_fn(|cx| self.socket.poll_arrived(cx)).await;
+            io::Result::Ok(())
+        };
+        // Whoever does not take it in this time, does without.
+        let _ = timeout(LAST_BYTES, arrived).await;
     }
 }
 

@@ -176,5 +176,11 @@ impl Tunnel {
             tracing::debug!(request.id = %account.id(), %error, "the exit's side of a tunnel failed");
         }
         account.ended(&end);
+        match &end {
+            End::Finished | End::CustomerLeft => {}
+            // What the customer has paid for shall arrive, one way or the other.
+            end if end.is_break() => Box::pin(customer.break_off()).await,
+            _ => Box::pin(customer.end()).await,
+        }
     }
 }

@@ -294,9 +294,7 @@ async fn run(
             }
             Err(Failure::Broken(end)) => {
                 account.ended(&end);
-                // So that nobody takes a break for an end.
-                customer.abort();
-                return Run::Done(After::Gone);
+                return Run::Done(After::Broken);
             }
         }
     }

@@ -40,6 +40,8 @@ enum After {
     Close,
     /// It is broken: there is nothing to be said.
     Gone,
+    /// It breaks in the middle of an answer, behind what was written of it.
+    Broken,
 }
 
 /// Where a tunnel leads.
@@ -98,6 +100,10 @@ pub(crate) async fn serve(
         };
         match after {
             After::Gone => return None,
+            After::Broken => {
+                customer.break_off().await;
+                return None;
+            }
             After::Close => {
                 customer.linger().await;
                 return None;

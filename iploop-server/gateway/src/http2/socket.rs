@@ -305,6 +305,11 @@ impl Socket for StreamSocket {
     fn abort(&self) {
         self.is_aborted.store(true, Relaxed);
     }
+
+    fn poll_arrived(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        // The library does not tell, and drops what waits for window when the stream is reset.
+        Poll::Ready(())
+    }
 }
 
 impl Drop for StreamSocket {

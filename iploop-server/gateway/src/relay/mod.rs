@@ -61,6 +61,14 @@ impl End {
         }
     }
 
+    /// Whether the customer's connection is to break, too: nobody shall take a break for an end.
+    pub(crate) fn is_break(&self) -> bool {
+        match self {
+            Self::ExitFailed(_) | Self::Incomplete | Self::Idle | Self::TooOld | Self::Suspended => true,
+            Self::Finished | Self::CustomerLeft | Self::NoCredit(_) => false,
+        }
+    }
+
     /// Whether our side broke it: the device, the tunnel to it, or the books.
     pub(crate) fn is_ours(&self) -> bool {
         match self {
@@ -100,8 +108,8 @@ fn destinations_doing(error: &StreamError) -> Option<&'static str> {
     }
 }
 
-/// Relays until both directions are finished or something breaks. What is left of the stream is reset, and where the exit
-/// failed or the time was up so is the customer's connection: nobody shall take a break for an end.
+/// Relays until both directions are finished or something breaks. What is left of the stream is reset; the customer's connection is
+/// left as it is.
 pub(crate) async fn relay(
     customer: &mut Connection,
     mut stream: Stream,
@@ -129,10 +137,6 @@ pub(crate) async fn relay(
         End::CustomerLeft | End::ExitFailed(_) | End::Incomplete | End::Suspended => {
             stream.reset(ResetCode::Cancelled)
         }
-    }
-    // Not where the balance ended: a reset would take away what the customer has paid for and not yet received.
-    if matches!(end, End::ExitFailed(_) | End::Idle | End::TooOld | End::Suspended) {
-        customer.abort();
     }
     end
 }

@@ -322,3 +322,27 @@ async fn what_follows_a_refused_connect_is_no_request() {
     assert_eq!(status(&customer.head().await), 200);
     origin.accept().await;
 }
+
+#[tokio::test]
+async fn a_slow_reader_gets_what_was_booked_before_its_exit_broke() {
+    let mut origin = Origin::start().await;
+    let world = World::start(&[origin.address]).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let mut customer = Customer::new(socket.connect(world.address).await.unwrap());
+    customer.send(&connect(origin.address, "")).await;
+    customer.head().await;
+    let mut at_origin = origin.accept().await;
+    at_origin.send(&[7; 200_000]).await;
+    world.exits.cut(1);
+    let (mut received, mut piece) = (0, [0; 1000]);
+    let end = loop {
+        match tokio::io::AsyncReadExt::read(&mut customer.socket, &mut piece).await {
+            Ok(0) => break None,
+            Ok(bytes) => received += bytes as u64,
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset));
+    assert_eq!(world.books().await[0].bytes_down, received);
+}
