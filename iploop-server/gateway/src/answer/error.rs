@@ -391,6 +391,7 @@ mod tests {
             RequestFault::TooManyFields.into(),
             LineFault::Fold.into(),
             LineFault::TooLong.into(),
+            LineFault::Cut.into(),
             ProxyError::RequestTimeout,
             ProxyError::Content("…"),
             ProxyError::Preface("…"),

@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::fields;
 use super::head::{HeadScanner, LineFault};
 
 /// Most hexadecimal digits of a chunk's size: what 64 bits hold.
@@ -34,6 +35,9 @@ pub(crate) enum ChunkFault {
     /// The trailer section.
     #[error("the trailer section is not valid: {0}")]
     Trailer(LineFault),
+    /// A line of the trailer section is no field, or there are too many.
+    #[error("the trailer section is not valid")]
+    TrailerField,
 }
 
 /// What one call of [`ChunkedDecoder::decode`] found at the front of its input.
@@ -164,6 +168,33 @@ impl ChunkedDecoder {
     }
 }
 
+/// Whether a body may begin like this: for what came along with its head, before anything is passed on.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn check(input: &[u8]) -> Result<(), ChunkFault> {
+    let mut decoder = ChunkedDecoder::new();
+    let mut at = 0;
+    while at < input.len() {
+        let progress = decoder.decode(&input[at..])?;
+        at += progress.framing + progress.content;
+        if progress.done {
+            return put_last_chunk(&mut BytesMut::new(), &mut decoder);
+        }
+    }
+    Ok(())
+}
+
+/// Writes the last chunk with the trailers that may go on.
+///
+/// # Errors
+/// The trailers are malformed.
+pub(crate) fn put_last_chunk(out: &mut BytesMut, decoder: &mut ChunkedDecoder) -> Result<(), ChunkFault> {
+    out.put_slice(b"0\r\n");
+    fields::rewrite_trailers(&decoder.take_trailers(), out)
+        .map_err(|fields::NotTrailers| ChunkFault::TrailerField)
+}
+
 /// Writes the line before a chunk of `content` bytes, which must not be 0.
 pub(crate) fn put_size(out: &mut BytesMut, content: usize) {
     debug_assert!(content > 0, "an empty chunk would end the body");
@@ -256,6 +287,27 @@ mod tests {
             decode(trailers.as_bytes(), 64),
             Err(ChunkFault::Trailer(LineFault::TooLong))
         );
+    }
+
+    #[test]
+    fn a_body_may_begin_only_as_it_may_go_on() {
+        for input in [
+            &b""[..],
+            b"5",
+            b"5\r\nhel",
+            b"5\r\nhello\r\n0\r\nX: y",
+            b"0\r\n\r\nGET /",
+        ] {
+            assert_eq!(check(input), Ok(()), "{input:?}");
+        }
+        for (input, fault) in [
+            (&b"zz\r\n"[..], ChunkFault::Size),
+            (b"5\r\nhello\r\nzz\r\n", ChunkFault::Size),
+            (b"5\r\nhelloX", ChunkFault::LineEnd),
+            (b"0\r\nno colon\r\n\r\n", ChunkFault::TrailerField),
+        ] {
+            assert_eq!(check(input), Err(fault), "{input:?}");
+        }
     }
 
     #[test]

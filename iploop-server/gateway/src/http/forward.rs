@@ -10,7 +10,7 @@ use iploop_protocol::io::Stream;
 use iploop_protocol::targeting::Targeting;
 use tokio::time::Instant;
 
-use super::exchange::{Exchange, Exchanged, Failure, Patience, Sending};
+use super::exchange::{Exchange, Exchanged, Failure, Patience, Sending, check_begin};
 use super::request::{Act, Forward, Framing, RequestHead};
 use super::response::Asked;
 use super::{After, answer_error, authorize, echo, profile};
@@ -79,7 +79,10 @@ pub(super) async fn forward(
             let after = answer_echo(service, customer, authorized, &forward, manner).await;
             return Forwarded::Answered(after);
         }
-        Ok(authorized) => service.route(authorized, destination, rotate).await,
+        Ok(authorized) => match check_begin(customer, forward.body) {
+            Ok(()) => service.route(authorized, destination, rotate).await,
+            Err(error) => Err(authorized.account.failed(error)),
+        },
         Err(error) => Err(error),
     };
     let request = match request {
@@ -206,6 +209,10 @@ async fn run(
         account.goes_through(&exit, through);
         account.meter().set_connect_times(search.select_time(), dial);
         telemetry::connected(search.attempts(), account.began().elapsed());
+        // More of it may have come meanwhile.
+        if let Err(error) = check_begin(customer, forward.body) {
+            return Run::failed(account, error, &search, &targeting);
+        }
         let meter = RelayMeter::new(account.meter().clone(), Some(gauge));
         let unsent = if early.is_empty() {
             head.clone()

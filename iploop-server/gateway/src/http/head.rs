@@ -30,6 +30,9 @@ pub(crate) enum LineFault {
     /// Longer than allowed.
     #[error("the head is too long")]
     TooLong,
+    /// Nothing more comes.
+    #[error("the head ends before its empty line")]
+    Cut,
 }
 
 /// Finds the end of a head that arrives in pieces; every byte is looked at once.

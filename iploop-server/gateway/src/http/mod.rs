@@ -19,7 +19,7 @@ use iploop_platform::ids::RequestId;
 use iploop_platform::metering::ProxyType;
 use tokio::time::Instant;
 
-use self::head::{HeadScanner, MAX_REQUEST_HEAD_BYTES};
+use self::head::{HeadScanner, LineFault, MAX_REQUEST_HEAD_BYTES};
 use self::request::{Act, RequestHead};
 use crate::answer::{Manner, ProxyError, connect_echo_response, connect_response, error_response};
 use crate::connection::Connection;
@@ -154,6 +154,8 @@ async fn read_head(customer: &mut Connection, deadline: Instant) -> Result<Reque
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut && !waits_for_first => {
                 return Err(NoRequest::Error(ProxyError::RequestTimeout));
             }
+            // Who has only finished writing still reads.
+            Ok(false) if !waits_for_first => return Err(NoRequest::Error(LineFault::Cut.into())),
             Ok(false) | Err(_) => return Err(NoRequest::Gone),
         }
     }

@@ -1,5 +1,7 @@
 //! Hostile requests: none reaches an exit, each is told what is wrong with it.
 
+use tokio::io::AsyncWriteExt as _;
+
 use crate::store::KEY;
 use crate::world::{Origin, World, base64, connect, field, get, login, status};
 
@@ -289,26 +291,77 @@ async fn malformed_chunks_never_make_a_whole_request() {
         let mut origin = Origin::start().await;
         let to = origin.address;
         let world = World::start(&[to]).await;
-        let mut customer = world.connect().await;
         let head = format!(
-            "POST http://{to}/ HTTP/1.1\r\nHost: {to}\r\nTransfer-Encoding: chunked\r\n{}\r\n",
+            "POST http://{to}/ HTTP/1.1\r\nHost: {to}\r\nTransfer-Encoding: chunked\r\n{}\r\n3\r\nabc\r\n",
             login("")
         );
-        customer
-            .send(format!("{head}3\r\nabc\r\n{chunks}GET http://{to}/smuggled HTTP/1.1\r\n\r\n").as_bytes())
-            .await;
-        let answer = customer.rest().await;
+        let malformed = format!("{chunks}GET http://{to}/smuggled HTTP/1.1\r\n\r\n");
+        // What comes with the head is refused before anybody is asked, however fast the origin would have answered.
+        let answer = world.ask(format!("{head}{malformed}").as_bytes()).await;
         assert_eq!(
-            (status(&answer), field(&answer, "X-IPLoop-Error")),
+            refusal(&answer),
             (400, Some("malformed_content")),
             "{chunks:?}: {answer}"
         );
-        let seen = origin.accept().await.rest().await;
+        assert!(world.exits.asked().is_empty());
+
+        let mut customer = world.connect().await;
+        customer.send(head.as_bytes()).await;
+        let mut at_origin = origin.accept().await;
+        at_origin.head().await;
+        customer.send(malformed.as_bytes()).await;
+        let answer = customer.rest().await;
+        assert_eq!(
+            refusal(&answer),
+            (400, Some("malformed_content")),
+            "{chunks:?}: {answer}"
+        );
+        let seen = at_origin.rest().await;
         assert!(
             !seen.contains("0\r\n\r\n") && !seen.contains("smuggled"),
             "{seen}"
         );
     }
+}
+
+#[tokio::test]
+async fn whoever_stops_in_the_middle_of_a_request_is_told_so() {
+    let origin = Origin::start().await;
+    let to = origin.address;
+    let world = World::start(&[to]).await;
+    let head = format!("POST http://{to}/ HTTP/1.1\r\nHost: {to}\r\n{}", login(""));
+    for (request, code) in [
+        (head.clone(), "malformed_request"),
+        (
+            format!("{head}Content-Length: 5\r\n\r\nhell"),
+            "malformed_content",
+        ),
+        (
+            format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"),
+            "malformed_content",
+        ),
+    ] {
+        let mut customer = world.connect().await;
+        customer.send(request.as_bytes()).await;
+        customer.socket.shutdown().await.unwrap();
+        let answer = customer.rest().await;
+        assert_eq!(refusal(&answer), (400, Some(code)), "{request:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_uploads_before_it_reads_hears_why_it_is_refused() {
+    let world = World::start(&[]).await;
+    let mut customer = world.connect().await;
+    let head = "POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\nContent-Length: 8000000\r\n\r\n";
+    customer.send(head.as_bytes()).await;
+    customer.socket.write_all(&vec![7; 8_000_000]).await.unwrap();
+    let answer = customer.rest().await;
+    assert_eq!(refusal(&answer), (407, Some("credentials_missing")), "{answer}");
+}
+
+fn refusal(answer: &str) -> (u16, Option<&str>) {
+    (status(answer), field(answer, "X-IPLoop-Error"))
 }
 
 #[tokio::test]

@@ -243,6 +243,9 @@ async fn ambiguous_answers_become_502_and_never_reach_the_customer() {
         "HTTP/3.0 200 secret\r\n\r\n",
         "secret\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX: secret",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nsecret\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nsecretsecret",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nsecret\r\n0\r\nsecret\r\n\r\n",
     ] {
         let mut origin = Origin::start().await;
         let world = World::start(&[origin.address]).await;
@@ -279,6 +282,26 @@ async fn a_cut_answer_is_cut_for_the_customer_too() {
     customer.head().await;
     assert_eq!(customer.read(4).await, b"half");
     drop(at_origin);
+    let end = tokio::io::AsyncReadExt::read(&mut customer.socket, &mut [0; 8]).await;
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(world.books().await[0].error.as_deref(), Some("incomplete_answer"));
+}
+
+#[tokio::test]
+async fn what_was_good_before_a_malformed_chunk_arrives_before_the_break() {
+    let mut origin = Origin::start().await;
+    let world = World::start(&[origin.address]).await;
+    let mut customer = world.connect().await;
+    customer.send(&get(origin.address, "")).await;
+    let mut at_origin = origin.accept().await;
+    at_origin.head().await;
+    at_origin
+        .send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        .await;
+    customer.head().await;
+    assert_eq!(customer.read(8).await, b"3\r\nabc\r\n");
+    at_origin.send(b"3\r\ndef\r\nzz\r\n").await;
+    assert_eq!(customer.read(8).await, b"3\r\ndef\r\n");
     let end = tokio::io::AsyncReadExt::read(&mut customer.socket, &mut [0; 8]).await;
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     assert_eq!(world.books().await[0].error.as_deref(), Some("incomplete_answer"));

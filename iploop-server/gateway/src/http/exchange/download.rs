@@ -11,11 +11,11 @@ use iploop_protocol::io::Stream;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
+use super::super::chunked;
 use super::super::head::{HeadScanner, MAX_RESPONSE_HEAD_BYTES};
 use super::super::request::{Framing, Version};
 use super::super::response::{self, Asked};
-use super::super::{chunked, fields};
-use super::{Announce, Content, READ_BYTES, Stop, put_last_chunk};
+use super::{Announce, Content, READ_BYTES, Stop};
 use crate::connection::Connection;
 use crate::relay::RelayMeter;
 
@@ -46,6 +46,8 @@ pub(super) struct Down<'a> {
     out: VecDeque<Bytes>,
     held: bool,
     unflushed: bool,
+    /// Why it can't go on once `out` is written.
+    fault: Option<Stop>,
     moved: u64,
     done: bool,
 }
@@ -68,6 +70,7 @@ impl<'a> Down<'a> {
             out: VecDeque::new(),
             held: false,
             unflushed: false,
+            fault: None,
             moved: 0,
             done: false,
         }
@@ -122,6 +125,9 @@ impl<'a> Down<'a> {
                 }
                 continue;
             }
+            if let Some(fault) = self.fault.take() {
+                return Poll::Ready(Err(fault));
+            }
             if self.done {
                 return self.poll_flush(cx, customer);
             }
@@ -156,7 +162,8 @@ impl<'a> Down<'a> {
             }
             return Ok(());
         }
-        self.take_content(data)
+        self.take_content(data);
+        Ok(())
     }
 
     fn take_head(&mut self, data: &mut Bytes) -> Result<(), Stop> {
@@ -212,6 +219,10 @@ impl<'a> Down<'a> {
             }
             return Ok(());
         }
+        // While nothing was passed on, there is still an answer to be given for it.
+        if response.from == Framing::Chunked {
+            chunked::check(data).map_err(answer_fault)?;
+        }
         (self.announce)(response.status, self.began.elapsed(), &mut response.head);
         response.head.put_slice(b"\r\n");
         self.out.push_back(response.head.freeze());
@@ -223,7 +234,7 @@ impl<'a> Down<'a> {
         Ok(())
     }
 
-    fn take_content(&mut self, mut data: Bytes) -> Result<(), Stop> {
+    fn take_content(&mut self, mut data: Bytes) {
         while !data.is_empty() && !self.done {
             match &mut self.body {
                 // Whatever follows the answer is nobody's: the stream ends with it.
@@ -240,24 +251,31 @@ impl<'a> Down<'a> {
                     self.put(content);
                 }
                 Some(Content::Chunked(decoder)) => {
-                    let progress = decoder.decode(&data).map_err(answer_fault)?;
+                    let mut last = BytesMut::new();
+                    let decoded = decoder.decode(&data).and_then(|progress| {
+                        if progress.done {
+                            chunked::put_last_chunk(&mut last, decoder)?;
+                        }
+                        Ok(progress)
+                    });
+                    let progress = match decoded {
+                        Ok(progress) => progress,
+                        // What was good before it was paid for, and goes on first.
+                        Err(fault) => {
+                            self.fault = Some(answer_fault(fault));
+                            return;
+                        }
+                    };
                     data.advance(progress.framing);
                     let content = data.split_to(progress.content);
-                    if progress.done {
-                        self.done = true;
-                        if self.to == Framing::Chunked {
-                            let mut last = BytesMut::new();
-                            put_last_chunk(&mut last, decoder).map_err(|fields::NotTrailers| {
-                                Stop::Answer("the trailers are malformed".to_owned())
-                            })?;
-                            self.out.push_back(last.freeze());
-                        }
-                    }
                     self.put(content);
+                    self.done = progress.done;
+                    if progress.done && self.to == Framing::Chunked {
+                        self.out.push_back(last.freeze());
+                    }
                 }
             }
         }
-        Ok(())
     }
 
     /// Content for the customer, framed.

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use iploop_platform::admission::AdmissionError;
 use iploop_platform::metering::NoCredit;
 use iploop_protocol::codes::ResetCode;
@@ -22,8 +22,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use self::download::Down;
 use self::upload::Up;
+pub(super) use self::upload::check_begin;
 use super::chunked::ChunkedDecoder;
-use super::fields;
 use super::request::Framing;
 use super::response::Asked;
 use crate::answer::ProxyError;
@@ -268,10 +268,4 @@ impl<'a> Exchange<'a> {
             },
         }
     }
-}
-
-/// The last chunk with the trailers that may go on.
-fn put_last_chunk(out: &mut BytesMut, decoder: &mut ChunkedDecoder) -> Result<(), fields::NotTrailers> {
-    out.put_slice(b"0\r\n");
-    fields::rewrite_trailers(&decoder.take_trailers(), out)
 }

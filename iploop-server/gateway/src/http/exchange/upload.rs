@@ -6,12 +6,28 @@ use bytes::{BufMut, Bytes, BytesMut};
 use iploop_platform::metering::Counted;
 use iploop_protocol::io::Stream;
 
+use super::super::chunked;
 use super::super::request::Framing;
-use super::super::{chunked, fields};
-use super::{Content, READ_BYTES, Stop, put_last_chunk};
+use super::{Content, READ_BYTES, Stop};
 use crate::answer::ProxyError;
 use crate::connection::Connection;
 use crate::relay::RelayMeter;
+
+/// Whether the content is well formed as far as it is here, before a byte of the request goes on.
+pub(in super::super) fn check_begin(customer: &Connection, body: Framing) -> Result<(), ProxyError> {
+    match body {
+        Framing::Chunked => chunked::check(customer.ahead()).map_err(not_chunks),
+        Framing::None | Framing::Length(_) | Framing::UntilClose => Ok(()),
+    }
+}
+
+fn not_chunks(_: chunked::ChunkFault) -> ProxyError {
+    ProxyError::Content("the chunks are not as RFC 9112 section 7.1 has them")
+}
+
+fn malformed(fault: chunked::ChunkFault) -> Stop {
+    Stop::Customer(not_chunks(fault))
+}
 
 /// From the customer to the destination.
 pub(super) struct Up {
@@ -93,7 +109,11 @@ impl Up {
             if customer.ahead().is_empty() {
                 match customer.poll_read_more(cx, READ_BYTES) {
                     Poll::Ready(Ok(1..)) => {}
-                    Poll::Ready(Ok(0) | Err(_)) => return Err(Stop::CustomerLeft),
+                    // Who has only finished writing still reads.
+                    Poll::Ready(Ok(0)) => {
+                        return Err(Stop::Customer(ProxyError::Content("it ends before it is whole")));
+                    }
+                    Poll::Ready(Err(_)) => return Err(Stop::CustomerLeft),
                     Poll::Pending => return Ok(()),
                 }
             }
@@ -117,11 +137,6 @@ impl Up {
                 Ok(data)
             }
             Content::Chunked(decoder) => {
-                let malformed = |_| {
-                    Stop::Customer(ProxyError::Content(
-                        "the chunks are not as RFC 9112 section 7.1 has them",
-                    ))
-                };
                 let mut out = BytesMut::with_capacity(customer.ahead().len() + 32);
                 while !customer.ahead().is_empty() {
                     let progress = decoder.decode(customer.ahead()).map_err(malformed)?;
@@ -132,8 +147,7 @@ impl Up {
                         out.put_slice(b"\r\n");
                     }
                     if progress.done {
-                        put_last_chunk(&mut out, decoder)
-                            .map_err(|fields::NotTrailers| malformed(chunked::ChunkFault::Size))?;
+                        chunked::put_last_chunk(&mut out, decoder).map_err(malformed)?;
                         self.body = Content::Done;
                         break;
                     }
