@@ -1,15 +1,12 @@
 //! `GET /api/proxy/explain`: how the gateway reads targeting parameters, and what they would find now.
 
 use axum::extract::{FromRequestParts, State};
-use http::header::AUTHORIZATION;
 use http::request::Parts;
-use iploop_platform::account::AccountStatus;
 use iploop_platform::admission;
-use iploop_platform::api_key::ApiKeyHash;
 use iploop_platform::network::Pool;
 use iploop_platform::plan::Plan;
 use iploop_protocol::targeting::{
-    CountrySet, Credentials, Dns, Failover, Gate, RotateOn, Rotation, SessionName, Sticky, Targeting,
+    CountrySet, Dns, Failover, Gate, RotateOn, Rotation, SessionName, Sticky, Targeting,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -18,6 +15,7 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::extract::{Json, Query};
+use crate::key_holder;
 use crate::session::SignedIn;
 use crate::state::ApiState;
 
@@ -120,38 +118,20 @@ impl FromRequestParts<ApiState> for Asker {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
-        let store = &state.parts().store;
-        let authorization = parts.headers.get(AUTHORIZATION);
-        let bearer = authorization
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .map(|(_, token)| token.trim())
-            .filter(|token| token.starts_with("iploop_"));
-        let Some(key) = bearer else {
+        let Some(grant) = key_holder::grant(parts, state).await? else {
             let account = SignedIn::from_request_parts(parts, state).await?.account().id;
             state.may_explain(account)?;
-            let plan = store.plan_of(account).await?;
+            let plan = state.parts().store.plan_of(account).await?;
             return Ok(Self {
                 plan,
                 countries: CountrySet::EMPTY,
             });
         };
-        // What has not the form of a key costs the database nothing.
-        let login = Credentials::parse("iploop", key).map_err(|_| ApiError::TokenInvalid)?;
-        let grant = store.key_grant(ApiKeyHash::of(login.key.expose())).await?;
-        let now = state.parts().clock.now();
-        match grant {
-            Some(grant) if grant.account_status != AccountStatus::Active => Err(ApiError::AccountNotActive),
-            Some(grant) if grant.key.expires_at.is_some_and(|end| end <= now) => Err(ApiError::TokenExpired),
-            Some(grant) if grant.key.is_active => {
-                state.may_explain(grant.key.account)?;
-                Ok(Self {
-                    plan: Some(grant.plan),
-                    countries: grant.key.limits.countries,
-                })
-            }
-            _ => Err(ApiError::TokenInvalid),
-        }
+        state.may_explain(grant.key.account)?;
+        Ok(Self {
+            plan: Some(grant.plan),
+            countries: grant.key.limits.countries,
+        })
     }
 }
 

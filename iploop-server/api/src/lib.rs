@@ -15,6 +15,7 @@ mod finish;
 mod health;
 mod host;
 mod html;
+mod key_holder;
 mod keys;
 mod live;
 mod metrics;

@@ -21,7 +21,7 @@ use crate::problem::{FieldError, Problem};
         (name = "auth", description = "Registering, signing in, passwords, the mail address, and what an owner decides about the account"),
         (name = "keys", description = "Keys for the proxy; /api/auth/api-keys is another name of /api/proxy/keys"),
         (name = "proxy", description = "How to reach the proxy, and from where it can exit"),
-        (name = "sessions", description = "Sticky sessions: which exit they have, and a new one by hand"),
+        (name = "sessions", description = "Sticky sessions: which exit they have, and a new one by hand; with a login, or with an API key as Authorization: Bearer iploop_..."),
         (name = "usage", description = "What was used"),
         (name = "billing", description = "What was bought, given, used and paid back"),
         (name = "webhooks", description = "Addresses that are told of events, and what they answered"),

@@ -119,7 +119,7 @@ fn set_cookie(value: &str, max_age: u64, is_https: bool) -> Option<HeaderValue> 
 }
 
 /// The token of `Authorization: Bearer …` (RFC 6750); any other scheme is refused.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get(AUTHORIZATION) else {
         return Ok(None);
     };

@@ -1,4 +1,5 @@
-//! `/api/proxy/sessions`: the customer's sticky sessions, shown, made ahead, rotated and ended.
+//! `/api/proxy/sessions`: the customer's sticky sessions, shown, made ahead, rotated and ended. Each route takes a login, or an API key as
+//! `Authorization: Bearer iploop_…`: sessions belong to the account, whichever of its keys uses them.
 
 use std::net::IpAddr;
 
@@ -17,7 +18,7 @@ use utoipa_axum::routes;
 
 use crate::error::ApiError;
 use crate::extract::{Json, Query};
-use crate::session::SignedIn;
+use crate::key_holder::ForAccount;
 use crate::state::ApiState;
 
 /// The routes below `/api/proxy/sessions`.
@@ -193,7 +194,7 @@ impl From<LiveSession> for SessionInfo {
 )]
 pub(crate) async fn list_sessions(
     State(state): State<ApiState>,
-    session: SignedIn,
+    ForAccount(account): ForAccount,
     Query(page): Query<PageQuery>,
 ) -> Result<Json<SessionList>, ApiError> {
     if !(1..=MAX_PAGE).contains(&page.limit) {
@@ -201,9 +202,7 @@ pub(crate) async fn list_sessions(
         return Err(ApiError::InvalidFields(vec![FieldProblem::new("limit", message)]));
     }
     let sessions = &state.parts().sessions;
-    let (live, next_cursor) = sessions
-        .list(session.account().id, page.cursor.as_deref(), page.limit)
-        .await;
+    let (live, next_cursor) = sessions.list(account, page.cursor.as_deref(), page.limit).await;
     Ok(Json(SessionList {
         sessions: live.into_iter().map(SessionInfo::from).collect(),
         next_cursor,
@@ -223,14 +222,11 @@ pub(crate) async fn list_sessions(
 )]
 pub(crate) async fn create_session(
     State(state): State<ApiState>,
-    session: SignedIn,
+    ForAccount(account): ForAccount,
     Json(body): Json<CreateSessionBody>,
 ) -> Result<Response, ApiError> {
     let parts = state.parts();
-    let (live, login) = parts
-        .sessions
-        .create(session.account().id, &body.targeting)
-        .await?;
+    let (live, login) = parts.sessions.create(account, &body.targeting).await?;
     let proxy = &parts.proxy;
     let answer = NewSession {
         session: live.into(),
@@ -255,9 +251,9 @@ pub(crate) async fn create_session(
 )]
 pub(crate) async fn end_sessions(
     State(state): State<ApiState>,
-    session: SignedIn,
+    ForAccount(account): ForAccount,
 ) -> Result<Json<EndedSessions>, ApiError> {
-    let ended = state.parts().sessions.end_all(session.account().id).await?;
+    let ended = state.parts().sessions.end_all(account).await?;
     Ok(Json(EndedSessions { ended }))
 }
 
@@ -268,10 +264,10 @@ pub(crate) async fn end_sessions(
 )]
 pub(crate) async fn get_session(
     State(state): State<ApiState>,
-    session: SignedIn,
+    ForAccount(account): ForAccount,
     Id(id): Id,
 ) -> Result<Json<SessionInfo>, ApiError> {
-    let live = state.parts().sessions.get(session.account().id, &id).await?;
+    let live = state.parts().sessions.get(account, &id).await?;
     Ok(Json(live.into()))
 }
 
@@ -282,11 +278,11 @@ pub(crate) async fn get_session(
 )]
 pub(crate) async fn rotate_session(
     State(state): State<ApiState>,
-    session: SignedIn,
+    ForAccount(account): ForAccount,
     Id(id): Id,
 ) -> Result<Json<SessionInfo>, ApiError> {
     let sessions = &state.parts().sessions;
-    let live = sessions.rotate(session.account().id, &id).await?;
+    let live = sessions.rotate(account, &id).await?;
     Ok(Json(live.into()))
 }
 
@@ -297,11 +293,11 @@ pub(crate) async fn rotate_session(
 )]
 pub(crate) async fn end_session(
     State(state): State<ApiState>,
-    session: SignedIn,
+    ForAccount(account): ForAccount,
     Id(id): Id,
 ) -> Result<StatusCode, ApiError> {
     let sessions = &state.parts().sessions;
-    sessions.end(session.account().id, &id).await?;
+    sessions.end(account, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

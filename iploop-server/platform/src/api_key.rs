@@ -1,6 +1,7 @@
 //! Customer keys: the secret of a proxy login, of which we keep a hash and a prefix.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -78,6 +79,14 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl ApiKey {
+    /// Whether a client at this address may use it. An empty list allows any address; an IPv4 address may come in its IPv6 form.
+    pub fn may_come_from(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        self.ip_whitelist.is_empty() || self.ip_whitelist.iter().any(|net| net.contains(&client))
+    }
 }
 
 /// A key to be stored.

@@ -166,3 +166,57 @@ async fn one_session_too_many_is_refused_until_another_ends() {
     assert_eq!(refused.problem(), (429, "too_many_sessions".to_owned()));
     assert_eq!(refused.header("retry-after"), "42");
 }
+
+#[tokio::test]
+async fn a_key_acts_for_its_accounts_sessions_while_it_serves_at_the_proxy() {
+    let api = Api::new().await;
+    let token = customer(&api, "ada@example.com").await;
+    let made = api
+        .post("/api/proxy/keys")
+        .bearer(&token)
+        .json(&json!({"name": "one"}))
+        .send()
+        .await
+        .json();
+    let key = made["key"].as_str().unwrap();
+    let stranger = customer(&api, "eve@example.com").await;
+    assert_eq!(create(&api, &stranger, "session-b").await.status, 201);
+
+    assert_eq!(create(&api, key, "session-a-rotate-manual").await.status, 201);
+    let call =
+        |method: Method, path: &'static str| api.call(method, &format!("{PATH}{path}")).bearer(key).send();
+    assert_eq!(ids(&call(Method::GET, "").await.json()), ["a"]);
+    assert_eq!(call(Method::GET, "/a").await.json()["rotations"], 0);
+    assert_eq!(call(Method::POST, "/a/rotate").await.json()["rotations"], 1);
+    assert_eq!(call(Method::POST, "/b/rotate").await.problem().0, 404);
+    assert_eq!(call(Method::DELETE, "/a").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(create(&api, key, "session-c").await.status, 201);
+    assert_eq!(call(Method::DELETE, "").await.json(), json!({"ended": 1}));
+
+    let whitelist = format!("/api/proxy/keys/{}/whitelist", made["id"].as_str().unwrap());
+    let listed = json!({"ips": ["192.0.2.0/24"]});
+    api.call(Method::PUT, &whitelist)
+        .bearer(&token)
+        .json(&listed)
+        .send()
+        .await;
+    let from = |client: &'static str| api.get(PATH).bearer(key).client(client).send();
+    assert_eq!(from("192.0.2.7").await.status, StatusCode::OK);
+    assert_eq!(
+        from("198.51.100.7").await.problem(),
+        (401, "address_not_allowed".to_owned())
+    );
+
+    let one = format!("/api/proxy/keys/{}", made["id"].as_str().unwrap());
+    api.call(Method::PATCH, &one)
+        .bearer(&token)
+        .json(&json!({"isActive": false}))
+        .send()
+        .await;
+    let switched_off = from("192.0.2.7").await;
+    assert_eq!(switched_off.problem(), (401, "token_invalid".to_owned()));
+    let unknown = format!("iploop_{}", "0a".repeat(24));
+    for wrong in [unknown.as_str(), "iploop_short"] {
+        assert_eq!(create(&api, wrong, "session-d").await.problem().0, 401, "{wrong}");
+    }
+}

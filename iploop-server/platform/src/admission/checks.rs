@@ -43,11 +43,8 @@ pub(super) fn check_account(grant: &KeyGrant) -> Result<(), AdmissionError> {
     }
 }
 
-/// An empty list allows any address; an IPv4 address may come in its IPv6 form.
 pub(super) fn check_client(grant: &KeyGrant, client: IpAddr) -> Result<(), AdmissionError> {
-    let client = client.to_canonical();
-    let list = &grant.key.ip_whitelist;
-    match list.is_empty() || list.iter().any(|net| net.contains(&client)) {
+    match grant.key.may_come_from(client) {
         true => Ok(()),
         false => Err(AdmissionError::IpNotAllowed),
     }
