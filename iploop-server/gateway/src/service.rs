@@ -19,6 +19,7 @@ use crate::answer::{Fault, ProxyError};
 use crate::config::GatewayConfig;
 use crate::drain::{Drain, Phase};
 use crate::exit::{Bounds, Refusals, Resolver, Search, Through};
+use crate::http::echo;
 use crate::listener::Load;
 use crate::relay::{End, Lifetimes};
 use crate::request::{Login, LoginFault};
@@ -135,6 +136,9 @@ impl Service {
             client,
         } = authorized;
         account.meter().set_destination(account.proxy_type, &destination);
+        if echo::is_named(&destination) {
+            return Err(account.failed(ProxyError::EchoPort(destination.port)));
+        }
         // A copy of a few pointers, so that no lock is held while names are resolved.
         let policy = self.policy.read().clone();
         let context = account.context();

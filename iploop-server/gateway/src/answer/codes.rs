@@ -66,6 +66,10 @@ fn examples() -> Vec<(ProxyError, Option<&'static str>)> {
             ProxyError::Preface(""),
             Some("the PROXY protocol's preface of the connection is refused"),
         ),
+        (
+            ProxyError::EchoPort(443),
+            Some("echo.iploop is answered by the gateway itself, in plain HTTP on port 80 alone"),
+        ),
         plain(LoginFault::Missing.into()),
         plain(AdmissionError::UnknownKey.into()),
         plain(AdmissionError::KeyInactive.into()),

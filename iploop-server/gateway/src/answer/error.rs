@@ -36,6 +36,9 @@ pub(crate) enum ProxyError {
     /// A preface of the PROXY protocol that can't be believed or read, or a balancer's connection without one.
     #[error("the PROXY protocol's preface of this connection is refused: {0}")]
     Preface(&'static str),
+    /// The built-in echo, at a port where it is not.
+    #[error("echo.iploop is answered by the gateway itself, in plain HTTP on port 80 alone, not on port {0}")]
+    EchoPort(u16),
     /// A SOCKS5 message that can't be followed.
     #[error(transparent)]
     Socks(#[from] SocksFault),
@@ -189,6 +192,7 @@ impl ProxyError {
             Self::RequestTimeout       => row(408, "request_timeout",         Some("http_request_error"),        GeneralFailure,          No,   Customer),
             Self::Content(_)           => row(400, "malformed_content",       Some("http_request_error"),        GeneralFailure,          No,   Customer),
             Self::Preface(_)           => row(400, "proxy_protocol",          Some("http_request_error"),        GeneralFailure,          No,   Customer),
+            Self::EchoPort(_)          => row(400, "echo_is_plain_http",      Some("http_request_error"),        Reply::ConnectionRefused, No,  Customer),
             Self::Socks(SocksFault::Version | SocksFault::LoginVersion | SocksFault::Reserved) =>
                                           row(400, "malformed_request",       Some("http_request_error"),        GeneralFailure,          No,   Customer),
             Self::Socks(SocksFault::Command) => row(405, "method_not_allowed",      Some("http_request_denied"),       CommandNotSupported,     No,   Customer),
@@ -272,6 +276,9 @@ impl ProxyError {
             }
             Self::Preface(_) => {
                 "speak HTTP, TLS or SOCKS5 from the first byte; a balancer's address belongs into gateway.proxy_protocol_from"
+            }
+            Self::EchoPort(_) => {
+                "ask for http://echo.iploop/ip or http://echo.iploop/headers; to try TLS, ask for a site of your own"
             }
             Self::Request(_) | Self::Line(_) | Self::Content(_) | Self::Socks(_) => {
                 "a proxy forwards only what has one reading; see the detail for what to change"
@@ -395,6 +402,7 @@ mod tests {
             ProxyError::RequestTimeout,
             ProxyError::Content("…"),
             ProxyError::Preface("…"),
+            ProxyError::EchoPort(443),
             SocksFault::Version.into(),
             SocksFault::Command.into(),
             SocksFault::AddressType.into(),

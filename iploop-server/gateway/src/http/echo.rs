@@ -33,7 +33,12 @@ enum Content<'a> {
 
 /// Whether a request or a tunnel is for the echo.
 pub(crate) fn is_meant(destination: &Destination) -> bool {
-    destination.port == 80 && matches!(&destination.host, Host::Name(name) if name.as_str() == NAME)
+    destination.port == 80 && is_named(destination)
+}
+
+/// Whether it names the echo, at whatever port: no device could reach it.
+pub(crate) fn is_named(destination: &Destination) -> bool {
+    matches!(&destination.host, Host::Name(name) if name.as_str() == NAME)
 }
 
 /// The status and the whole answer to a request whose head would go on like this.

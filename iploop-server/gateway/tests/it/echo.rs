@@ -46,6 +46,38 @@ async fn the_echo_says_what_it_sees_and_costs_nothing() {
 }
 
 #[tokio::test]
+async fn at_any_other_port_the_echo_says_where_it_is() {
+    let world = World::start(&[]).await;
+    for ask in [
+        format!(
+            "CONNECT echo.iploop:443 HTTP/1.1\r\nHost: echo.iploop\r\nConnection: close\r\n{}\r\n",
+            login("")
+        ),
+        format!(
+            "GET http://echo.iploop:8080/ip HTTP/1.1\r\nHost: echo.iploop:8080\r\nConnection: close\r\n{}\r\n",
+            login("-dns-gateway")
+        ),
+    ] {
+        let answer = world.ask(ask.as_bytes()).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400 echo_is_plain_http\r\n"),
+            "{answer}"
+        );
+        assert!(answer.contains("http://echo.iploop/ip"), "{answer}");
+    }
+    let mut customer = world.connect().await;
+    let name = [&[5, 1, 0, 3, 11][..], b"echo.iploop", &[1, 187]].concat();
+    customer
+        .send(&[&[5, 1, 2][..], &socks_login(KEY), &name].concat())
+        .await;
+    assert_eq!(
+        customer.read(14).await,
+        [5, 2, 1, 0, 5, 5, 0, 1, 0, 0, 0, 0, 0, 0]
+    );
+    assert!(world.exits.asked().is_empty());
+}
+
+#[tokio::test]
 async fn the_echo_answers_in_tunnels_too() {
     let world = World::start(&[]).await;
     let ask = "GET /ip HTTP/1.1\r\nHost: echo.iploop\r\n\r\nHEAD /ip HTTP/1.1\r\nHost: echo.iploop\r\nConnection: close\r\n\r\n";
