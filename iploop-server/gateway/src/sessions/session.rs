@@ -1,5 +1,6 @@
 //! One sticky session: which exit it holds on to, and until when.
 
+mod heard;
 mod visit;
 
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use iploop_protocol::targeting::{Failover, RotateOn, Targeting};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+pub(super) use self::heard::Question;
 pub(crate) use self::visit::{Turn, Visit};
 
 /// How long a session that was made ahead waits for its first use.
@@ -73,7 +75,7 @@ pub(super) struct State {
     /// It is asked what other gateways know of it, and no other one changed it since.
     pub(super) is_known: bool,
     /// How often it was made unknown.
-    pub(super) forgotten: u64,
+    forgotten: u64,
     /// Waits to be told to other gateways …
     pub(super) is_untold: bool,
     /// … and is another than they know.
@@ -269,14 +271,8 @@ impl State {
         }
     }
 
-    /// Another gateway changed it, or may have: it is to be asked anew.
-    pub(super) fn forget(&mut self) {
-        self.is_known = false;
-        self.forgotten += 1;
-    }
-
     /// Goes on as another gateway left it. The requests that run here, and what they want of it, stay.
-    pub(super) fn adopt(&mut self, kept: &Kept, now: Timestamp) {
+    fn adopt(&mut self, kept: &Kept, now: Timestamp) {
         let is_same = match (&self.hold, &kept.exit) {
             (Some(hold), Some(exit)) => hold.ip == exit.ip,
             (None, None) => true,
@@ -300,7 +296,7 @@ impl State {
     }
 
     /// Another gateway ended it by hand.
-    pub(super) fn end_elsewhere(&mut self, now: Timestamp) {
+    fn end_elsewhere(&mut self, now: Timestamp) {
         self.end();
         if self.running > 0 {
             self.go_on_anew(now);
@@ -315,7 +311,7 @@ impl State {
         self.requests = running.into();
     }
 
-    pub(super) fn has_exit(&self) -> bool {
+    fn has_exit(&self) -> bool {
         self.hold.is_some()
     }
 

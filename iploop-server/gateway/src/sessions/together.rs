@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::session::{State, StickySession, Terms, Visit};
+use super::session::{Question, State, StickySession, Terms, Visit};
 use super::{Inner, Sessions};
 
 /// After a failure it is tried again this late.
@@ -156,7 +156,8 @@ impl Sessions {
                 .iter()
                 .filter_map(|session| {
                     let looking = session.looking.try_lock().ok()?;
-                    Some((session, session.state.lock().forgotten, looking))
+                    let question = session.state.lock().ask()?;
+                    Some((session, question, looking))
                 })
                 .collect();
             if asked.is_empty() {
@@ -171,8 +172,8 @@ impl Sessions {
                 Err(error) => vec![Err(error); keys.len()],
             }
             .into_iter();
-            for (session, forgotten, _looking) in &asked {
-                inner.learned(together, session, *forgotten, read.next().unwrap_or(Ok(None)));
+            for (session, question, _looking) in &asked {
+                inner.learned(together, session, question, read.next().unwrap_or(Ok(None)));
             }
         }
     }
@@ -214,37 +215,25 @@ impl Inner {
         let _one_at_a_time = session.looking.lock().await;
         // Once more where there was news meanwhile.
         for _ in 0..MAX_ROUNDS {
-            let forgotten = {
-                let state = session.state.lock();
-                if state.is_known {
-                    return;
-                }
-                state.forgotten
-            };
+            let question = session.state.lock().ask();
+            let Some(question) = question else { return };
             let read = together.sessions.read(session.account, &session.name).await;
-            self.learned(together, session, forgotten, read);
+            self.learned(together, session, &question, read);
         }
     }
 
-    /// Takes in what others knew of a session when it had been `forgotten` so often. The caller holds [`StickySession::looking`].
+    /// Takes in what others know of a session. The caller holds [`StickySession::looking`].
     fn learned(
         &self,
         together: &Together,
         session: &Arc<StickySession>,
-        forgotten: u64,
+        question: &Question,
         read: Result<Option<SharedSession>, SharedError>,
     ) {
         let now = self.now();
         let mut state = session.state.lock();
-        // While it is away as well: its return makes all unknown. Not if there was news since: then this may be older.
-        state.is_known = state.forgotten == forgotten;
-        match read {
-            // What changed here meanwhile is newer.
-            Ok(Some(_)) if state.is_untold => {}
-            Ok(Some(SharedSession::Lives(kept))) => state.adopt(&kept, now),
-            Ok(Some(SharedSession::Ended)) => state.end_elsewhere(now),
-            Ok(None) if state.has_exit() => together.mark(session, &mut state, false),
-            Ok(None) | Err(_) => {}
+        if state.hear(question, read, now) {
+            together.mark(session, &mut state, false);
         }
     }
 }
