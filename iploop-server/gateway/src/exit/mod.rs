@@ -4,6 +4,7 @@
 //! destination itself refused is tried once more elsewhere, because a device's network may be to blame, and then believed.
 //! An exit that the destination's host refused lately is not offered to the same customer again, unless no other is left.
 
+mod concessions;
 mod refusals;
 mod resolve;
 mod trail;
@@ -22,12 +23,12 @@ use iploop_protocol::policy::Transport;
 use iploop_protocol::targeting::{Rotation, Targeting};
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{AnotherExit, Fault, ProxyError};
-use crate::sessions::{Sessions, Turn, Visit};
-
+use self::concessions::{Concessions, Rotating};
 pub(crate) use self::refusals::{Refusals, Through};
 pub(crate) use self::resolve::Resolver;
 pub(crate) use self::trail::{Failed, Trail};
+use crate::answer::{AnotherExit, Fault, ProxyError};
+use crate::sessions::{Sessions, Turn, Visit};
 use crate::telemetry;
 
 /// Beyond the deadline of an attempt, so that the hub itself says which exit did not answer.
@@ -92,23 +93,6 @@ pub(crate) struct Found {
     pub(crate) session: Option<String>,
     /// To be told what comes through it.
     pub(crate) through: Through,
-}
-
-/// What rules an exit out besides a failure.
-#[derive(Clone, Copy)]
-enum Rotating {
-    /// Nothing.
-    Free,
-    /// This one, if there is another.
-    Rather(IpAddr),
-    /// This one.
-    Never(IpAddr),
-}
-
-impl Rotating {
-    fn of(avoid: Option<IpAddr>) -> Self {
-        avoid.map_or(Self::Free, Self::Rather)
-    }
 }
 
 impl Search {
@@ -205,14 +189,14 @@ impl Search {
         early: &Bytes,
     ) -> Result<Found, ProxyError> {
         let visit = self.visit.clone();
-        let (mut prefer, mut rotating, mut turn) = match &visit {
+        let (mut prefer, rotating, mut turn) = match &visit {
             Some(visit) => match visit.turn(exits, self.deadline).await {
                 Turn::Held(preference) => (Some(preference), Rotating::Free, None),
                 Turn::Choose {
                     prefer,
                     avoid,
                     permit,
-                } => (prefer, Rotating::of(avoid), Some(permit)),
+                } => (prefer, Rotating::left(avoid), Some(permit)),
                 Turn::TimedOut => return Err(ProxyError::NodeTimeout),
                 Turn::Elsewhere => return Err(ProxyError::SessionExitGone),
             },
@@ -227,12 +211,13 @@ impl Search {
             }
         };
         // A session's exit is the customer's choice.
-        let mut refused = match prefer {
+        let refused = match prefer {
             Some(_) => Vec::new(),
             None => self
                 .refusals
                 .of(self.account, &self.destination.host, Instant::now()),
         };
+        let mut concessions = Concessions::new(rotating, refused);
         loop {
             let now = Instant::now();
             if self.attempts >= self.bounds.max_attempts || now >= self.deadline {
@@ -240,10 +225,7 @@ impl Search {
             }
             let deadline = self.deadline.min(now + self.bounds.attempt_timeout);
             let mut avoid = self.failed.clone();
-            if let Rotating::Rather(ip) | Rotating::Never(ip) = rotating {
-                avoid.ips.push(ip);
-            }
-            avoid.ips.extend_from_slice(&refused);
+            avoid.ips.extend(concessions.avoided());
             let request = ExitRequest {
                 account: self.account,
                 terms: self.terms.clone(),
@@ -288,25 +270,14 @@ impl Search {
             };
             self.note_beside(&failure.beside);
             let error = match failure.error {
-                ExitError::NoExit | ExitError::NoOtherExit => match (rotating, self.error.take()) {
-                    // The last exit serves rather than none, unless the customer said otherwise.
-                    (Rotating::Rather(_), error) => {
-                        self.error = error;
-                        rotating = Rotating::Free;
-                        continue;
-                    }
-                    // So does one that the host refused before.
-                    (_, error) if !refused.is_empty() => {
-                        self.error = error;
-                        refused.clear();
-                        continue;
-                    }
-                    (_, Some(error)) => return Err(error),
-                    (Rotating::Never(_), None) if failure.error == ExitError::NoOtherExit => {
-                        return Err(ProxyError::NoDistinctExit);
-                    }
-                    (_, None) => return Err(ProxyError::NoExit),
-                },
+                ExitError::NoExit | ExitError::NoOtherExit if concessions.concede() => continue,
+                ExitError::NoExit | ExitError::NoOtherExit => {
+                    let is_distinct = failure.error == ExitError::NoOtherExit && concessions.is_distinct();
+                    return Err(self.error.take().unwrap_or(match is_distinct {
+                        true => ProxyError::NoDistinctExit,
+                        false => ProxyError::NoExit,
+                    }));
+                }
                 // No exit said so, the choice did: asking again would not change it.
                 ExitError::TooMany if failure.exit.is_none() => {
                     return Err(self.error.take().unwrap_or(ProxyError::ExitBusy));
@@ -320,7 +291,10 @@ impl Search {
                                 prefer: other,
                                 avoid,
                                 permit,
-                            } => (prefer, rotating, turn) = (other, Rotating::of(avoid), Some(permit)),
+                            } => {
+                                (prefer, turn) = (other, Some(permit));
+                                concessions = Concessions::new(Rotating::left(avoid), Vec::new());
+                            }
                             Turn::TimedOut => return Err(ProxyError::NodeTimeout),
                             // Another exit would be a silent change of the session at the process that has this one.
                             Turn::Elsewhere => return Err(ProxyError::SessionExitGone),
