@@ -1,7 +1,9 @@
 //! What admins do with single devices, and that all of it is on record.
 
+use std::time::Duration;
+
 use http::Method;
-use iploop_platform::admin::LiveNode;
+use iploop_platform::admin::{LiveNode, SILENT_AFTER};
 use iploop_platform::clock::Clock as _;
 use iploop_platform::exits::Place;
 use iploop_platform::ids::NodeId;
@@ -163,7 +165,7 @@ async fn a_ban_by_another_process_is_noticed() {
     // The other process has nothing to do but to look: time may pass by itself.
     tokio::time::pause();
     while other.devices.banned.lock().is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(other.devices.banned.lock()[0].node, node);
 }
@@ -173,12 +175,20 @@ async fn a_connected_device_is_drained_on_record() {
     let api = Api::new().await;
     let (_, admin) = api.admin().await;
     let (node, _) = device(&api, 1).await;
-    let away = act(&api, &admin, node, "drain", json!({})).await;
-    assert_eq!(away.problem(), (409, "node_not_connected".to_owned()));
     api.devices.connected.lock().insert(node, live_node());
     assert_eq!(act(&api, &admin, node, "drain", json!({})).await.status, 202);
     assert!(api.devices.connected.lock()[&node].is_draining);
     assert_eq!(newest(&api, &admin).await["action"], "node_drained");
+}
+
+#[tokio::test]
+async fn a_device_that_is_connected_nowhere_is_not_drained() {
+    let api = Api::new().await;
+    let (_, admin) = api.admin().await;
+    let (node, _) = device(&api, 1).await;
+    api.clock.advance(SILENT_AFTER + Duration::from_secs(1));
+    let away = act(&api, &admin, node, "drain", json!({})).await;
+    assert_eq!(away.problem(), (409, "node_not_connected".to_owned()));
 }
 
 #[tokio::test]
@@ -187,12 +197,11 @@ async fn a_drain_by_another_process_is_noticed() {
     let (_, admin) = api.admin().await;
     let (node, _) = device(&api, 1).await;
     let other = api.restarted().await;
-    for api in [&api, &other] {
-        api.devices.connected.lock().insert(node, live_node());
-    }
+    // This process does not have it, and shares no state with the one that has; the database says that it is connected.
+    other.devices.connected.lock().insert(node, live_node());
     assert_eq!(act(&api, &admin, node, "drain", json!({})).await.status, 202);
     tokio::time::pause();
     while !other.devices.connected.lock()[&node].is_draining {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -225,7 +225,8 @@ pub trait LiveNodes: Send + Sync + 'static {
     }
     /// Whether a device is connected to any process; none: only the database can tell.
     async fn is_connected(&self, node: NodeId) -> Option<bool> {
-        Some(self.live(node).is_some())
+        // Where processes share no state another one may have it.
+        self.live(node).map(|_| true)
     }
     /// The processes that hold these devices, in their order; none where that is not known, as it is where processes share no
     /// state.
@@ -336,7 +337,7 @@ impl AdminService {
     /// back later. At once where it is connected here, within 5 seconds where another process holds it.
     ///
     /// # Errors
-    /// If there is no such device, or it is not connected.
+    /// If there is no such device, or it is not connected: as the processes say that share state, else as the database has it.
     pub async fn drain_node(&self, actor: Actor, node: NodeId, reason: &str) -> Result<(), AdminError> {
         let reason = field::reason(reason)?;
         let known = self.known_node(node).await?;
