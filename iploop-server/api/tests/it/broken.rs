@@ -95,6 +95,8 @@ fn wrong_queries(document: &Value, operation: &Value) -> Vec<(String, String)> {
         }
         for wrong in wrong_values(document, &parameter["schema"]) {
             let text = match wrong {
+                // As text a truth value is a text as well.
+                Value::String(_) if is(&resolved(document, &parameter["schema"]), "boolean") => continue,
                 Value::String(text) => text,
                 // As text a number is a text, and nothing is an empty one.
                 Value::Number(_) if !is(&resolved(document, &parameter["schema"]), "integer") => continue,
