@@ -136,9 +136,7 @@ impl Tunnel {
             } else {
                 Scheduler::rest(&mut state.turn, bytes);
             }
-            if state.send.writer_waits
-                && state.send.queued_bytes <= state.send.most_bytes(self.config.send_queue_bytes) / 2
-            {
+            if state.send.writer_waits && state.send.queued_bytes <= self.config.send_queue_bytes / 2 {
                 state.send.writer_waits = false;
                 self.events.push_back(Event::Writable(id));
             }

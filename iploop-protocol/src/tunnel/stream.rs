@@ -153,16 +153,6 @@ impl StreamState {
 }
 
 impl Send {
-    /// Bytes to queue, at most `most_bytes`. While the peer gives no credit they would only lie here, beside what is left of the
-    /// buffer that was cut last: one message is enough then.
-    pub(super) fn most_bytes(&self, most_bytes: usize) -> usize {
-        if self.credit == 0 {
-            most_bytes.min(FULL_DATA_BYTES as usize)
-        } else {
-            most_bytes
-        }
-    }
-
     /// Takes up to `most` bytes off the queue's front, from one buffer.
     pub(super) fn take(&mut self, most: usize) -> Option<Bytes> {
         let front = self.queue.front_mut()?;
@@ -249,12 +239,12 @@ impl Receive {
 
     /// Data came, after nothing had come on any stream for `silence`.
     ///
-    /// Where the peer was given nothing for two round trips it had credit left, and where nothing came for half of one the path
-    /// had room: it was the peer who paused, and measuring begins anew.
+    /// Where the peer was given nothing for two round trips it had credit left, and where nothing came for half of one, and longer
+    /// than flushes are apart, the path had room: it was the peer who paused, and measuring begins anew.
     pub(super) fn on_data(&mut self, now: Instant, silence: Duration, rtt: Option<Duration>) {
         let peer_paused = rtt.is_some_and(|rtt| {
             let granted = self.granted_at.map(|at| now.saturating_duration_since(at));
-            2 * silence > rtt && granted.is_none_or(|since| since > 2 * rtt)
+            silence >= CLUMP && 2 * silence > rtt && granted.is_none_or(|since| since > 2 * rtt)
         });
         if peer_paused || self.paced_since.is_none() {
             self.paced_since = Some(now);

@@ -163,8 +163,10 @@ impl Tunnel {
         if state.send.fin != Fin::No || state.datagrams.is_some() {
             return Err(StreamError::Closed);
         }
-        let most = state.send.most_bytes(self.config.send_queue_bytes);
-        let room = most.saturating_sub(state.send.queued_bytes);
+        let room = self
+            .config
+            .send_queue_bytes
+            .saturating_sub(state.send.queued_bytes);
         if room == 0 {
             state.send.writer_waits = true;
         }
