@@ -37,7 +37,9 @@ pub(super) struct Done {
     pub(super) latency: Option<Latency>,
     /// All answers, those of the warm-up included.
     pub(super) asked: u64,
-    pub(super) seconds: f64,
+    /// Good answers that came in the time that is measured, whenever they were asked for: one that takes long would count in no
+    /// round if it had to begin and to end in it.
+    pub(super) per_second: f64,
     pub(super) errors: u64,
     pub(super) first_error: Option<String>,
 }
@@ -57,6 +59,7 @@ pub(crate) fn main() -> anyhow::Result<()> {
 struct Counted {
     samples: Vec<Duration>,
     asked: u64,
+    answered: u64,
     errors: u64,
     first_error: Option<String>,
 }
@@ -86,17 +89,17 @@ async fn carry_out(order: Order) -> Done {
         });
     }
     while connections.join_next().await.is_some() {}
-    let seconds = begin.elapsed().as_secs_f64();
     let Counted {
         samples,
         asked,
+        answered,
         errors,
         first_error,
     } = counted.take();
     Done {
         latency: Latency::of(&samples),
         asked,
-        seconds,
+        per_second: answered as f64 / order.seconds,
         errors,
         first_error,
     }
@@ -122,8 +125,13 @@ async fn ask(
         if !is_good {
             let body = String::from_utf8_lossy(answer.body);
             counted.note(&anyhow::anyhow!("{}: {body}", answer.status));
-        } else if asked >= begin {
+            continue;
+        }
+        if asked >= begin {
             counted.samples.push(took);
+        }
+        if (begin..end).contains(&(asked + took)) {
+            counted.answered += 1;
         }
     }
     Ok(())

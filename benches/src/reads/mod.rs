@@ -125,7 +125,7 @@ impl Row {
         self.first_error = self.first_error.take().or(done.first_error);
         let Some(latency) = done.latency else { return };
         self.rounds.push(Figures {
-            per_second: latency.count as f64 / done.seconds,
+            per_second: done.per_second,
             p50_us: latency.p50_us,
             p99_us: latency.p99_us,
             cpu_us: cpu_seconds * 1e6 / done.asked.max(1) as f64,
@@ -290,7 +290,7 @@ mod tests {
                 p99_us: 9.0,
             }),
             asked: count as u64,
-            seconds: 2.0,
+            per_second: count as f64 / 2.0,
             errors,
             first_error: (errors > 0).then(|| "503".to_owned()),
         }
