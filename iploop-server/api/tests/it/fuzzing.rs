@@ -75,13 +75,7 @@ impl Bench {
         let customer = api.register("ada@example.com").await;
         let other = api.token_on("Growth", "grace@example.com").await;
         let token = customer["token"].as_str().unwrap().to_owned();
-        let key = api
-            .post("/api/proxy/keys")
-            .bearer(&token)
-            .json(&json!({"name": "one"}))
-            .send()
-            .await
-            .json();
+        let key = crate::reading::new_key(&api, &token, json!({"name": "one"})).await;
         let ids = [&customer["user"]["id"], &key["id"], &json!(admin.id.to_string())]
             .map(|id| id.as_str().unwrap().to_owned())
             .to_vec();

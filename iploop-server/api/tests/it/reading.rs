@@ -100,16 +100,21 @@ pub(crate) fn record(
     }
 }
 
+/// The answer to a wish for a key.
+pub(crate) async fn new_key(api: &Api, token: &str, wanted: Value) -> Value {
+    let made = api
+        .post("/api/proxy/keys")
+        .bearer(token)
+        .json(&wanted)
+        .send()
+        .await;
+    made.json()
+}
+
 pub(crate) async fn account_with_key(api: &Api, email: &str) -> (AccountId, ApiKeyId, String) {
     let login = api.register(email).await;
     let token = login["token"].as_str().unwrap().to_owned();
-    let key = api
-        .post("/api/proxy/keys")
-        .bearer(&token)
-        .json(&json!({"name": "one"}))
-        .send()
-        .await
-        .json();
+    let key = new_key(api, &token, json!({"name": "one"})).await;
     let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
     (
         id(&login["user"]).parse().unwrap(),
@@ -283,23 +288,12 @@ async fn parameters_that_cannot_be_read_are_answered_as_the_proxy_does() {
 async fn a_key_may_ask_for_an_explanation_as_well() {
     let api = Api::new().await;
     let token = api.token("ada@example.com").await;
-    let made = api
-        .post("/api/proxy/keys")
-        .bearer(&token)
-        .json(&json!({"name": "one"}))
-        .send()
-        .await
-        .json();
+    let made = new_key(&api, &token, json!({"name": "one"})).await;
     let key = made["key"].as_str().unwrap();
     let ask = |token: &str| api.get("/api/proxy/explain?params=country-DE").bearer(token);
     assert_eq!(ask(key).send().await.json()["pool"]["nodes"], 1);
-    let limited = api
-        .post("/api/proxy/keys")
-        .bearer(&token)
-        .json(&json!({"name": "two", "limits": {"countries": ["US"]}}))
-        .send()
-        .await
-        .json();
+    let two = json!({"name": "two", "limits": {"countries": ["US"]}});
+    let limited = new_key(&api, &token, two).await;
     let limited = limited["key"].as_str().unwrap();
     assert_eq!(
         ask(limited).send().await.json()["pool"]["nodes"],

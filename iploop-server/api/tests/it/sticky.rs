@@ -171,13 +171,7 @@ async fn one_session_too_many_is_refused_until_another_ends() {
 async fn a_key_acts_for_its_accounts_sessions_while_it_serves_at_the_proxy() {
     let api = Api::new().await;
     let token = customer(&api, "ada@example.com").await;
-    let made = api
-        .post("/api/proxy/keys")
-        .bearer(&token)
-        .json(&json!({"name": "one"}))
-        .send()
-        .await
-        .json();
+    let made = crate::reading::new_key(&api, &token, json!({"name": "one"})).await;
     let key = made["key"].as_str().unwrap();
     let stranger = customer(&api, "eve@example.com").await;
     assert_eq!(create(&api, &stranger, "session-b").await.status, 201);
