@@ -141,11 +141,12 @@ impl NoticeService {
                 MailEnd::Again(..) => "retried",
                 MailEnd::Failed(_) => "failed",
             };
-            metrics::counter!("iploop_mails_total", "result" => result).increment(1);
             if let MailEnd::Failed(reason) = &end {
                 tracing::warn!(notice = mail.notice.as_str(), reason, "a mail was given up");
             }
             parts.store.finish_mail(mail, &end).await?;
+            // Counted when it is noted: whoever sees the count finds the mail so after a crash too.
+            metrics::counter!("iploop_mails_total", "result" => result).increment(1);
         }
         Ok(AT_ONCE)
     }

@@ -435,7 +435,6 @@ impl WebhookService {
         } else {
             "failed"
         };
-        metrics::counter!("iploop_webhook_tries_total", "result" => result).increment(1);
         let finish = Finish {
             claim,
             attempt: &attempt,
@@ -446,6 +445,7 @@ impl WebhookService {
             // The hold ends by itself and the delivery is tried again.
             tracing::warn!(webhook.id = %claim.webhook, event.id = %claim.event.id, %error, "a try could not be noted");
         }
+        metrics::counter!("iploop_webhook_tries_total", "result" => result).increment(1);
         attempt
     }
 
