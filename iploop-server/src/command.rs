@@ -37,6 +37,8 @@ pub enum Act {
     /// Describe the configuration, on standard output.
     #[command(subcommand)]
     Config(ConfigAct),
+    /// The API as an OpenAPI 3.1 document, on standard output; the same as a running server's /api/openapi.json.
+    Openapi,
     /// Accounts, without a browser.
     #[command(subcommand)]
     Account(AccountAct),

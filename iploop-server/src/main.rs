@@ -23,10 +23,15 @@ fn main() -> ExitCode {
     if let Act::Config(act) = command.act {
         return exit(describe(act));
     }
+    if let Act::Openapi = command.act {
+        return exit(openapi());
+    }
     // Only a server needs the files that the configuration names: an account can be made without its certificate.
     let load = match command.act {
         Act::Serve | Act::Check => Config::load_with_files,
-        Act::Account(_) | Act::Mail(_) | Act::Partner(_) | Act::Ledger(_) | Act::Config(_) => Config::load,
+        Act::Account(_) | Act::Mail(_) | Act::Partner(_) | Act::Ledger(_) | Act::Config(_) | Act::Openapi => {
+            Config::load
+        }
     };
     let config = match load(command.place.config.as_deref(), environment(), command.place.data) {
         Ok(config) => config,
@@ -80,6 +85,11 @@ fn describe(act: ConfigAct) -> Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
+fn openapi() -> Result<()> {
+    let text = iploop_api::openapi().to_pretty_json()?;
+    Ok(std::io::stdout().write_all(format!("{text}\n").as_bytes())?)
+}
+
 /// The environment as text. What is none can't be a key or a value of ours, and stays visible as what it is.
 fn environment() -> impl Iterator<Item = (String, String)> {
     let text = |text: OsString| text.to_string_lossy().into_owned();
@@ -90,6 +100,7 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 async fn run(act: Act, config: Config) -> Result<()> {
     match act {
         Act::Config(act) => describe(act)?,
+        Act::Openapi => openapi()?,
         Act::Check => println!("the configuration is sound"),
         Act::Account(act) => println!("{}", manage::account(&config, act).await?),
         Act::Mail(act) => println!("{}", manage::mail(&config, act)?),

@@ -1,6 +1,7 @@
-//! The project's chores: `cargo xtask demo`, `test`, `bench`, `fuzz`, `config`.
+//! The project's chores: `cargo xtask demo`, `test`, `bench`, `fuzz`, `config`, `api`.
 #![expect(clippy::print_stdout, reason = "this program talks to people")]
 
+mod api;
 mod bench;
 mod config;
 mod demo;
@@ -28,6 +29,8 @@ enum Chore {
     Fuzz(fuzz::Fuzz),
     /// Write the sample configuration and its JSON schema anew, into docs/configuration.
     Config(config::Config),
+    /// Write the API's OpenAPI document anew, into docs.
+    Api(api::Api),
 }
 
 fn main() -> Result<()> {
@@ -37,5 +40,6 @@ fn main() -> Result<()> {
         Chore::Bench(bench) => bench.run(),
         Chore::Fuzz(fuzz) => fuzz.run(),
         Chore::Config(config) => config.run(),
+        Chore::Api(api) => api.run(),
     }
 }

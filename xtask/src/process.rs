@@ -33,6 +33,15 @@ pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     command
 }
 
+/// Writes what the server says to these arguments, and tells where.
+pub(crate) fn write_page(arguments: &[&str], path: &Path) -> Result<()> {
+    let mut server = cargo(["run", "--quiet", "--package", "iploop-server", "--"]);
+    let page = output(server.args(arguments))?;
+    std::fs::write(path, page).with_context(|| format!("{} can't be written", path.display()))?;
+    println!("{}", path.display());
+    Ok(())
+}
+
 /// Where `cargo build` puts the binaries of a profile (`debug` or `release`).
 pub(crate) fn target(profile: &str) -> PathBuf {
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);

@@ -369,3 +369,12 @@ fn the_operations_of_the_document() {
     }
     insta::assert_snapshot!(lines);
 }
+
+#[test]
+fn the_document_in_the_documentation_is_that_of_the_code() {
+    let page: Value = serde_json::from_str(include_str!("../../../../docs/openapi.json")).unwrap();
+    assert!(
+        page == *DOCUMENT,
+        "docs/openapi.json is stale; run: cargo xtask api"
+    );
+}
