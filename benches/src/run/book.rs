@@ -152,7 +152,17 @@ impl Book {
 
     /// A quantity divided by that of `base` in the same round, over the rounds.
     pub(super) fn ratio(&self, test: &str, quantity: Quantity, peer: Peer, base: Peer) -> Option<Spread> {
-        let bases = self.by_round(test, quantity, base);
+        self.ratio_to(test, (quantity, peer), (quantity, base))
+    }
+
+    /// A quantity divided by another one of the same round, over the rounds.
+    pub(super) fn ratio_to(
+        &self,
+        test: &str,
+        (quantity, peer): (Quantity, Peer),
+        (base_quantity, base): (Quantity, Peer),
+    ) -> Option<Spread> {
+        let bases = self.by_round(test, base_quantity, base);
         let ratios: Vec<f64> = self
             .by_round(test, quantity, peer)
             .into_iter()

@@ -85,7 +85,7 @@ fn cell(
         rounds,
     }: Spread,
 ) -> String {
-    let is_ratio = row.shown == Shown::Ratio && peer != Peer::Direct;
+    let is_ratio = is_ratio(row) && peer != Peer::Direct;
     let show = |value: f64| {
         if is_ratio {
             number(value)
@@ -100,12 +100,12 @@ fn cell(
     format!("{}{unit} ({}–{})", show(median), show(min), show(max))
 }
 
+fn is_ratio(row: &Row) -> bool {
+    matches!(row.shown, Shown::Ratio | Shown::OfMedian)
+}
+
 fn target_text(row: &Row, target: Target) -> String {
-    let unit = if row.shown == Shown::Ratio {
-        "×"
-    } else {
-        unit(row)
-    };
+    let unit = if is_ratio(row) { "×" } else { unit(row) };
     match target {
         Target::Ceiling(bound) => format!("≤ {}{unit}", number(bound)),
         Target::Floor(bound) => format!("≥ {}{unit}", number(bound)),
