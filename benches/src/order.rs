@@ -55,7 +55,7 @@ pub(crate) enum Scenario {
     },
     /// Downloads of equal size that start together.
     Equal { streams: usize, bytes: u64 },
-    /// Endless downloads, first alone, then for as long beside small requests with a pause between.
+    /// Endless downloads beside small requests with a pause between, and for half as long alone before and after.
     Beside {
         streams: usize,
         ramp_seconds: f64,

@@ -79,14 +79,16 @@ pub(super) async fn beside(
     let crew = Crew::open(order, streams, Work::Down).await?;
     crew.go();
     sleep(Duration::from_secs_f64(ramp_seconds)).await;
-    let window = Window::open(&crew);
-    sleep(Duration::from_secs_f64(seconds)).await;
-    let (alone_bytes, alone_seconds) = window.close(&crew);
+    // Alone before and after: a machine that becomes slower meanwhile would count against whatever is measured last.
+    let half = Duration::from_secs_f64(seconds / 2.0);
+    let before = alone(&crew, half).await;
     console.mark(Mark::Begin).await?;
     let window = Window::open(&crew);
     let samples = repeat_small(&mut stream, seconds, Duration::from_millis(pause_ms), faults).await;
     let (bytes, seconds) = window.close(&crew);
     console.mark(Mark::End).await?;
+    let after = alone(&crew, half).await;
+    let (alone_bytes, alone_seconds) = (before.0 + after.0, before.1 + after.1);
     faults.merge(crew.finish().await?.faults);
     Ok(Figures {
         latency: Latency::of(&samples),
@@ -95,6 +97,13 @@ pub(super) async fn beside(
         alone_bytes_per_second: (alone_bytes > 0).then(|| alone_bytes as f64 / alone_seconds),
         ..Figures::default()
     })
+}
+
+/// Bytes of a crew, and seconds, with nothing beside it.
+async fn alone(crew: &Crew, time: Duration) -> (u64, f64) {
+    let window = Window::open(crew);
+    sleep(time).await;
+    window.close(crew)
 }
 
 /// What a crew carries in a stretch of time.

@@ -11,13 +11,14 @@ use crate::codes::ResetCode;
 use crate::frame::{Frame, HEADER_BYTES, MAX_DATA_BYTES, StreamId, data_header};
 
 /// A message is sent when it has grown to this many bytes; a larger one would make small frames wait behind it. With the
-/// header of a WebSocket client it fills a TLS record, and four of them fill four.
-const MESSAGE_BYTES: usize = 16 * 1024 - 8;
+/// header of a WebSocket client it fits a TLS record, and four such records fit the largest piece that a kernel passes on
+/// whole: 64 KiB less the headers of IP and TCP. A crumb more would come by itself, and wake the peer twice.
+const MESSAGE_BYTES: usize = 16 * 1024 - 48;
 /// DATA that fills a message.
 #[expect(clippy::cast_possible_truncation, reason = "some 16,000")]
 pub(super) const FULL_DATA_BYTES: u32 = (MESSAGE_BYTES - HEADER_BYTES) as u32;
-/// Bytes of one stream that fill four messages, and so one flush, to the brim: a crumb more would cost a message, a record and
-/// a system call of its own on both sides.
+/// Bytes of one stream that fill four messages, and so one flush: a crumb more would cost a message, a record and a system call of
+/// its own on both sides.
 pub(crate) const BULK_BYTES: usize = 4 * FULL_DATA_BYTES as usize;
 /// So many received bytes are acknowledged; fewer than that take no room that the peer would miss, and no timer …
 const ACK_BYTES: u64 = 4 * 1024;
