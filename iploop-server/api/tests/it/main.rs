@@ -52,4 +52,5 @@ mod tokens;
 mod trial;
 mod two_factor;
 mod unknown_users;
+mod webhook_rules;
 mod webhooks;
