@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use super::limited::{Limit, Limited};
 use super::limits::AbuseLimits;
 use crate::destination::{Destination, Host};
 
@@ -30,34 +30,6 @@ pub struct AbuseTable<K> {
     hosts: HostDials,
     most: usize,
     swept_at: Option<Instant>,
-}
-
-/// A limit that was reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Limit {
-    /// Streams open at the same time.
-    OpenStreams,
-    /// New dials in a second.
-    DialsPerSecond,
-    /// Different ports of one host in a minute.
-    PortsPerHost,
-    /// Different hosts in a minute.
-    HostsPerMinute,
-    /// Too many dials failed: stopped for a while.
-    FailedDials,
-    /// New dials to one destination host in a second, of all customers together.
-    DialsPerHost,
-    /// Too many customers at the same time.
-    Customers,
-}
-
-/// A limit that was reached, and when another try makes sense.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limited {
-    /// Which.
-    pub limit: Limit,
-    /// After this time it may go.
-    pub retry_after: Duration,
 }
 
 /// New dials to each destination host, of everybody together.
@@ -97,54 +69,6 @@ struct Places {
 struct Outcomes {
     all: u32,
     failed: u32,
-}
-
-impl Limit {
-    /// Every limit.
-    pub const ALL: [Self; 7] = [
-        Self::OpenStreams,
-        Self::DialsPerSecond,
-        Self::PortsPerHost,
-        Self::HostsPerMinute,
-        Self::FailedDials,
-        Self::DialsPerHost,
-        Self::Customers,
-    ];
-
-    /// Its name: the text of a refusal by a device.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::OpenStreams => "open_streams",
-            Self::DialsPerSecond => "dials_per_second",
-            Self::PortsPerHost => "ports_per_host_per_minute",
-            Self::HostsPerMinute => "hosts_per_minute",
-            Self::FailedDials => "failed_dials",
-            Self::DialsPerHost => "dials_per_host_per_second",
-            Self::Customers => "customers",
-        }
-    }
-
-    /// When to come back, where a device said the limit's name alone.
-    pub const fn usual_wait(self) -> Duration {
-        match self {
-            Self::OpenStreams | Self::DialsPerSecond | Self::DialsPerHost | Self::Customers => SECOND,
-            Self::PortsPerHost | Self::HostsPerMinute | Self::FailedDials => MINUTE,
-        }
-    }
-}
-
-/// No limit has this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no limit has this name")]
-pub struct UnknownLimit;
-
-impl FromStr for Limit {
-    type Err = UnknownLimit;
-
-    fn from_str(name: &str) -> Result<Self, UnknownLimit> {
-        let named = Self::ALL.into_iter().find(|limit| limit.as_str() == name);
-        named.ok_or(UnknownLimit)
-    }
 }
 
 impl<K: Ord + Copy> AbuseTable<K> {
@@ -282,12 +206,6 @@ impl HostDials {
         }
         *dials += 1;
         Ok(())
-    }
-}
-
-impl Limited {
-    fn new(limit: Limit, retry_after: Duration) -> Self {
-        Self { limit, retry_after }
     }
 }
 
@@ -594,13 +512,5 @@ mod tests {
         let host = to("new.example:80").host;
         assert_eq!(hosts.admit(now + SECOND, &LIMITS, &host), Ok(()));
         assert_eq!(hosts.table.len(), 1, "a second later nothing of it matters");
-    }
-
-    #[test]
-    fn names_of_limits_parse_back() {
-        for limit in Limit::ALL {
-            assert_eq!(limit.as_str().parse(), Ok(limit));
-        }
-        assert_eq!("patience".parse::<Limit>(), Err(UnknownLimit));
     }
 }

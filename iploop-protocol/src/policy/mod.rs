@@ -33,6 +33,7 @@ mod address;
 mod checked;
 mod grants;
 mod layers;
+mod limited;
 mod limits;
 mod local;
 mod names;
@@ -50,13 +51,14 @@ use std::time::Duration;
 use crate::destination::{Destination, Host, HostName};
 use address::Reading;
 
-pub use abuse::{AbuseTable, Limit, Limited, UnknownLimit};
+pub use abuse::AbuseTable;
 pub use checked::{CheckedAddresses, MAX_CHECKED_ADDRESSES};
 pub use grants::{Grant, GrantError, Grants, MAX_GRANTS, OpenableRule, Opening};
 pub use layers::{
     Layer, MAX_LIST_ENTRIES, MAX_POLICY_BYTES, NarrowDocument, NarrowPolicy, POLICY_FORMAT, PlatformPolicy,
     PolicyError,
 };
+pub use limited::{Limit, Limited, UnknownLimit};
 pub use limits::AbuseLimits;
 pub use local::{LocalFacts, LocalNetwork, MAX_NAT64_PREFIXES};
 pub use nat64::{Nat64Prefix, Nat64PrefixError};
