@@ -1,10 +1,8 @@
 //! What moves bytes, money and credits besides usage, and between which accounts of the ledger.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
-use uuid::Uuid;
 
+use super::account::{Account, Postings, Unit};
 use crate::abuse::{Actor, AuditEntry};
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, EntryId, PartnerId};
@@ -196,68 +194,6 @@ pub struct Holdings {
     pub payable_micros: i64,
 }
 
-/// An account of the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Account {
-    /// Where everything comes from and goes to: payments, and bytes that are made.
-    Outside,
-    /// The other side of corrections by hand.
-    Adjustments,
-    /// What a customer holds: bytes, their deferred value, credits.
-    Purse(AccountId),
-    /// What a customer used.
-    Used(AccountId),
-    /// Our part of what was sold.
-    Revenue,
-    /// What a partner is owed.
-    Payable(PartnerId),
-}
-
-impl Account {
-    /// Its kind's name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Outside => "outside",
-            Self::Adjustments => "adjustments",
-            Self::Purse(_) => "purse",
-            Self::Used(_) => "used",
-            Self::Revenue => "revenue",
-            Self::Payable(_) => "payable",
-        }
-    }
-
-    /// Its owner's id; the nil id: the platform.
-    pub const fn owner_id(self) -> Uuid {
-        match self {
-            Self::Purse(account) | Self::Used(account) => account.uuid(),
-            Self::Payable(partner) => partner.uuid(),
-            Self::Outside | Self::Adjustments | Self::Revenue => Uuid::nil(),
-        }
-    }
-}
-
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Unit {
-    /// Bytes.
-    Bytes,
-    /// Micro-dollars.
-    UsdMicros,
-    /// Credits.
-    Credits,
-}
-
-impl Unit {
-    /// Its name in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bytes => "bytes",
-            Self::UsdMicros => "usd_micros",
-            Self::Credits => "credits",
-        }
-    }
-}
-
 /// Why an act is refused. Nothing of it is booked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -286,9 +222,6 @@ pub enum Refusal {
     #[error("the amounts can't be booked")]
     Impossible,
 }
-
-/// Amounts by account and unit; they sum to zero for each unit, and none is zero.
-pub type Postings = BTreeMap<(Account, Unit), i64>;
 
 impl Act {
     /// Whom it is about.

@@ -10,13 +10,15 @@
 //! `iploop-server ledger check` proves it equal ([`Books::check_ledger`]). The accounts and the rules of usage are in
 //! `docs/decisions/0005-ledger.md`.
 
+mod account;
 mod act;
 mod check;
 mod service;
 mod store;
 mod value;
 
-pub use act::{Account, Act, EntryKind, Holdings, NewEntry, Owner, Postings, Refusal, Unit};
+pub use account::{Account, Postings, Unit};
+pub use act::{Act, EntryKind, Holdings, NewEntry, Owner, Refusal};
 pub use check::{Checked, Difference, MAX_DIFFERENCES, Sum};
 pub use service::{LedgerError, LedgerParts, LedgerService, Purchase, PurseChanges, Refund, Who};
 pub use store::{
