@@ -240,6 +240,27 @@ impl PaymentProvider for Stripe {
         self.client.post(&path, &form, None).await.map(drop)
     }
 
+    /// Only a subscription that is not over can be changed: of another one Stripe says that it is.
+    async fn collect(&self, subscription: &str, collects: bool) -> Result<(), ProviderError> {
+        let path = format!("/v1/subscriptions/{}", id(subscription)?);
+        let form = if collects {
+            vec![("pause_collection", String::new())]
+        } else {
+            vec![("pause_collection[behavior]", "void".to_owned())]
+        };
+        let changed = self.client.post(&path, &form, None).await;
+        let Err(ProviderError::Refused(_)) = &changed else {
+            return changed.map(drop);
+        };
+        match self.client.get(&path, &Vec::new()).await {
+            Err(error) if is_gone(&error) => Ok(()),
+            Ok(known) if matches!(known["status"].as_str(), Some("canceled" | "incomplete_expired")) => {
+                Ok(())
+            }
+            _ => changed.map(drop),
+        }
+    }
+
     async fn end_now(&self, subscription: &str) -> Result<(), ProviderError> {
         let path = format!("/v1/subscriptions/{}", id(subscription)?);
         gone(self.client.delete(&path).await)

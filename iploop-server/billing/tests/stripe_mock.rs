@@ -149,6 +149,8 @@ async fn every_call_is_one_that_stripe_knows() {
     );
     stripe.end_with_period("sub_123", true).await.unwrap();
     stripe.end_with_period("sub_123", false).await.unwrap();
+    stripe.collect("sub_123", false).await.unwrap();
+    stripe.collect("sub_123", true).await.unwrap();
     stripe.end_now("sub_123").await.unwrap();
     stripe.refund("pi_123").await.unwrap();
     let invoice = stripe.invoice_of("pi_123").await.unwrap();

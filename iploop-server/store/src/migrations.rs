@@ -122,6 +122,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "updated_at",
         sql: include_str!("../migrations/0022_updated_at.sql"),
     },
+    Migration {
+        version: 23,
+        name: "collection",
+        sql: include_str!("../migrations/0023_collection.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

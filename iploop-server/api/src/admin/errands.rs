@@ -51,7 +51,7 @@ pub(crate) struct ErrandList {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ErrandInfo {
-    /// `end_subscription`, `refund`, `delete_customer` or `close_page`.
+    /// `end_subscription`, `refund`, `delete_customer`, `close_page`, `pause_collection` or `resume_collection`.
     kind: &'static str,
     /// With what, by the provider's id.
     subject: String,

@@ -116,6 +116,41 @@ async fn what_was_given_up_is_listed_and_tried_again_on_record() {
 }
 
 #[tokio::test]
+async fn nothing_is_collected_for_a_suspended_account_until_it_is_reinstated() {
+    let desk = Desk::open().await;
+    desk.subscribe().await;
+    let began = desk.subscription("active");
+    desk.event("evt_1", "customer.subscription.created", &began).await;
+    let (_, admin) = desk.api.admin().await;
+    // The page that was paid on is closed.
+    desk.api.billing.look().await.unwrap();
+    desk.till.done.lock().clear();
+    let mut wanted = Vec::new();
+    for (act, done) in [("suspend", "pause sub_1"), ("reinstate", "resume sub_1")] {
+        let path = format!("/api/admin/accounts/{}/{act}", desk.account);
+        let answer = send(
+            &desk.api,
+            &admin,
+            Method::POST,
+            &path,
+            json!({ "reason": "a look" }),
+        )
+        .await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+        desk.api.billing.look().await.unwrap();
+        wanted.push(done);
+        assert_eq!(*desk.till.done.lock(), wanted);
+    }
+    // Stripe tells of each change, in the form of the endpoint's version.
+    let mut paused = desk.subscription("active");
+    paused["pause_collection"] = json!({ "behavior": "void", "resumes_at": null });
+    desk.event("evt_2", "customer.subscription.updated", &paused)
+        .await;
+    desk.api.billing.look().await.unwrap();
+    assert_eq!(*desk.till.done.lock(), wanted);
+}
+
+#[tokio::test]
 async fn unknown_errands_are_not_found_and_the_list_is_for_admins() {
     let (desk, admin) = given_up().await;
     for unknown in [

@@ -206,6 +206,10 @@ impl PaymentProvider for Till {
         Ok(())
     }
 
+    async fn collect(&self, subscription: &str, collects: bool) -> Result<(), ProviderError> {
+        self.run(if collects { "resume" } else { "pause" }, subscription)
+    }
+
     async fn end_now(&self, subscription: &str) -> Result<(), ProviderError> {
         self.run("end_now", subscription)
     }

@@ -133,6 +133,8 @@ impl BillingService {
             ErrandKind::Refund => provider.refund(subject).await.map(|()| Closed::Unpaid),
             ErrandKind::DeleteCustomer => provider.delete_customer(subject).await.map(|()| Closed::Unpaid),
             ErrandKind::ClosePage => provider.close_page(subject).await,
+            ErrandKind::PauseCollection => provider.collect(subject, false).await.map(|()| Closed::Unpaid),
+            ErrandKind::ResumeCollection => provider.collect(subject, true).await.map(|()| Closed::Unpaid),
         };
         match done {
             Ok(closed) => self.closed(errand, closed).await.map(|()| None),

@@ -26,6 +26,10 @@ pub enum ErrandKind {
     DeleteCustomer,
     /// Close a page, so that nobody pays on it any more.
     ClosePage,
+    /// Stop collecting for a subscription: its account is suspended.
+    PauseCollection,
+    /// Go on collecting: its account was reinstated.
+    ResumeCollection,
 }
 
 impl ErrandKind {
@@ -36,6 +40,17 @@ impl ErrandKind {
             Self::Refund => "refund",
             Self::DeleteCustomer => "delete_customer",
             Self::ClosePage => "close_page",
+            Self::PauseCollection => "pause_collection",
+            Self::ResumeCollection => "resume_collection",
+        }
+    }
+
+    /// The kind that undoes this one. Of the two at most one stands for a subject.
+    pub const fn opposite(self) -> Option<Self> {
+        match self {
+            Self::PauseCollection => Some(Self::ResumeCollection),
+            Self::ResumeCollection => Some(Self::PauseCollection),
+            Self::EndSubscription | Self::Refund | Self::DeleteCustomer | Self::ClosePage => None,
         }
     }
 
@@ -46,6 +61,8 @@ impl ErrandKind {
             Self::Refund,
             Self::DeleteCustomer,
             Self::ClosePage,
+            Self::PauseCollection,
+            Self::ResumeCollection,
         ]
         .into_iter()
         .find(|kind| kind.as_str() == name)
@@ -131,9 +148,11 @@ pub fn wait_after(tries: u32) -> Duration {
 pub trait Errands: Send + Sync + 'static {
     /// Those that are due, the longest waiting first.
     async fn due_errands(&self, now: Timestamp, limit: u32) -> Result<Vec<Errand>, StoreError>;
-    /// It is done. A closed page is forgotten and sets nothing aside any more: the top-up that it names counts as failed.
+    /// It is done. A closed page is forgotten and sets nothing aside any more: the top-up that it names counts as failed. Where its
+    /// opposite took its place while it was run, that is run once more: nobody knows which of them the provider heard last.
     async fn errand_done(&self, errand: &Errand, now: Timestamp) -> Result<(), StoreError>;
-    /// It waits until `due`, or is left to people after [`MAX_TRIES`].
+    /// It waits until `due`, or is left to people after [`MAX_TRIES`]. Its opposite is run once more as above: what failed may have
+    /// been heard all the same.
     async fn errand_failed(&self, errand: &Errand, reason: &str, due: Timestamp) -> Result<(), StoreError>;
     /// A page of errands.
     async fn errands(&self, query: &ErrandQuery) -> Result<Vec<ErrandRecord>, StoreError>;

@@ -135,6 +135,8 @@ pub trait PaymentProvider: Send + Sync + 'static {
     ) -> Result<(), ProviderError>;
     /// Lets a subscription end with its period, or go on.
     async fn end_with_period(&self, subscription: &str, ends: bool) -> Result<(), ProviderError>;
+    /// Collects for a subscription, or stops it: what falls due meanwhile is never asked for. One that is over already is no error.
+    async fn collect(&self, subscription: &str, collects: bool) -> Result<(), ProviderError>;
     /// Ends a subscription at once. One that is over already is no error.
     async fn end_now(&self, subscription: &str) -> Result<(), ProviderError>;
     /// Pays a payment, or an invoice, back whole. One that went back already is no error.

@@ -11,6 +11,7 @@ mod audit;
 mod billing;
 mod books;
 mod checkouts;
+mod collection;
 mod database;
 mod device_news;
 mod device_retention;
@@ -375,6 +376,12 @@ on_every_database! {
     errands {
         an_errand_that_was_given_up_is_tried_anew_on_record
         errands_come_in_pages_by_kind_and_subject
+    }
+    collection {
+        a_suspended_accounts_subscription_is_paused_and_goes_on_with_it
+        the_last_word_counts_whatever_the_provider_heard_in_between
+        a_subscription_of_an_account_that_is_suspended_is_paused_however_both_meet
+        a_deleted_accounts_subscription_is_ended_and_not_resumed
     }
     mails {
         an_act_and_its_mail_are_there_together_or_not_at_all

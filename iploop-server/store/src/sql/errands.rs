@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use iploop_platform::abuse::AuditEntry;
+use iploop_platform::account::AccountStatus;
 use iploop_platform::billing::{
     Errand, ErrandKind, ErrandQuery, ErrandRecord, ErrandState, Errands, MAX_TRIES,
 };
@@ -40,11 +41,14 @@ impl Errands for SqlStore {
         act(async {
             let mut tx = self.begin().await?;
             lock_purse(&mut tx, errand.account).await?;
-            sqlx::query("UPDATE billing_errands SET state = 'done', reason = NULL WHERE kind = $1 AND subject = $2")
+            let known = sqlx::query("UPDATE billing_errands SET state = 'done', reason = NULL WHERE kind = $1 AND subject = $2")
                 .bind(errand.kind.as_str())
                 .bind(text(&errand.subject))
                 .execute(&mut *tx)
                 .await?;
+            if known.rows_affected() == 0 {
+                run_opposite(&mut tx, errand, now).await?;
+            }
             if errand.kind == ErrandKind::ClosePage {
                 // Pages come and go: only what is open or failed stays on record.
                 sqlx::query("DELETE FROM billing_errands WHERE kind = 'close_page' AND subject = $1")
@@ -73,8 +77,10 @@ impl Errands for SqlStore {
     async fn errand_failed(&self, errand: &Errand, reason: &str, due: Timestamp) -> Result<(), StoreError> {
         act(async {
             let reason: String = reason.chars().take(300).collect();
+            let mut tx = self.begin().await?;
+            lock_purse(&mut tx, errand.account).await?;
             // Of two servers that tried at once one counts.
-            sqlx::query(
+            let waits = sqlx::query(
                 "UPDATE billing_errands SET tries = tries + 1, due_at = $3, reason = $4,
                      state = CASE WHEN tries + 1 >= $5 THEN 'left' ELSE 'waiting' END
                  WHERE kind = $1 AND subject = $2 AND state = 'waiting' AND tries = $6",
@@ -85,9 +91,12 @@ impl Errands for SqlStore {
             .bind(text(&reason))
             .bind(i64::from(MAX_TRIES))
             .bind(i64::from(errand.tries))
-            .execute(&self.write)
+            .execute(&mut *tx)
             .await?;
-            Ok(())
+            if waits.rows_affected() == 0 {
+                run_opposite(&mut tx, errand, due).await?;
+            }
+            Ok(tx.commit().await?)
         })
         .await
     }
@@ -191,6 +200,56 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// What the provider shall do because an account is suspended or goes on: stop collecting for its subscription, or go on with that.
+/// Under the lock of its purse, as events of the subscription are taken: each sees what the other did.
+pub(super) async fn account_is(
+    tx: &mut Tx,
+    account: AccountId,
+    status: AccountStatus,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let statement = match status {
+        AccountStatus::Suspended => {
+            "INSERT INTO billing_errands (kind, subject, user_id, state, tries, due_at)
+             SELECT 'pause_collection', subscription, user_id, 'waiting', 0, $2 FROM billing_subscriptions
+             WHERE user_id = $1 AND status <> 'cancelled' AND NOT is_surplus ON CONFLICT (kind, subject) DO NOTHING"
+        }
+        // What nobody paused here is not resumed here.
+        AccountStatus::Active => {
+            "UPDATE billing_errands SET kind = 'resume_collection', state = 'waiting', tries = 0, due_at = $2, reason = NULL
+             WHERE user_id = $1 AND kind = 'pause_collection'"
+        }
+        AccountStatus::Deleted => return leave(tx, account).await,
+    };
+    lock_purse(tx, account).await?;
+    sqlx::query("DELETE FROM billing_errands WHERE user_id = $1 AND kind = 'resume_collection'")
+        .bind(account.uuid())
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query(statement)
+        .bind(account.uuid())
+        .bind(now.as_millis())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The errand's row is gone: if its opposite stands, that is run once more.
+async fn run_opposite(tx: &mut Tx, errand: &Errand, now: Timestamp) -> Result<(), sqlx::Error> {
+    let Some(opposite) = errand.kind.opposite() else {
+        return Ok(());
+    };
+    sqlx::query(
+        "UPDATE billing_errands SET state = 'waiting', tries = 0, due_at = $3 WHERE kind = $1 AND subject = $2",
+    )
+    .bind(opposite.as_str())
+    .bind(text(&errand.subject))
+    .bind(now.as_millis())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// What a deleted account leaves at the provider: its page, its subscriptions, its customer.
 pub(super) async fn leave(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::Error> {
     for statement in [
@@ -204,6 +263,7 @@ pub(super) async fn leave(tx: &mut Tx, account: AccountId) -> Result<(), sqlx::E
          SELECT 'delete_customer', customer, user_id, 'waiting', 0, 0 FROM billing_customers
          WHERE user_id = $1 ON CONFLICT (kind, subject) DO NOTHING",
         "DELETE FROM billing_pages WHERE user_id = $1",
+        "DELETE FROM billing_errands WHERE user_id = $1 AND kind IN ('pause_collection', 'resume_collection')",
     ] {
         sqlx::query(statement)
             .bind(account.uuid())

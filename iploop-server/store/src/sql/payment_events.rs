@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use iploop_platform::account::AccountStatus;
 use iploop_platform::billing::{
     Change, Effect, InvoiceReason, Note, PaidInvoice, PaymentEvent, RefundState, SubscriptionState,
     SubscriptionStatus, Taken, rules,
@@ -15,7 +16,7 @@ use super::billing::{interval_from, status_from};
 use super::columns::{id, text, time, time_or_none};
 use super::ledger::{lock_purse, lock_purses};
 use super::payments::{self, Owed, PaidFor};
-use super::{Row, Tx, disputes, events, pages, surplus, taken_back};
+use super::{Pool, Row, Tx, disputes, errands, events, pages, surplus, taken_back};
 use crate::error::Failure;
 
 /// A refund of something unknown, by a customer whom we know, may be ahead of its payment for so long.
@@ -185,6 +186,9 @@ async fn subscription(
     follow_plan(tx, account, free).await?;
     Ok(done(account, Effect::Subscription))
 }
+        if surplus::account_status(tx, account).await? == Some(AccountStatus::Suspended) {
+            errands::account_is(tx, account, AccountStatus::Suspended, event.now).await?;
+        }
 
 /// The plan is the one that the live subscription pays for, else the free one. A period whose payment went back whole is not paid.
 async fn follow_plan(tx: &mut Tx, account: AccountId, free: PlanId) -> Result<(), sqlx::Error> {

@@ -23,7 +23,7 @@ use super::accounts::status_text;
 use super::admin::is_last_admin;
 use super::columns::{clean, id, id_or_none, json as json_of, number, text, time, time_or_none};
 use super::reading::all;
-use super::{Row, SqlStore, Tx, audit, notices};
+use super::{Row, SqlStore, Tx, audit, errands, notices};
 use crate::booking::signed;
 use crate::error::{Failure, act, unreadable};
 
@@ -244,6 +244,7 @@ impl Safeguards for SqlStore {
             if done.rows_affected() == 0 {
                 return Ok(false);
             }
+            errands::account_is(&mut tx, account, to, entry.at).await?;
             audit::insert(&mut tx, &entry).await?;
             tell(&mut tx, account, &entry, told).await?;
             tx.commit().await?;

@@ -2,6 +2,7 @@
 //! paid back, by errands in the transaction that noticed.
 
 use iploop_platform::abuse::{Actor, AuditAction, AuditEntry};
+use iploop_platform::account::AccountStatus;
 use iploop_platform::billing::{ErrandKind, PaidInvoice, SubscriptionState, SubscriptionStatus};
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, AuditId, PaymentId};
@@ -11,7 +12,7 @@ use sqlx::Row as _;
 use super::billing::status_from;
 use super::columns::{id, text};
 use super::payments::{self, Owed, PaidFor};
-use super::{Row, Tx, audit, errands};
+use super::{Row, Tx, accounts, audit, errands};
 use crate::error::Failure;
 
 /// When an errand is due that nothing waits for: at once.
@@ -145,9 +146,17 @@ pub(super) async fn paid(
 
 /// Whether the account was deleted.
 pub(super) async fn is_gone(tx: &mut Tx, account: AccountId) -> Result<bool, sqlx::Error> {
+    Ok(account_status(tx, account).await? == Some(AccountStatus::Deleted))
+}
+
+/// How the account stands.
+pub(super) async fn account_status(
+    tx: &mut Tx,
+    account: AccountId,
+) -> Result<Option<AccountStatus>, sqlx::Error> {
     let row = sqlx::query("SELECT status FROM users WHERE id = $1")
         .bind(account.uuid())
         .fetch_optional(&mut **tx)
         .await?;
-    Ok(row.is_some_and(|row| matches!(row.try_get::<String, _>("status").as_deref(), Ok("deleted"))))
+    row.map(|row| accounts::status_from(&row, "status")).transpose()
 }

@@ -209,8 +209,8 @@ async fn set_status(
         .bind(entry.at.as_millis())
         .execute(&mut **tx)
         .await?;
+    errands::account_is(tx, user, to, entry.at).await?;
     if to == AccountStatus::Deleted {
-        errands::leave(tx, user).await?;
         sqlx::query("UPDATE api_keys SET is_active = FALSE WHERE user_id = $1")
             .bind(user.uuid())
             .execute(&mut **tx)
