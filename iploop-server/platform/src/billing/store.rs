@@ -331,6 +331,8 @@ pub trait Billing: Disputes + Errands + Pages {
     async fn knows_payment(&self, references: &[String]) -> Result<bool, StoreError>;
     /// Takes an event with its effect in one transaction, once. An account without a live subscription has the plan `free`.
     async fn take_payment_event(&self, event: &PaymentEvent, free: PlanId) -> Result<Taken, StoreError>;
+    /// Forgets events that came before `before`, at most `limit`; how many. One that comes again after that counts as new.
+    async fn forget_payment_events(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError>;
     /// Gives the months of annual payments that are due; whose, at most `limit`.
     async fn give_due_allowances(&self, now: Timestamp, limit: u32) -> Result<Vec<AccountId>, StoreError>;
     /// Ends the plans of subscriptions past due since before `before`; whose, at most `limit`.

@@ -19,14 +19,28 @@ pub(super) const AT_ONCE: u32 = 100;
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// The provider knows a repeated charge for 24 hours. After this one is given up; an event may still settle it.
 const GIVE_UP: Duration = Duration::from_secs(20 * 3600);
+/// The provider repeats an event by itself for 3 days, and for 30 days when somebody asks it to. Three times that, since people look at
+/// what became of events as well.
+const EVENTS_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Old events are looked for this often, and so many go at once.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+const FORGOTTEN_AT_ONCE: u32 = 5_000;
 
 impl BillingService {
     /// Looks after what is due, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let work = async {
+            let mut forget_at = self.now();
             loop {
                 if let Err(error) = self.look().await {
                     tracing::warn!(%error, "what is due in billing waits for the next look");
+                }
+                if self.now() >= forget_at {
+                    match self.forget_events().await {
+                        Ok(gone) if gone >= u64::from(FORGOTTEN_AT_ONCE) => {}
+                        Ok(_) => forget_at = self.now().plus(FORGET_EVERY),
+                        Err(error) => tracing::warn!(%error, "old events of payments wait for the next look"),
+                    }
                 }
                 sleep(EVERY).await;
             }
@@ -71,6 +85,18 @@ impl BillingService {
                 return Ok(());
             }
         }
+    }
+
+    /// Forgets events that the provider can't send any more; how many.
+    ///
+    /// # Errors
+    /// The data can't be reached.
+    pub async fn forget_events(&self) -> Result<u64, BillingError> {
+        let before = self.now().minus(EVENTS_KEPT);
+        Ok(self
+            .store()
+            .forget_payment_events(before, FORGOTTEN_AT_ONCE)
+            .await?)
     }
 
     /// Charges the account's card if its balance fell below its threshold. Of many parallel calls one charges.

@@ -317,6 +317,21 @@ pub(super) async fn one_event_in_many_parallel_deliveries_counts_once(db: &Datab
     books_are_in_order(&*db.store).await;
 }
 
+pub(super) async fn what_the_provider_told_long_ago_is_forgotten_in_bounded_steps(db: &Database) {
+    let me = Customer::new(db).await;
+    for second in 0..5 {
+        me.take(&format!("{second}"), second, Change::Other).await;
+    }
+    let forget = async |second| db.store.forget_payment_events(at(second), 2).await.unwrap();
+    assert_eq!((forget(3).await, forget(3).await, forget(3).await), (2, 1, 0));
+    assert_eq!(db.number("SELECT COUNT(*) FROM billing_events").await, 2);
+    assert_eq!(me.take("3", 9, Change::Other).await, Taken::Repeat);
+    assert_eq!(
+        me.take("0", 9, Change::Other).await,
+        Taken::Noted(Note::Unhandled)
+    );
+}
+
 pub(super) async fn what_is_not_ours_is_noted_and_buys_nothing(db: &Database) {
     let me = Customer::new(db).await;
     let invoice = me.invoice("in_1");

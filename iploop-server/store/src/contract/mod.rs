@@ -168,6 +168,7 @@ on_every_database! {
         one_event_in_many_parallel_deliveries_counts_once
         what_is_not_ours_is_noted_and_buys_nothing
     }
+        what_the_provider_told_long_ago_is_forgotten_in_bounded_steps
     payments {
         a_year_is_given_month_by_month_and_ends_with_its_subscription
         a_changed_plan_brings_what_its_money_is_worth

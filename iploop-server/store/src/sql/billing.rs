@@ -415,6 +415,10 @@ impl Billing for SqlStore {
         .await
     }
 
+    async fn forget_payment_events(&self, before: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        act(async { Ok(payment_events::forget(&self.write, before, limit).await?) }).await
+    }
+
     async fn give_due_allowances(&self, now: Timestamp, limit: u32) -> Result<Vec<AccountId>, StoreError> {
         act(async {
             let mut tx = self.begin().await?;

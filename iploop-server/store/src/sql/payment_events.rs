@@ -63,6 +63,19 @@ pub(super) async fn take(tx: &mut Tx, event: &PaymentEvent, free: PlanId) -> Res
     Ok(taken)
 }
 
+/// Forgets events that came before `before`, at most `limit`; how many.
+pub(super) async fn forget(pool: &Pool, before: Timestamp, limit: u32) -> Result<u64, sqlx::Error> {
+    let gone = sqlx::query(
+        "DELETE FROM billing_events WHERE id IN (
+             SELECT id FROM billing_events WHERE received_at < $1 ORDER BY received_at LIMIT $2)",
+    )
+    .bind(before.as_millis())
+    .bind(i64::from(limit))
+    .execute(pool)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
 /// Ends the plans of subscriptions that are past due for too long; whose.
 pub(super) async fn end_grace(
     tx: &mut Tx,
@@ -173,6 +186,9 @@ async fn subscription(
     }
     if state.status.is_live() && !was_surplus {
         pages::subscribed(tx, account, event.now).await?;
+        if surplus::account_status(tx, account).await? == Some(AccountStatus::Suspended) {
+            errands::account_is(tx, account, AccountStatus::Suspended, event.now).await?;
+        }
     }
     if state.status == SubscriptionStatus::Cancelled {
         sqlx::query(
@@ -186,9 +202,6 @@ async fn subscription(
     follow_plan(tx, account, free).await?;
     Ok(done(account, Effect::Subscription))
 }
-        if surplus::account_status(tx, account).await? == Some(AccountStatus::Suspended) {
-            errands::account_is(tx, account, AccountStatus::Suspended, event.now).await?;
-        }
 
 /// The plan is the one that the live subscription pays for, else the free one. A period whose payment went back whole is not paid.
 async fn follow_plan(tx: &mut Tx, account: AccountId, free: PlanId) -> Result<(), sqlx::Error> {
