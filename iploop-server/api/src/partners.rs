@@ -34,7 +34,7 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(manage::regenerate_key))
         .routes(routes!(manage::list_apps, manage::create_app))
         .routes(routes!(manage::review_app))
-        .routes(routes!(manage::link_user))
+        .routes(routes!(manage::list_partner_users, manage::link_user))
         .routes(routes!(manage::unlink_user))
         .routes(routes!(manage::get_statement))
         .routes(routes!(manage::get_statement_csv))

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use iploop_platform::admin::{PlanChange, PlanDetails, WantedPlan};
+use iploop_platform::admin::{PlanChange, PlanDetails, PlanQuery, WantedPlan};
 use iploop_platform::field::FieldProblem;
 use iploop_platform::ids::PlanId;
 use iploop_platform::plan::Gates;
@@ -13,9 +13,10 @@ use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::actor;
+use super::page::PageQuery;
 use crate::auth::dollars;
 use crate::error::ApiError;
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 use crate::schema::{Gigabytes, Line, Name, OptionalName, PlanDescription, Price, Reason};
 use crate::session::Admin;
 use crate::state::ApiState;
@@ -25,11 +26,20 @@ use crate::units::signed_gigabytes;
 const DOLLAR_PLACES: u32 = 6;
 const GIGABYTE_PLACES: u32 = 9;
 
-/// All plans.
+/// A page of plans.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct AdminPlanList {
     /// Cheapest first, those that are not offered included.
     plans: Vec<AdminPlan>,
+    /// How many there are in all.
+    total: u64,
+    /// The number of this page; none if it was found by a cursor.
+    page: Option<u32>,
+    limit: u32,
+    /// For the next page; none: this was the last.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    next_cursor: Option<PlanId>,
 }
 
 /// A plan as admins see it.
@@ -152,18 +162,31 @@ enum Decimal {
     Number(serde_json::Number),
 }
 
-/// All plans.
+/// Plans, cheapest first, by page or cursor.
 #[utoipa::path(
-    get, path = "/plans", tag = "admin", security(("bearer" = []), ("cookie" = [])),
-    responses((status = 200, body = AdminPlanList, description = "The plans"))
+    get, path = "/plans", tag = "admin", params(PageQuery), security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = AdminPlanList, description = "A page of plans"))
 )]
 pub(crate) async fn list_plans(
     State(state): State<ApiState>,
     _: Admin,
+    Query(page): Query<PageQuery>,
 ) -> Result<Json<AdminPlanList>, ApiError> {
-    let plans = state.parts().admin.plans().await?;
-    let plans = plans.into_iter().map(AdminPlan::from).collect();
-    Ok(Json(AdminPlanList { plans }))
+    let place = page.read()?;
+    let wanted = PlanQuery {
+        after: place.before,
+        offset: place.offset,
+        limit: place.limit,
+    };
+    let found = state.parts().admin.plans(&wanted).await?;
+    let next_cursor = page.next(&found.rows, |row| row.plan.id);
+    Ok(Json(AdminPlanList {
+        plans: found.rows.into_iter().map(AdminPlan::from).collect(),
+        total: found.total,
+        page: page.number(),
+        limit: page.limit(),
+        next_cursor,
+    }))
 }
 
 /// Makes a plan.

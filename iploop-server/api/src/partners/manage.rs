@@ -5,6 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use iploop_platform::abuse::Actor;
+use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, AppId, PartnerId};
 use iploop_platform::ledger::{LedgerError, Refusal, Who};
 use iploop_platform::partners::{AppState, PartnerService, WantedChange, Wanting, csv};
@@ -22,6 +23,8 @@ use crate::session::Admin;
 use crate::state::ApiState;
 use crate::units::dollars;
 
+/// Users in the answer that has all about a partner.
+const USERS_IN_DETAIL: u32 = 50;
 /// Payouts in one answer.
 const PAYOUTS: u32 = 100;
 
@@ -60,9 +63,32 @@ pub(crate) struct PartnerDetail {
     totals: TotalsInfo,
     /// The first 50 devices; the others: `/devices`.
     nodes: PartnerDevicePage,
-    /// Accounts that act for it.
+    /// The first 50 accounts that act for it; all of them: `/users`.
     #[schema(value_type = Vec<String>)]
     users: Vec<AccountId>,
+}
+
+/// An account that acts for a partner.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PartnerUserRow {
+    #[schema(value_type = String, format = Uuid)]
+    account_id: AccountId,
+    email: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    linked_at: Timestamp,
+}
+
+/// Some of them.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PartnerUserPage {
+    /// The oldest accounts first.
+    users: Vec<PartnerUserRow>,
+    /// For the next page; null: this was the last.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    next_cursor: Option<AccountId>,
 }
 
 /// What changes; what is left out stays.
@@ -216,13 +242,14 @@ pub(crate) async fn get_partner(
 ) -> Result<Json<PartnerDetail>, ApiError> {
     let (id, service) = (id(&partner)?, service(&state));
     let (summary, totals) = service.partner(id).await?;
+    let users = service.users(id, None, USERS_IN_DETAIL).await?;
     Ok(Json(PartnerDetail {
         partner: summary.partner.into(),
         total_nodes: summary.devices,
         active_nodes: summary.active_devices,
         totals: totals.into(),
         nodes: PartnerDevicePage::of(service.devices(id, None, 51).await?, 50),
-        users: state.parts().store.partner_users(id).await?,
+        users: users.into_iter().map(|user| user.account).collect(),
     }))
 }
 
@@ -364,6 +391,37 @@ pub(crate) async fn review_app(
         .review_app(id(&partner)?, app, body.state, who)
         .await?;
     Ok(Json(reviewed.into()))
+}
+
+/// The accounts that act for a partner, the oldest first. For admins.
+#[utoipa::path(
+    get, path = "/{partnerId}/users", tag = "partners",
+    params(("partnerId" = String, Path, format = Uuid), PageQuery), security(("bearer" = []), ("cookie" = [])),
+    responses((status = 200, body = PartnerUserPage, description = "The accounts"))
+)]
+pub(crate) async fn list_partner_users(
+    State(state): State<ApiState>,
+    _: Admin,
+    Path(partner): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<PartnerUserPage>, ApiError> {
+    let (limit, service) = (query.limit()?, service(&state));
+    let (summary, _) = service.partner(id(&partner)?).await?;
+    let users = service
+        .users(summary.partner.id, query.after()?, limit + 1)
+        .await?;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let last = users.get(most.saturating_sub(1)).map(|user| user.account);
+    let next_cursor = last.filter(|_| users.len() > most);
+    let rows = users.into_iter().take(most).map(|user| PartnerUserRow {
+        account_id: user.account,
+        email: user.email,
+        linked_at: user.linked_at,
+    });
+    Ok(Json(PartnerUserPage {
+        users: rows.collect(),
+        next_cursor,
+    }))
 }
 
 /// Lets a customer's account act for a partner. For admins.

@@ -15,6 +15,38 @@ async fn plan(api: &Api, admin: &str, name: &str) -> Value {
     plans.find(|plan| plan["name"] == name).unwrap().clone()
 }
 
+#[tokio::test]
+async fn plans_come_in_pages_by_number_and_by_cursor() {
+    let api = Api::alone().await;
+    let (_, admin) = api.admin().await;
+    let names = |page: &Value| -> Vec<Value> {
+        let plans = page["plans"].as_array().unwrap();
+        plans.iter().map(|plan| plan["name"].clone()).collect()
+    };
+    let all = get(&api, &admin, "/api/admin/plans").await;
+    assert_eq!(
+        (&all["total"], &all["page"], &all["nextCursor"]),
+        (&json!(4), &json!(1), &Value::Null)
+    );
+    let first = get(&api, &admin, "/api/admin/plans?limit=3").await;
+    let cursor = first["nextCursor"].as_str().unwrap();
+    for rest in [format!("limit=3&cursor={cursor}"), "limit=3&page=2".to_owned()] {
+        let rest = get(&api, &admin, &format!("/api/admin/plans?{rest}")).await;
+        assert_eq!([names(&first), names(&rest)].concat(), names(&all));
+        assert_eq!(rest["nextCursor"], Value::Null);
+    }
+    for wrong in [
+        "limit=0",
+        "limit=201",
+        "page=0",
+        "cursor=x",
+        &format!("page=1&cursor={cursor}"),
+    ] {
+        let answer = crate::harness::get(&api, &admin, &format!("/api/admin/plans?{wrong}")).await;
+        assert_eq!(answer.status, 400, "{wrong}");
+    }
+}
+
 async fn change(api: &Api, admin: &str, plan: &Value, mut body: Value) -> crate::harness::Answer {
     body["reason"] = json!("new prices");
     let path = format!("/api/admin/plans/{}", plan["id"].as_str().unwrap());

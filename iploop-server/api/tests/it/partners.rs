@@ -379,6 +379,29 @@ async fn a_partners_user_sees_and_does_its_own_partners_and_nothing_else() {
         let refused = get(&api, token, "/api/partner/profile").await;
         assert_eq!(refused.problem(), (403, "partners_only".to_owned()));
     }
+    let page = get(&api, &admin, &format!("/api/partners/{ours}/users?limit=1"))
+        .await
+        .json();
+    assert_eq!(
+        (&page["users"][0]["accountId"], &page["nextCursor"]),
+        (&json!(account), &Value::Null)
+    );
+    assert!(
+        page["users"][0]["email"].as_str().unwrap().contains('@'),
+        "{page}"
+    );
+    let (_, second) = user_of(&api, &admin, &ours, "second@example.com").await;
+    let page = get(&api, &admin, &format!("/api/partners/{ours}/users?limit=1"))
+        .await
+        .json();
+    assert_eq!(page["nextCursor"], json!(account));
+    let next = format!("/api/partners/{ours}/users?limit=1&cursor={account}");
+    let page = get(&api, &admin, &next).await.json();
+    assert_eq!(
+        (&page["users"][0]["accountId"], &page["nextCursor"]),
+        (&json!(second), &Value::Null)
+    );
+    assert_eq!(get(&api, &token, &next).await.problem().0, 403);
     let users = format!("/api/partners/{theirs}/users");
     let body = json!({ "accountId": account, "reason": "again" });
     let refused = send(&api, &admin, Method::POST, &users, body).await;
@@ -476,6 +499,7 @@ pub(crate) async fn visit_everything(api: &Api, admin: &str) {
     ] {
         get(api, &token, &format!("/api/partner/{part}")).await;
     }
+    get(api, admin, &format!("{path}/users")).await;
     delete(api, admin, &format!("{path}/users/{account}?reason=over")).await;
     send(
         api,

@@ -28,7 +28,7 @@ pub use self::nodes::{
     Ban, BanTask, GivenConsent, KnownNode, LiveNode, LiveNodes, NodeDetail, NodePage, NodeQuery, NodeStatus,
     SILENT_AFTER, Withdrawal,
 };
-pub use self::plans::{PlanChange, PlanChanged, PlanDetails, WantedPlan};
+pub use self::plans::{PlanChange, PlanChanged, PlanDetails, PlanPage, PlanQuery, WantedPlan};
 pub use self::revenue::{Revenue, RevenueReport};
 pub use self::settings::{PlatformSettings, SettingsWritten, VersionedSettings};
 pub use self::stats::{PlatformStats, StoredStats, Traffic, UserCounts};

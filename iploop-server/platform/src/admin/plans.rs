@@ -261,13 +261,33 @@ impl From<WantedPlan> for PlanChange {
     }
 }
 
+/// Which plans.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlanQuery {
+    /// Behind this one, where it stands by its present price.
+    pub after: Option<PlanId>,
+    /// So many of them are passed over.
+    pub offset: u32,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Some plans.
+#[derive(Clone, Debug)]
+pub struct PlanPage {
+    /// The plans, cheapest first.
+    pub rows: Vec<PlanDetails>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
 impl AdminService {
-    /// All plans, cheapest first, those that are not offered included.
+    /// Plans, cheapest first, those that are not offered included.
     ///
     /// # Errors
     /// If the data can't be read.
-    pub async fn plans(&self) -> Result<Vec<PlanDetails>, AdminError> {
-        Ok(self.parts().store.all_plan_details().await?)
+    pub async fn plans(&self, query: &PlanQuery) -> Result<PlanPage, AdminError> {
+        Ok(self.parts().store.plan_page(query).await?)
     }
 
     /// One plan.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::nodes::{Ban, GivenConsent, KnownNode, NodePage, NodeQuery, Withdrawal};
-use super::plans::{PlanChange, PlanChanged, PlanDetails, WantedPlan};
+use super::plans::{PlanChange, PlanChanged, PlanDetails, PlanPage, PlanQuery, WantedPlan};
 use super::revenue::Revenue;
 use super::settings::{PlatformSettings, SettingsWritten, VersionedSettings};
 use super::stats::StoredStats;
@@ -30,8 +30,8 @@ pub trait AdminStore: Send + Sync + 'static {
         id: AccountId,
         changes: Vec<(UserChange, AuditEntry)>,
     ) -> Result<UserChanged, StoreError>;
-    /// Every plan, cheapest first.
-    async fn all_plan_details(&self) -> Result<Vec<PlanDetails>, StoreError>;
+    /// A page of plans, cheapest first.
+    async fn plan_page(&self, query: &PlanQuery) -> Result<PlanPage, StoreError>;
     /// One plan.
     async fn plan_details(&self, id: PlanId) -> Result<Option<PlanDetails>, StoreError>;
     /// Stores a plan; `Conflict { what: "plan name" }` if the name is taken.

@@ -23,7 +23,7 @@ pub use service::{ACTIVE_WITHIN, MAX_OVERLAP_HOURS, PartnerService, WantedApp, W
 pub use statement::{Month, csv};
 pub use store::{
     CountryDevices, KeyReplacement, Linked, PartnerChange, PartnerDeleted, PartnerDevice, PartnerRecords,
-    PartnerSummary, Payout,
+    PartnerSummary, PartnerUser, Payout,
 };
 
 /// A partner's share unless agreed otherwise, in basis points.

@@ -6,7 +6,7 @@ use super::app::{App, AppFacts, AppPlatform, AppState, MAX_APPS};
 use super::statement::{self, Month};
 use super::store::{
     CountryDevices, KeyReplacement, Linked, PartnerChange, PartnerDeleted, PartnerDevice, PartnerSummary,
-    Payout,
+    PartnerUser, Payout,
 };
 use super::{CreatedPartner, PartnerError};
 use crate::abuse::{Actor, AuditAction, AuditEntry};
@@ -290,6 +290,19 @@ impl<'a> PartnerService<'a> {
         let reviewed = self.store.review_app(partner, app, state, entry).await?;
         self.bell.ring();
         reviewed.ok_or(PartnerError::NotFound)
+    }
+
+    /// Who acts for a partner, the oldest accounts first, behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`PartnerError`].
+    pub async fn users(
+        &self,
+        partner: PartnerId,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<PartnerUser>, PartnerError> {
+        Ok(self.store.partner_users(partner, after, limit).await?)
     }
 
     /// Lets a customer's account act for a partner.

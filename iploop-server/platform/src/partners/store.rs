@@ -23,6 +23,17 @@ pub struct PartnerSummary {
     pub earned_micros: i64,
 }
 
+/// An account that acts for a partner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartnerUser {
+    /// The account.
+    pub account: AccountId,
+    /// Its mail address.
+    pub email: String,
+    /// Since when.
+    pub linked_at: Timestamp,
+}
+
 /// What changes of a partner: none stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartnerChange {
@@ -225,8 +236,13 @@ pub trait PartnerRecords: Send + Sync + 'static {
         account: AccountId,
         entry: AuditEntry,
     ) -> Result<bool, StoreError>;
-    /// Who acts for a partner.
-    async fn partner_users(&self, partner: PartnerId) -> Result<Vec<AccountId>, StoreError>;
+    /// Who acts for a partner, by id, behind `after`, at most `limit`.
+    async fn partner_users(
+        &self,
+        partner: PartnerId,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<PartnerUser>, StoreError>;
     /// The partner that an account acts for.
     async fn partner_of(&self, account: AccountId) -> Result<Option<PartnerId>, StoreError>;
 

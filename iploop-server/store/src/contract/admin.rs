@@ -3,8 +3,8 @@ use std::time::Duration;
 use iploop_platform::abuse::{Actor, AuditAction, AuditQuery};
 use iploop_platform::account::{AccountStatus, Role};
 use iploop_platform::admin::{
-    PlanChange, PlanChanged, PlatformSettings, Revenue, SettingsWritten, Traffic, UserChange, UserCounts,
-    WantedPlan,
+    PlanChange, PlanChanged, PlanDetails, PlanQuery, PlatformSettings, Revenue, SettingsWritten, Traffic,
+    UserChange, UserCounts, WantedPlan,
 };
 use iploop_platform::ids::{AccountId, GatewayId, PlanId};
 use iploop_platform::ledger::{Act, Booking, NewEntry};
@@ -20,15 +20,55 @@ use super::{Database, account_request, account_with, at, new_account, usage};
 
 const TRIES: usize = 50;
 
+async fn plan_page(db: &Database, after: Option<PlanId>, offset: u32, limit: u32) -> Vec<PlanDetails> {
+    let query = PlanQuery { after, offset, limit };
+    let page = db.store.plan_page(&query).await.unwrap();
+    let all = db.number("SELECT COUNT(*) FROM plans").await;
+    assert_eq!(page.total, u64::try_from(all).unwrap());
+    page.rows
+}
+
+pub(super) async fn plans_come_in_pages_cheapest_first(db: &Database) {
+    let (_, mut plan) = wanted(db, "Growth").await;
+    for name in ["Growth B", "Growth A", "Growth C"] {
+        plan.name = name.into();
+        let entry = audit(AuditAction::PlanCreated, None, 1);
+        db.store.create_plan(PlanId::new(), &plan, entry).await.unwrap();
+    }
+    let names = |plans: &[PlanDetails]| -> Vec<String> {
+        plans.iter().map(|details| details.plan.name.clone()).collect()
+    };
+    let all = plan_page(db, None, 0, 100).await;
+    assert_eq!(all.len(), 7);
+    let wanted = names(&all);
+    assert!(
+        wanted
+            .windows(4)
+            .any(|four| four == ["Growth", "Growth A", "Growth B", "Growth C"]),
+        "of one price by name: {wanted:?}"
+    );
+    let (mut by_cursor, mut by_number, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = plan_page(db, after, 0, 2).await;
+        let Some(last) = page.last() else { break };
+        after = Some(last.plan.id);
+        by_cursor.extend(names(&page));
+    }
+    for offset in [0, 3, 6] {
+        by_number.extend(names(&plan_page(db, None, offset, 3).await));
+    }
+    assert_eq!((&by_cursor, &by_number), (&wanted, &wanted));
+}
+
 async fn wanted(db: &Database, name: &str) -> (PlanId, WantedPlan) {
-    let plans = db.store.all_plan_details().await.unwrap();
+    let plans = plan_page(db, None, 0, 100).await;
     let details = plans.iter().find(|details| details.plan.name == name).unwrap();
     (details.plan.id, details.wanted())
 }
 
 pub(super) async fn plans_are_made_and_changed_on_record(db: &Database) {
     let (growth, mut plan) = wanted(db, "Growth").await;
-    assert_eq!(db.store.all_plan_details().await.unwrap().len(), 4);
+    assert_eq!(plan_page(db, None, 0, 100).await.len(), 4);
     let again = db
         .store
         .create_plan(PlanId::new(), &plan, audit(AuditAction::PlanCreated, None, 1))

@@ -418,6 +418,7 @@ on_every_database! {
         changes_of_a_plan_at_the_same_moment_all_stand
         the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at_once
         settings_are_written_by_who_read_the_newest
+        plans_come_in_pages_cheapest_first
         figures_count_users_requests_and_devices
         audit_records_are_found_by_who_what_and_when
         revenue_follows_the_ledger_by_day_and_by_plan

@@ -352,7 +352,20 @@ pub(super) async fn an_account_acts_for_one_partner(db: &Database) {
     assert_eq!(link(ours, user).await.unwrap(), Linked::Done);
     assert_eq!(link(theirs, user).await.unwrap(), Linked::OtherRole);
     assert_eq!(db.store.partner_of(user).await.unwrap(), Some(ours));
-    assert_eq!(db.store.partner_users(ours).await.unwrap(), vec![user]);
+    let users = async |after, limit| db.store.partner_users(ours, after, limit).await.unwrap();
+    let found = users(None, 10).await;
+    assert_eq!(
+        (found.len(), found[0].account, found[0].linked_at),
+        (1, user, at(5))
+    );
+    let email = db.store.account(user).await.unwrap().unwrap().email;
+    assert_eq!(found[0].email, email);
+    let second = account_with(&*db.store, 0).await;
+    assert_eq!(link(ours, second).await.unwrap(), Linked::Done);
+    assert_eq!(users(None, 1).await, found);
+    let behind = users(Some(user), 1).await;
+    assert_eq!(behind[0].account, second);
+    assert_eq!(users(Some(second), 1).await, []);
     assert_eq!(db.store.account(user).await.unwrap().unwrap().role, Role::Partner);
     let unlink = |partner| {
         let entry = record(AuditAction::PartnerUserUnlinked);

@@ -7,7 +7,7 @@ use iploop_platform::ids::{AccountId, AppId, NodeId, PartnerId};
 use iploop_platform::partner::Partner;
 use iploop_platform::partners::{
     App, AppFacts, AppState, CountryDevices, KeyReplacement, Linked, PartnerChange, PartnerDeleted,
-    PartnerDevice, PartnerRecords, PartnerSummary, Payout,
+    PartnerDevice, PartnerRecords, PartnerSummary, PartnerUser, Payout,
 };
 use iploop_platform::store::StoreError;
 use serde_json::{Value, json};
@@ -399,11 +399,28 @@ impl PartnerRecords for SqlStore {
         .await
     }
 
-    async fn partner_users(&self, partner: PartnerId) -> Result<Vec<AccountId>, StoreError> {
-        let rows = sqlx::query("SELECT user_id FROM partner_users WHERE partner_id = $1 ORDER BY user_id")
-            .bind(partner.uuid())
-            .fetch_all(&self.read);
-        all(rows, |row| id(row, "user_id")).await
+    async fn partner_users(
+        &self,
+        partner: PartnerId,
+        after: Option<AccountId>,
+        limit: u32,
+    ) -> Result<Vec<PartnerUser>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT p.user_id, p.linked_at, u.email FROM partner_users p JOIN users u ON u.id = p.user_id
+             WHERE p.partner_id = $1 AND ($2 IS NULL OR p.user_id > $2) ORDER BY p.user_id LIMIT $3",
+        )
+        .bind(partner.uuid())
+        .bind(after.map(AccountId::uuid))
+        .bind(i64::from(limit))
+        .fetch_all(&self.read);
+        let user_from = |row: &Row| {
+            Ok(PartnerUser {
+                account: id(row, "user_id")?,
+                email: row.try_get("email")?,
+                linked_at: time(row, "linked_at")?,
+            })
+        };
+        all(rows, user_from).await
     }
 
     async fn partner_of(&self, account: AccountId) -> Result<Option<PartnerId>, StoreError> {

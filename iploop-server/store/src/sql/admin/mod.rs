@@ -12,8 +12,8 @@ use iploop_platform::abuse::AuditEntry;
 use iploop_platform::account::{Account, NewAccount};
 use iploop_platform::admin::{
     AdminStore, Ban, GivenConsent, KnownNode, NodePage, NodeQuery, PlanChange, PlanChanged, PlanDetails,
-    PlatformSettings, Revenue, SettingsWritten, StoredStats, UserChange, UserChanged, UserPage, UserQuery,
-    VersionedSettings, WantedPlan, Withdrawal,
+    PlanPage, PlanQuery, PlatformSettings, Revenue, SettingsWritten, StoredStats, UserChange, UserChanged,
+    UserPage, UserQuery, VersionedSettings, WantedPlan, Withdrawal,
 };
 use iploop_platform::clock::Timestamp;
 use iploop_platform::ids::{AccountId, NodeId, PlanId};
@@ -52,8 +52,8 @@ impl AdminStore for SqlStore {
         .await
     }
 
-    async fn all_plan_details(&self) -> Result<Vec<PlanDetails>, StoreError> {
-        act(async { Ok(plans::all(&self.read).await?) }).await
+    async fn plan_page(&self, query: &PlanQuery) -> Result<PlanPage, StoreError> {
+        act(async { Ok(plans::page(&self.read, query).await?) }).await
     }
 
     async fn plan_details(&self, id: PlanId) -> Result<Option<PlanDetails>, StoreError> {

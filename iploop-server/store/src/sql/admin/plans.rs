@@ -1,7 +1,7 @@
 //! Plans, as admins see and change them.
 
 use iploop_platform::abuse::AuditEntry;
-use iploop_platform::admin::{PlanChange, PlanChanged, PlanDetails, WantedPlan};
+use iploop_platform::admin::{PlanChange, PlanChanged, PlanDetails, PlanPage, PlanQuery, WantedPlan};
 use iploop_platform::ids::{AccountId, PlanId};
 use serde_json::json;
 use sqlx::Row as _;
@@ -25,14 +25,25 @@ macro_rules! details {
     };
 }
 
-pub(super) async fn all(pool: &Pool) -> Result<Vec<PlanDetails>, sqlx::Error> {
+pub(super) async fn page(pool: &Pool, query: &PlanQuery) -> Result<PlanPage, sqlx::Error> {
+    let counted = sqlx::query("SELECT COUNT(*) AS plans FROM plans")
+        .fetch_one(pool)
+        .await?;
     let rows = sqlx::query(concat!(
         details!(),
-        " ORDER BY p.price_monthly_cents, p.price_per_gb_micros, p.name"
+        " WHERE ($1 IS NULL OR (p.price_monthly_cents, p.price_per_gb_micros, p.name) >
+             (SELECT price_monthly_cents, price_per_gb_micros, name FROM plans WHERE id = $1))
+         ORDER BY p.price_monthly_cents, p.price_per_gb_micros, p.name LIMIT $2 OFFSET $3"
     ))
+    .bind(query.after.map(PlanId::uuid))
+    .bind(i64::from(query.limit))
+    .bind(i64::from(query.offset))
     .fetch_all(pool)
     .await?;
-    rows.iter().map(details_from).collect()
+    Ok(PlanPage {
+        rows: rows.iter().map(details_from).collect::<Result<_, _>>()?,
+        total: number(&counted, "plans")?,
+    })
 }
 
 pub(super) async fn one(pool: &Pool, id: PlanId) -> Result<Option<PlanDetails>, sqlx::Error> {
