@@ -244,6 +244,7 @@ pub(crate) async fn list_webhooks(
     responses(
         (status = 201, body = NewWebhookAnswer, description = "The webhook with its secret"),
         (status = 409, body = crate::problem::Problem, content_type = "application/problem+json", description = "The account has 20 already"),
+        (status = 429, body = crate::problem::Problem, content_type = "application/problem+json", description = "Too many addresses"),
     )
 )]
 pub(crate) async fn create_webhook(
@@ -291,7 +292,10 @@ pub(crate) async fn get_webhook(
 #[utoipa::path(
     put, path = "/{webhookId}", tag = "webhooks", params(("webhookId" = String, Path, format = Uuid)),
     request_body = ChangeWebhookBody, security(("bearer" = []), ("cookie" = [])),
-    responses((status = 200, body = WebhookInfo, description = "The webhook"))
+    responses(
+        (status = 200, body = WebhookInfo, description = "The webhook"),
+        (status = 429, body = crate::problem::Problem, content_type = "application/problem+json", description = "Too many addresses"),
+    )
 )]
 pub(crate) async fn change_webhook(
     State(state): State<ApiState>,

@@ -218,3 +218,37 @@ async fn replays_have_a_pace() {
     api.clock.advance(Duration::from_secs(600));
     assert_eq!(replay("replay", since).await.status, StatusCode::ACCEPTED);
 }
+
+#[tokio::test]
+async fn addresses_are_set_at_a_pace_and_what_asks_no_resolver_at_any() {
+    let receiver = Receiver::new().await;
+    let api = api_for(&[&receiver]).await;
+    let (_, token) = customer(&api).await;
+    let webhook = create(&api, &token, &receiver.url(), &["balance.low"]).await;
+    let change = async |body: Value| {
+        let call = api.call(Method::PUT, &path(&webhook)).bearer(&token).json(&body);
+        call.send().await
+    };
+    for _ in 1..60 {
+        assert_eq!(
+            change(json!({ "url": receiver.url() })).await.status,
+            StatusCode::OK
+        );
+        assert_eq!(change(json!({ "url": "nothing" })).await.problem().0, 400);
+    }
+    let refused = change(json!({ "url": receiver.url() })).await;
+    assert_eq!(refused.problem(), (429, "too_many_requests".to_owned()));
+    assert_eq!(refused.header("retry-after"), "20");
+    let body = json!({ "url": receiver.url(), "events": ["balance.low"] });
+    let refused = api.post(PATH).bearer(&token).json(&body).send().await;
+    assert_eq!(refused.problem().0, 429, "a new one sets an address as well");
+    assert_eq!(change(json!({ "isActive": true })).await.status, StatusCode::OK);
+    let other = api.token("eve@example.com").await;
+    let made = api.post(PATH).bearer(&other).json(&body).send().await;
+    assert_eq!(made.status, StatusCode::CREATED);
+    api.clock.advance(Duration::from_secs(20));
+    assert_eq!(
+        change(json!({ "url": receiver.url() })).await.status,
+        StatusCode::OK
+    );
+}

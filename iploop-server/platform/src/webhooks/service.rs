@@ -21,7 +21,7 @@ use crate::field::{self, FieldProblem, keep, line};
 use crate::ids::{AccountId, EventId, HoldId, WebhookId};
 use crate::login::SigningSecret;
 use crate::login::throttle::{Allowance, Throttle};
-use crate::outbound::{OutboundClient, Target};
+use crate::outbound::{OutboundClient, Target, TargetError};
 use crate::store::{Store, StoreError};
 
 /// How long a delivery is held beyond its try, which takes [`HOLD_AT_LEAST`] and this together at most: enough to note what
@@ -44,6 +44,11 @@ const REPLAYS: Allowance = Allowance {
 const WIDE_REPLAYS: Allowance = Allowance {
     burst: 5,
     refill: Duration::from_secs(600),
+};
+/// Addresses that are set: each asks a resolver for a name that its owner chose.
+const ADDRESSES: Allowance = Allowance {
+    burst: 60,
+    refill: Duration::from_secs(20),
 };
 /// Entries of a throttle's table.
 const THROTTLE_CAPACITY: usize = 65_536;
@@ -73,6 +78,7 @@ struct Inner {
     tests: Throttle<AccountId>,
     replays: Throttle<AccountId>,
     wide_replays: Throttle<AccountId>,
+    addresses: Throttle<AccountId>,
 }
 
 /// A webhook that a customer wants.
@@ -159,8 +165,8 @@ pub enum WebhookError {
     /// The webhook has no such delivery.
     #[error("no such delivery")]
     DeliveryNotFound,
-    /// Too many tests or replays.
-    #[error("too many tests or replays")]
+    /// Too many addresses, tests or replays.
+    #[error("too many addresses, tests or replays")]
     Throttled {
         /// When the next one may be sent.
         retry_after: Duration,
@@ -197,6 +203,7 @@ impl WebhookService {
             tests: Throttle::new(TESTS, THROTTLE_CAPACITY),
             replays: Throttle::new(REPLAYS, THROTTLE_CAPACITY),
             wide_replays: Throttle::new(WIDE_REPLAYS, THROTTLE_CAPACITY),
+            addresses: Throttle::new(ADDRESSES, THROTTLE_CAPACITY),
         }));
         let task = WebhookTask::new(service.clone());
         Ok((service, task))
@@ -209,7 +216,7 @@ impl WebhookService {
         wanted: WantedWebhook,
     ) -> Result<CreatedWebhook, WebhookError> {
         let mut problems = Vec::new();
-        let url = keep(self.url(&wanted.url).await, &mut problems);
+        let url = keep(self.url(account, &wanted.url).await?, &mut problems);
         let events = keep(events(&wanted.events), &mut problems);
         let description = keep(description(wanted.description.as_deref()), &mut problems);
         let timeout_seconds = keep(timeout_seconds(wanted.effort.timeout_seconds), &mut problems);
@@ -264,7 +271,7 @@ impl WebhookService {
             ..StoredChange::default()
         };
         if let Some(url) = &wanted.url {
-            change.url = keep(self.url(url).await, &mut problems);
+            change.url = keep(self.url(account, url).await?, &mut problems);
         }
         if let Some(names) = &wanted.events {
             change.events = keep(events(names), &mut problems);
@@ -454,12 +461,20 @@ impl WebhookService {
         now.plus(self.0.config.timeout.max(HOLD_AT_LEAST) + HOLD_SLACK)
     }
 
-    /// An address that may be called, as far as one can know now.
-    async fn url(&self, text: &str) -> Result<String, FieldProblem> {
-        let problem = |error: crate::outbound::TargetError| FieldProblem::new("url", format!("URL {error}"));
-        let target = Target::parse(text).map_err(problem)?;
-        self.0.client.check_resolved(&target).await.map_err(problem)?;
-        Ok(target.as_str().to_owned())
+    /// An address that may be called, as far as one can know now: sixty at once for an account, then one each 20 seconds.
+    async fn url(
+        &self,
+        account: AccountId,
+        text: &str,
+    ) -> Result<Result<String, FieldProblem>, WebhookError> {
+        let problem = |error: TargetError| FieldProblem::new("url", format!("URL {error}"));
+        let target = match Target::parse(text) {
+            Ok(target) => target,
+            Err(error) => return Ok(Err(problem(error))),
+        };
+        take(&self.0.addresses, account, self.0.clock.now())?;
+        let checked = self.0.client.check_resolved(&target).await;
+        Ok(checked.map(|()| target.as_str().to_owned()).map_err(problem))
     }
 }
 
