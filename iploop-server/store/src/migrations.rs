@@ -127,6 +127,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "collection",
         sql: include_str!("../migrations/0023_collection.sql"),
     },
+    Migration {
+        version: 24,
+        name: "header_fields",
+        sql: include_str!("../migrations/0024_header_fields.sql"),
+    },
 ];
 
 /// The version that this program brings a database to.

@@ -6,7 +6,7 @@ use http::request::Parts;
 use iploop_platform::clock::Timestamp;
 use iploop_platform::field::FieldProblem;
 use iploop_platform::ids::{EventId, WebhookId};
-use iploop_platform::webhooks::{Attempt, Delivery, DeliveryQuery, DeliveryState};
+use iploop_platform::webhooks::{Attempt, Delivery, DeliveryQuery, DeliveryState, HeaderField};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -115,10 +115,23 @@ pub(crate) struct AttemptInfo {
     at: Timestamp,
     status_code: Option<u16>,
     duration_ms: u32,
+    /// The header fields that we made for it, the signatures among them. Empty for a try before they were kept.
+    request_headers: Vec<HeaderInfo>,
+    /// The header fields of the answer, at most 4 KiB; of cookies and credentials the names alone.
+    answer_headers: Vec<HeaderInfo>,
     /// The answer's beginning, at most 4 KiB.
     answer: String,
     /// Why it did not arrive.
     error: Option<String>,
+}
+
+/// A header field.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HeaderInfo {
+    /// In lower case.
+    #[schema(example = "webhook-signature")]
+    name: String,
+    value: String,
 }
 
 /// What became of a test.
@@ -157,8 +170,19 @@ impl From<Attempt> for AttemptInfo {
             at: attempt.at,
             status_code: attempt.status,
             duration_ms: attempt.duration_ms,
+            request_headers: attempt.sent.into_iter().map(HeaderInfo::from).collect(),
+            answer_headers: attempt.answer_fields.into_iter().map(HeaderInfo::from).collect(),
             answer: attempt.answer,
             error: attempt.error,
+        }
+    }
+}
+
+impl From<HeaderField> for HeaderInfo {
+    fn from(field: HeaderField) -> Self {
+        Self {
+            name: field.name,
+            value: field.value,
         }
     }
 }

@@ -86,6 +86,12 @@ fn standard(secret: &str, request: &Received) -> String {
     format!("v1,{}", STANDARD.encode(tag))
 }
 
+/// A header field of a try, as the log shows it.
+fn kept<'a>(try_: &'a Value, which: &str, name: &str) -> Option<&'a str> {
+    let mut fields = try_[which].as_array().unwrap().iter();
+    fields.find(|field| field["name"] == name)?["value"].as_str()
+}
+
 fn ours(secret: &str, request: &Received) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, request.body.as_bytes());
@@ -128,6 +134,18 @@ async fn an_event_arrives_signed_in_both_ways() {
         (&json!("delivered"), &json!(204))
     );
     assert_eq!(found["requestBody"], got.body);
+    // What was sent is shown as it arrived, for whoever looks why a signature does not fit.
+    let try_ = &found["attempts"][0];
+    for name in [
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+        "x-iploop-signature",
+        "content-type",
+    ] {
+        assert_eq!(kept(try_, "requestHeaders", name), got.header(name), "{name}");
+    }
+    assert!(!found.to_string().contains(secret), "{found}");
     let seen = api.get(&path(&webhook)).bearer(&token).send().await.json();
     assert_eq!(
         (&seen["successRate"], &seen["failureCount"]),
@@ -193,7 +211,7 @@ async fn what_fails_is_tried_again_with_the_same_id_and_body() {
         receiver.url()
     );
     let many = format!(
-        "HTTP/1.1 500 x\r\ncontent-length: 100000\r\n\r\n{}",
+        "HTTP/1.1 500 x\r\ncontent-length: 100000\r\nX-Trace: 7\r\nset-cookie: a=secret\r\n\r\n{}",
         "y".repeat(100_000)
     );
     receiver.replies.lock().extend([
@@ -241,6 +259,17 @@ async fn what_fails_is_tried_again_with_the_same_id_and_body() {
         "so much of it is kept"
     );
     assert_eq!(attempts[5]["answer"], "no");
+    assert_eq!(kept(&attempts[2], "answerHeaders", "x-trace"), Some("7"));
+    assert_eq!(
+        kept(&attempts[2], "answerHeaders", "set-cookie"),
+        Some("(not kept)")
+    );
+    assert_eq!(attempts[3]["answerHeaders"], json!([]), "there was none");
+    assert_ne!(
+        kept(&attempts[0], "requestHeaders", "webhook-signature"),
+        kept(&attempts[5], "requestHeaders", "webhook-signature"),
+        "each try is signed anew"
+    );
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::seal::Sealer;
 use super::signature::{WebhookSecret, signature, standard_signature};
-use super::{Attempt, Claim, MAX_ANSWER, MAX_RETRIES, MAX_TIMEOUT, Verdict};
+use super::{Attempt, Claim, HeaderField, MAX_ANSWER, MAX_FIELDS, MAX_RETRIES, MAX_TIMEOUT, Verdict};
 use crate::clock::{Clock, Timestamp};
 use crate::events::{Event, EventKind};
 use crate::outbound::{Outbound, OutboundAnswer, OutboundClient, Reach, Target};
@@ -27,6 +27,11 @@ const RETRIES: [Duration; MAX_RETRIES as usize] = [
 /// Longest `Retry-After` that is heeded.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(6 * 3600);
 
+/// Fields of an answer whose values may open something: only their names are kept.
+const SECRET_FIELDS: [&str; 4] = ["set-cookie", "cookie", "authorization", "proxy-authorization"];
+/// What is kept in place of such a value.
+const NOT_KEPT: &str = "(not kept)";
+
 /// Makes one try. Whatever goes wrong is in what comes back.
 pub(super) async fn attempt(
     client: &OutboundClient,
@@ -42,7 +47,14 @@ pub(super) async fn attempt(
     let timeout = own.unwrap_or(timeout).min(MAX_TIMEOUT);
     let at = clock.now();
     let began = Instant::now();
-    let sent = send(client, sealer, at, timeout, claim).await;
+    let (fields, sent) = match request(sealer, at, timeout, claim) {
+        Ok(request) => {
+            let fields = kept(&request.headers);
+            let sent = client.send(request).await;
+            (fields, sent.map_err(|error| error.to_string()))
+        }
+        Err(reason) => (Vec::new(), Err(reason)),
+    };
     let duration_ms = u32::try_from(began.elapsed().as_millis()).unwrap_or(u32::MAX);
     let (status, answer, error) = match &sent {
         Ok(answer) => {
@@ -57,19 +69,16 @@ pub(super) async fn attempt(
         at,
         status,
         duration_ms,
+        sent: fields,
+        answer_fields: sent.map(|answer| kept(&answer.headers)).unwrap_or_default(),
         answer,
         error,
     };
     (attempt, verdict)
 }
 
-async fn send(
-    client: &OutboundClient,
-    sealer: &Sealer,
-    now: Timestamp,
-    timeout: Duration,
-    claim: &Claim,
-) -> Result<OutboundAnswer, String> {
+/// The request, or why it can't be made.
+fn request(sealer: &Sealer, now: Timestamp, timeout: Duration, claim: &Claim) -> Result<Outbound, String> {
     let target = Target::parse(&claim.url).map_err(|error| error.to_string())?;
     let open = |sealed: &Vec<u8>| sealer.open(claim.webhook, sealed);
     let secret = open(&claim.secret).map_err(|error| error.to_string())?;
@@ -77,7 +86,7 @@ async fn send(
     let old = claim.old_secret.as_ref().and_then(|sealed| open(sealed).ok());
     let body = claim.event.body();
     let headers = headers(&claim.event, now, &body, &secret, old.as_ref());
-    let request = Outbound {
+    Ok(Outbound {
         target,
         reach: Reach::Public,
         method: Method::POST,
@@ -85,8 +94,24 @@ async fn send(
         body: body.into(),
         timeout,
         answer_limit: MAX_ANSWER,
-    };
-    client.send(request).await.map_err(|error| error.to_string())
+    })
+}
+
+/// Header fields for who looks why a delivery did not arrive: whole ones, as many as fit into [`MAX_FIELDS`].
+fn kept(headers: &HeaderMap) -> Vec<HeaderField> {
+    let mut left = MAX_FIELDS;
+    let fields = headers.iter().map_while(|(name, value)| {
+        let value = match SECRET_FIELDS.contains(&name.as_str()) {
+            true => NOT_KEPT.into(),
+            false => String::from_utf8_lossy(value.as_bytes()),
+        };
+        left = left.checked_sub(name.as_str().len() + value.len())?;
+        Some(HeaderField {
+            name: name.as_str().to_owned(),
+            value: value.into_owned(),
+        })
+    });
+    fields.collect()
 }
 
 fn headers(
@@ -247,6 +272,30 @@ mod tests {
             let test = verdict(&claim(EventKind::Test, 0), Some(&answer(status, None)), now);
             assert_eq!(test, Verdict::Failed);
         }
+    }
+
+    #[test]
+    fn fields_are_kept_whole_within_their_bound_and_without_what_opens_something() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-trace", HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        headers.insert("set-cookie", HeaderValue::from_static("session=secret"));
+        let pairs = |headers: &HeaderMap| -> Vec<(String, String)> {
+            let fields = kept(headers).into_iter();
+            fields.map(|field| (field.name, field.value)).collect()
+        };
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let known = [field("x-trace", "caf\u{fffd}"), field("set-cookie", NOT_KEPT)];
+        assert_eq!(pairs(&headers), known);
+        headers.insert("x-long", "y".repeat(MAX_FIELDS).parse().unwrap());
+        assert_eq!(pairs(&headers), known, "no part of one");
+        let many: HeaderMap = (0..1_000)
+            .map(|n| {
+                let name = HeaderName::try_from(format!("x-{n}")).unwrap();
+                (name, HeaderValue::from_static(""))
+            })
+            .collect();
+        let bytes: usize = pairs(&many).iter().map(|(name, _)| name.len()).sum();
+        assert!(bytes <= MAX_FIELDS, "{bytes}");
     }
 
     #[test]

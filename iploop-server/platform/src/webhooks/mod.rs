@@ -20,6 +20,8 @@ mod task;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 use crate::events::{Event, EventKind};
 use crate::ids::{AccountId, EventId, HoldId, WebhookId};
@@ -49,6 +51,8 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 pub const MAX_ATTEMPTS: u32 = 50;
 /// Longest part of an answer that is kept, in bytes.
 pub const MAX_ANSWER: usize = 4 * 1024;
+/// Most of an answer's header fields that are kept, their names and values together, in bytes.
+pub const MAX_FIELDS: usize = 4 * 1024;
 
 /// A customer's address for events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +205,15 @@ pub struct Delivery {
     pub attempts: Vec<Attempt>,
 }
 
+/// A header field as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderField {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its value, without what is no text.
+    pub value: String,
+}
+
 /// One try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -210,6 +223,10 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// How long it took, in milliseconds.
     pub duration_ms: u32,
+    /// The header fields that were made for it; none where no request could be made, or where they were not kept.
+    pub sent: Vec<HeaderField>,
+    /// The header fields of the answer, [`MAX_FIELDS`] bytes at most.
+    pub answer_fields: Vec<HeaderField>,
     /// The answer's beginning, at most [`MAX_ANSWER`] bytes.
     pub answer: String,
     /// Why it did not arrive.

@@ -43,6 +43,7 @@ mod support;
 mod top_ups;
 mod usage;
 mod volume;
+mod webhook_rows;
 mod webhooks;
 
 use iploop_platform::account::{NewAccount, Role};
@@ -167,8 +168,8 @@ on_every_database! {
         events_in_any_order_end_in_the_newest_state
         one_event_in_many_parallel_deliveries_counts_once
         what_is_not_ours_is_noted_and_buys_nothing
-    }
         what_the_provider_told_long_ago_is_forgotten_in_bounded_steps
+    }
     payments {
         a_year_is_given_month_by_month_and_ends_with_its_subscription
         a_changed_plan_brings_what_its_money_is_worth
@@ -346,10 +347,12 @@ on_every_database! {
         what_is_old_is_forgotten_in_bounded_steps
         a_suspended_account_is_told_once_it_goes_on_and_a_deleted_one_never
     }
-    webhooks {
+    webhook_rows {
         a_webhook_reads_back_and_changes_apart
         one_webhook_too_many_is_refused_also_of_many_parallel_tries
         the_secret_before_counts_until_its_end
+    }
+    webhooks {
         a_due_delivery_is_held_by_one_of_twenty
         a_hold_that_ran_out_is_taken_over_with_the_same_event
         a_slow_webhook_takes_no_more_than_its_places
@@ -374,15 +377,15 @@ on_every_database! {
         an_announcement_is_told_once_to_each_who_wants_to_know
         a_key_at_its_rate_is_told_once_an_hour_however_many_say_so
     }
-    errands {
-        an_errand_that_was_given_up_is_tried_anew_on_record
-        errands_come_in_pages_by_kind_and_subject
-    }
     collection {
         a_suspended_accounts_subscription_is_paused_and_goes_on_with_it
         the_last_word_counts_whatever_the_provider_heard_in_between
         a_subscription_of_an_account_that_is_suspended_is_paused_however_both_meet
         a_deleted_accounts_subscription_is_ended_and_not_resumed
+    }
+    errands {
+        an_errand_that_was_given_up_is_tried_anew_on_record
+        errands_come_in_pages_by_kind_and_subject
     }
     mails {
         an_act_and_its_mail_are_there_together_or_not_at_all
@@ -415,10 +418,10 @@ on_every_database! {
     }
     admin {
         plans_are_made_and_changed_on_record
+        plans_come_in_pages_cheapest_first
         changes_of_a_plan_at_the_same_moment_all_stand
         the_plan_of_new_accounts_stays_on_offer_whatever_is_tried_at_once
         settings_are_written_by_who_read_the_newest
-        plans_come_in_pages_cheapest_first
         figures_count_users_requests_and_devices
         audit_records_are_found_by_who_what_and_when
         revenue_follows_the_ledger_by_day_and_by_plan

@@ -16,7 +16,7 @@ use sqlx::Row as _;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::columns::{id, number, number_or_none, text, text_or_none, time};
+use super::columns::{id, json as json_of, number, number_or_none, text, text_or_none, time};
 use super::events::{self, event_from};
 use super::ledger::ids;
 use super::{Row, SqlStore, Tx, notices, webhooks};
@@ -354,8 +354,8 @@ impl SqlStore {
             .map(|delivery| delivery.event.id.uuid())
             .collect();
         let rows = sqlx::query(concat!(
-            "SELECT event_id, at, status_code, duration_ms, answer, error FROM (
-                 SELECT event_id, at, status_code, duration_ms, answer, error,
+            "SELECT event_id, at, status_code, duration_ms, sent_fields, answer_fields, answer, error FROM (
+                 SELECT event_id, at, status_code, duration_ms, sent_fields, answer_fields, answer, error,
                      ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY at DESC, lease DESC) AS place
                  FROM webhook_attempts WHERE webhook_id = $2 AND event_id IN (",
             given!(id uuid),
@@ -449,8 +449,9 @@ async fn note(tx: &mut Tx, finish: &Finish<'_>) -> Result<bool, sqlx::Error> {
         return Ok(false);
     }
     sqlx::query(
-        "INSERT INTO webhook_attempts (webhook_id, event_id, lease, at, status_code, duration_ms, answer, error)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO webhook_attempts (webhook_id, event_id, lease, at, status_code, duration_ms, answer, error,
+             sent_fields, answer_fields)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(webhook.uuid())
     .bind(event.uuid())
@@ -460,6 +461,8 @@ async fn note(tx: &mut Tx, finish: &Finish<'_>) -> Result<bool, sqlx::Error> {
     .bind(i64::from(attempt.duration_ms))
     .bind(text(&attempt.answer))
     .bind(text_or_none(attempt.error.as_deref()))
+    .bind(Json(&attempt.sent))
+    .bind(Json(&attempt.answer_fields))
     .execute(&mut **tx)
     .await?;
     sqlx::query(
@@ -558,6 +561,8 @@ fn attempt_from(row: &Row) -> Result<Attempt, sqlx::Error> {
         at: time(row, "at")?,
         status: number_or_none(row, "status_code")?,
         duration_ms: number(row, "duration_ms")?,
+        sent: json_of(row, "sent_fields")?,
+        answer_fields: json_of(row, "answer_fields")?,
         answer: row.try_get("answer")?,
         error: row.try_get("error")?,
     })
