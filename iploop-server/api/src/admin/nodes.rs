@@ -313,7 +313,7 @@ pub(crate) async fn unban_node(
 }
 
 /// Takes a connected device out of service: no new streams, 30 seconds for those that run, then it is asked to come back
-/// later.
+/// later. Without a Redis a device whose process crashed counts as connected for up to 11 minutes.
 #[utoipa::path(
     post, path = "/nodes/{nodeId}/drain", tag = "admin", params(("nodeId" = String, Path, format = Uuid)),
     request_body = ReasonBody, security(("bearer" = []), ("cookie" = [])),
