@@ -6,12 +6,12 @@
 mod request;
 mod response;
 mod socket;
+mod underway;
 
 use std::future::poll_fn;
 use std::time::Duration;
 
 use ::http::Request;
-use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use h2::server::SendResponse;
@@ -19,6 +19,7 @@ use h2::{Reason, RecvStream};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::socket::StreamSocket;
+use self::underway::Piece;
 use crate::connection::Connection;
 use crate::http;
 use crate::listener::Place;
@@ -54,7 +55,7 @@ pub(crate) async fn serve(service: &Service, customer: Connection, deadline: Ins
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(MAX_HEAD_BYTES)
-        .handshake::<_, Bytes>(customer);
+        .handshake::<_, Piece>(customer);
     let Ok(Ok(mut connection)) = timeout_at(deadline, handshake).await else {
         return;
     };
@@ -101,7 +102,7 @@ pub(crate) async fn serve(service: &Service, customer: Connection, deadline: Ins
 async fn serve_stream(
     service: &Service,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Piece>,
     (peer, local): (std::net::SocketAddr, Option<std::net::IpAddr>),
 ) {
     let overloaded = service.load.connections() >= service.config.max_connections;

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::request::{Body, Head, put_trailers};
 use super::response::{self, Answer, Delimited, Unreadable};
+use super::underway::{Piece, Underway};
 use crate::connection::Socket;
 use crate::http::chunked::{ChunkedDecoder, put_size};
 
@@ -41,10 +43,11 @@ struct Up {
 
 /// To the customer.
 struct Down {
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Piece>,
     /// Once the head was sent.
-    send: Option<SendStream<Bytes>>,
+    send: Option<SendStream<Piece>>,
     state: State,
+    underway: Arc<Underway>,
 }
 
 /// What is sent next.
@@ -62,7 +65,7 @@ enum State {
 }
 
 impl StreamSocket {
-    pub(super) fn new(head: Head, recv: RecvStream, respond: SendResponse<Bytes>) -> Self {
+    pub(super) fn new(head: Head, recv: RecvStream, respond: SendResponse<Piece>) -> Self {
         Self {
             is_tunnel: head.body == Body::Tunnel,
             is_head: head.is_head,
@@ -76,6 +79,7 @@ impl StreamSocket {
                 respond,
                 send: None,
                 state: State::Head(BytesMut::new()),
+                underway: Arc::default(),
             },
             is_shut: false,
             is_aborted: AtomicBool::new(false),
@@ -216,12 +220,12 @@ impl Down {
                     .map_err(|_| Refused)?;
                 let content = &bytes[progress.framing..progress.framing + progress.content];
                 if !content.is_empty() {
-                    send.send_data(Bytes::copy_from_slice(content), false)?;
+                    send.send_data(self.underway.piece(Bytes::copy_from_slice(content)), false)?;
                 }
                 if progress.done {
                     let trailers = response::read_trailers(&decoder.take_trailers())?;
                     if trailers.is_empty() {
-                        send.send_data(Bytes::new(), true)?;
+                        send.send_data(self.underway.piece(Bytes::new()), true)?;
                     } else {
                         send.send_trailers(trailers)?;
                     }
@@ -234,7 +238,8 @@ impl Down {
         let room = ready!(poll_room(send, cx, content))?;
         let sent = content.min(room);
         let is_end = is_end && sent == content;
-        send.send_data(Bytes::copy_from_slice(&bytes[framing..framing + sent]), is_end)?;
+        let piece = Bytes::copy_from_slice(&bytes[framing..framing + sent]);
+        send.send_data(self.underway.piece(piece), is_end)?;
         match &mut self.state {
             State::Length(left) if !is_end => *left -= sent as u64,
             State::Length(_) => self.state = State::Done,
@@ -246,7 +251,7 @@ impl Down {
 
 /// How many of `wanted` bytes may be sent now, at least one.
 fn poll_room(
-    send: &mut SendStream<Bytes>,
+    send: &mut SendStream<Piece>,
     cx: &mut Context<'_>,
     wanted: usize,
 ) -> Poll<Result<usize, Refused>> {
@@ -289,7 +294,7 @@ impl AsyncWrite for StreamSocket {
         match (&this.down.state, &mut this.down.send) {
             // Half of a tunnel: the customer may go on.
             (State::Plain, Some(send)) => {
-                let ended = send.send_data(Bytes::new(), true);
+                let ended = send.send_data(this.down.underway.piece(Bytes::new()), true);
                 this.down.state = State::Done;
                 Poll::Ready(ended.map_err(broken))
             }
@@ -306,9 +311,9 @@ impl Socket for StreamSocket {
         self.is_aborted.store(true, Relaxed);
     }
 
-    fn poll_arrived(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        // The library does not tell, and drops what waits for window when the stream is reset.
-        Poll::Ready(())
+    fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A reset drops what still waits for window. What is written by then goes ahead of it.
+        self.down.underway.poll_none(cx)
     }
 }
 

@@ -335,6 +335,39 @@ async fn breaks_pass_through_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_slow_reader_gets_what_was_booked_before_its_exit_broke() {
+    let mut origin = Origin::start().await;
+    let secure = Secure::start(Setup::default(), &[origin.address]).await;
+    // Little window: most of what the origin sends waits in the gateway.
+    let handshake = h2::client::Builder::new()
+        .initial_window_size(1_000)
+        .handshake(secure.dial_from(1).await);
+    let (client, connection) = handshake.await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let _ = connection.await;
+    });
+    let mut client = client.ready().await.unwrap();
+    let (answer, _send) = tunnel(&mut client, origin.address, "").await;
+    let mut body = answer.into_body();
+    let mut at_origin = origin.accept().await;
+    at_origin.send(&[7; 50_000]).await;
+    let mut received = read(&mut body, 1_000).await.len() as u64;
+    secure.world.exits.cut(1);
+    let error = loop {
+        match body.data().await.unwrap() {
+            Ok(data) => {
+                body.flow_control().release_capacity(data.len()).unwrap();
+                received += data.len() as u64;
+            }
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.reason(), Some(Reason::CONNECT_ERROR));
+    assert_eq!(secure.world.books().await[0].bytes_down, received);
+}
+
+#[tokio::test]
 async fn a_leaving_gateway_lets_streams_finish_and_takes_no_more() {
     let mut origin = Origin::start().await;
     let mut secure = Secure::start(Setup::default(), &[origin.address]).await;
