@@ -18,14 +18,35 @@ use tokio_rustls::server::TlsStream;
 /// Room for one read of a head: most are shorter than this.
 const READ_BYTES: usize = 2 * 1024;
 
-/// Most bytes thrown away while a refused customer reads our answer. Many clients look for it only when they have sent everything.
-const MAX_LINGER_BYTES: usize = 16 * 1024 * 1024;
-
 /// Room for one read of what is thrown away, while there is something.
 const LINGER_READ_BYTES: usize = 16 * 1024;
 
-/// Longest time that a refused customer is read from, so that the answer is not lost to a reset (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a customer that was answered is still read from, so that the answer is not lost to a reset (RFC 9112 section 9.6): many
+/// clients look for it only when they have sent everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linger {
+    /// In all.
+    time: Duration,
+    /// While nothing comes.
+    silence: Duration,
+    /// Most that is thrown away.
+    bytes: usize,
+}
+
+impl Linger {
+    /// Where there is room: an upload of 256 MiB in 30 s, which is how long others wait, too.
+    pub(crate) const LONG: Self = Self {
+        time: Duration::from_secs(30),
+        silence: Duration::from_secs(2),
+        bytes: 256 * 1024 * 1024,
+    };
+    /// Where the place is wanted for others.
+    pub(crate) const SHORT: Self = Self {
+        time: Duration::from_secs(2),
+        silence: Duration::from_secs(2),
+        bytes: 16 * 1024 * 1024,
+    };
+}
 
 /// Longest time that what was written is waited for to arrive, when the connection is to break behind it. A send buffer of 4 MiB, the
 /// most by Linux's defaults, arrives by then at 35 KB/s.
@@ -170,13 +191,14 @@ impl Connection {
     }
 
     /// Ends our direction and reads what the customer still sends, for a while, so that the last answer arrives.
-    pub(crate) async fn linger(mut self) {
+    pub(crate) async fn linger(mut self, most: Linger) {
         let read = async {
             self.socket.shutdown().await?;
             let mut read = 0;
-            while read < MAX_LINGER_BYTES {
+            while read < most.bytes {
                 self.ahead.clear();
-                match poll_fn(|cx| self.poll_read_more(cx, LINGER_READ_BYTES)).await? {
+                let more = poll_fn(|cx| self.poll_read_more(cx, LINGER_READ_BYTES));
+                match timeout(most.silence, more).await?? {
                     0 => break,
                     bytes => read += bytes,
                 }
@@ -184,7 +206,7 @@ impl Connection {
             io::Result::Ok(())
         };
         // Whether the customer reads or not, the connection ends here.
-        let _ = timeout(LINGER, read).await;
+        let _ = timeout(most.time, read).await;
     }
 
     /// Waits for the connection to break while something else is awaited. Bytes that arrive are kept; a customer that only
@@ -276,5 +298,68 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::DuplexStream;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// Answers, and reads on for so long.
+    fn answered(linger: Linger) -> (DuplexStream, tokio::task::JoinHandle<Duration>) {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let mut connection = Connection::new(Box::new(server), (Ipv4Addr::LOCALHOST, 1).into());
+        let lingering = tokio::spawn(async move {
+            let began = Instant::now();
+            connection.write(b"no", began + LAST_BYTES).await.unwrap();
+            connection.linger(linger).await;
+            began.elapsed()
+        });
+        (client, lingering)
+    }
+
+    /// Sends so many pieces of 64 KiB, one every while, and then reads; none: it met the end while it sent.
+    async fn upload(mut client: DuplexStream, pieces: usize, pause: Duration) -> Option<String> {
+        for _ in 0..pieces {
+            client.write_all(&[7; 64 * 1024]).await.ok()?;
+            sleep(pause).await;
+        }
+        client.shutdown().await.ok()?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_uploads_slowly_or_much_before_it_reads_finds_the_answer() {
+        for (pieces, pause) in [(29, Duration::from_secs(1)), (1_000, Duration::ZERO)] {
+            let (client, lingering) = answered(Linger::LONG);
+            assert_eq!(upload(client, pieces, pause).await.as_deref(), Some("no"));
+            lingering.await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_read_from_for_ever() {
+        let (second, many) = (Duration::from_secs(1), 100_000);
+        for (linger, pause, most) in [
+            (Linger::LONG, second, Duration::from_secs(30)),
+            (Linger::SHORT, second, Duration::from_secs(2)),
+            (Linger::LONG, 3 * second, Duration::from_secs(2)),
+        ] {
+            let (client, lingering) = answered(linger);
+            assert_eq!(upload(client, many, pause).await, None);
+            let took = lingering.await.unwrap();
+            assert!(took <= most + Duration::from_millis(10), "{linger:?}: {took:?}");
+        }
+        // By bytes, however fast they come.
+        let (client, lingering) = answered(Linger::LONG);
+        assert_eq!(upload(client, many, Duration::ZERO).await, None);
+        lingering.await.unwrap();
     }
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Fault, ProxyError};
 use crate::config::GatewayConfig;
+use crate::connection::Linger;
 use crate::drain::{Drain, Phase};
 use crate::exit::{Bounds, Refusals, Resolver, Search, Through};
 use crate::http::echo;
@@ -72,6 +73,15 @@ pub(crate) struct Account {
 }
 
 impl Service {
+    /// How long customers that were answered may go on sending.
+    pub(crate) fn linger(&self) -> Linger {
+        let is_full = self.load.connections() >= self.config.max_connections;
+        match is_full || self.drain.phase() != Phase::Serving {
+            true => Linger::SHORT,
+            false => Linger::LONG,
+        }
+    }
+
     /// Admits whoever asks: login, plan, limits, balance.
     ///
     /// # Errors

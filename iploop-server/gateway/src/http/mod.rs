@@ -105,7 +105,7 @@ pub(crate) async fn serve(
                 return None;
             }
             After::Close => {
-                customer.linger().await;
+                customer.linger(service.linger()).await;
                 return None;
             }
             After::KeepAlive => {}
@@ -126,7 +126,7 @@ pub(crate) async fn refuse(service: &Service, mut customer: Connection, error: P
         close: true,
     };
     if say(service, &mut customer, &error.into(), RequestId::new(), manner).await {
-        customer.linger().await;
+        customer.linger(service.linger()).await;
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) async fn serve(
         Ok(Understood::Echo(authorized)) => {
             let reply = socks_reply(Reply::Succeeded, None);
             Box::pin(echo::serve_tunnel(service, &mut customer, authorized, &reply)).await;
-            customer.linger().await;
+            customer.linger(service.linger()).await;
             return None;
         }
         Err(ended) => ended,
@@ -82,7 +82,7 @@ pub(crate) async fn serve(
             .await
             .is_ok()
     {
-        customer.linger().await;
+        customer.linger(service.linger()).await;
     }
     None
 }
@@ -91,7 +91,7 @@ pub(crate) async fn serve(
 pub(crate) async fn refuse_version_4(service: &Service, mut customer: Connection) {
     let deadline = Instant::now() + service.config.handshake_timeout;
     if customer.write(&SOCKS4_REJECTED, deadline).await.is_ok() {
-        customer.linger().await;
+        customer.linger(service.linger()).await;
     }
 }
 

@@ -353,9 +353,9 @@ async fn whoever_stops_in_the_middle_of_a_request_is_told_so() {
 async fn a_client_that_uploads_before_it_reads_hears_why_it_is_refused() {
     let world = World::start(&[]).await;
     let mut customer = world.connect().await;
-    let head = "POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\nContent-Length: 8000000\r\n\r\n";
+    let head = "POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\nContent-Length: 40000000\r\n\r\n";
     customer.send(head.as_bytes()).await;
-    customer.socket.write_all(&vec![7; 8_000_000]).await.unwrap();
+    customer.socket.write_all(&vec![7; 40_000_000]).await.unwrap();
     let answer = customer.rest().await;
     assert_eq!(refusal(&answer), (407, Some("credentials_missing")), "{answer}");
 }
