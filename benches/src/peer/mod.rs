@@ -12,13 +12,14 @@ mod rathole;
 mod ssh;
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
 #[cfg(test)]
@@ -208,6 +209,7 @@ pub(crate) struct Running {
     gateway: Option<Process>,
     _link: Option<Process>,
     _folder: TempDir,
+    _ports: Vec<HeldPort>,
 }
 
 impl Running {
@@ -268,6 +270,7 @@ async fn start_direct(env: &Env) -> anyhow::Result<Running> {
         gateway: None,
         _link: link,
         _folder: folder,
+        _ports: Vec::new(),
     })
 }
 
@@ -283,9 +286,23 @@ async fn wait_for_listener(address: SocketAddr, process: &Process) -> anyhow::Re
     Ok(())
 }
 
-/// A port nobody listens on now, for programs that can't say which one they took.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+/// A port for a program that can't say which one it took. While this lives nobody else is given it by chance; who names it and reuses
+/// addresses, as such programs do, may listen there.
+struct HeldPort {
+    address: SocketAddr,
+    _socket: TcpSocket,
+}
+
+impl HeldPort {
+    fn take() -> anyhow::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        Ok(Self {
+            address: socket.local_addr()?,
+            _socket: socket,
+        })
+    }
 }
 
 /// The program of this name in `PATH` or where system programs are.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio::process::Command;
 
 use super::iploop::write_certificate;
-use super::{Env, Running, find_program, free_address, wait_for_listener};
+use super::{Env, HeldPort, Running, find_program, wait_for_listener};
 use crate::child::Process;
 use crate::route::Route;
 
@@ -31,7 +31,8 @@ pub(super) fn missing(leg: Leg) -> Option<String> {
 pub(super) async fn start(env: &Env, leg: Leg) -> anyhow::Result<Running> {
     let folder = tempfile::tempdir()?;
     let here = folder.path();
-    let (server_address, listener) = (free_address()?, free_address()?);
+    let (server_port, listener_port) = (HeldPort::take()?, HeldPort::take()?);
+    let (server_address, listener) = (server_port.address, listener_port.address);
     let (server_leg, client_leg) = match leg {
         Leg::Clear => (String::new(), String::new()),
         Leg::Tls => tls(here).await?,
@@ -67,6 +68,7 @@ pub(super) async fn start(env: &Env, leg: Leg) -> anyhow::Result<Running> {
         gateway: Some(gateway),
         _link: link,
         _folder: folder,
+        _ports: vec![server_port, listener_port],
     })
 }
 

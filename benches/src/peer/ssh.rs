@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use tokio::process::Command;
 
-use super::{Env, Running, find_program, free_address, wait_for_listener};
+use super::{Env, HeldPort, Running, find_program, wait_for_listener};
 use crate::child::Process;
 use crate::route::Route;
 
@@ -31,7 +31,8 @@ pub(super) async fn start(env: &Env) -> anyhow::Result<Running> {
     fs::copy(here.join("user_key.pub"), here.join("authorized_keys"))?;
     fs::set_permissions(here.join("authorized_keys"), fs::Permissions::from_mode(0o600))?;
 
-    let server_address = free_address()?;
+    let (server_port, proxy_port) = (HeldPort::take()?, HeldPort::take()?);
+    let (server_address, proxy) = (server_port.address, proxy_port.address);
     fs::write(
         here.join("sshd_config"),
         server_configuration(server_address.port(), here),
@@ -49,7 +50,6 @@ pub(super) async fn start(env: &Env) -> anyhow::Result<Running> {
     wait_for_listener(server_address, &gateway).await?;
 
     let (reached_at, link) = env.through_link(server_address, here).await?;
-    let proxy = free_address()?;
     let mut command = Command::new("ssh");
     command
         .args([
@@ -91,6 +91,7 @@ pub(super) async fn start(env: &Env) -> anyhow::Result<Running> {
         gateway: Some(gateway),
         _link: link,
         _folder: folder,
+        _ports: vec![server_port, proxy_port],
     })
 }
 

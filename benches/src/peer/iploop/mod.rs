@@ -134,6 +134,7 @@ pub(super) async fn start(env: &Env, front: Front, leg: Leg) -> anyhow::Result<R
         gateway: Some(gateway),
         _link: link,
         _folder: folder,
+        _ports: Vec::new(),
     })
 }
 

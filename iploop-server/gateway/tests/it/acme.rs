@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use iploop_gateway::AcmeConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
@@ -46,16 +46,21 @@ async fn answer_names(listener: TcpListener) {
     }
 }
 
-/// A port that is free at this moment.
-async fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    listener.local_addr().unwrap()
+/// A port to be named in advance. While the socket lives nobody is given it by chance; who reuses addresses, as servers do, may
+/// listen there.
+fn held_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 struct Directory {
     url: String,
     ca: std::path::PathBuf,
     management: SocketAddr,
+    _held: TcpSocket,
     _pebble: Child,
 }
 
@@ -66,7 +71,7 @@ impl Directory {
         let (ca, key) = (folder.join("pebble.pem"), folder.join("pebble.key"));
         std::fs::write(&ca, certified.cert.pem()).unwrap();
         std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-        let management = free_port().await;
+        let (held, management) = held_port();
         let config = serde_json::json!({"pebble": {
             "listenAddress": listen.to_string(),
             "managementListenAddress": management.to_string(),
@@ -94,6 +99,7 @@ impl Directory {
             url: format!("https://localhost:{}/dir", listen.port()),
             ca,
             management,
+            _held: held,
             _pebble: pebble,
         }
     }
@@ -149,7 +155,7 @@ async fn a_certificate_is_asked_for_proven_on_the_proxy_port_used_and_kept() {
     let names = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let names_at = names.local_addr().unwrap();
     let answering = tokio::spawn(answer_names(names));
-    let listen = free_port().await;
+    let (_held, listen) = held_port();
     let acme = AcmeConfig {
         domains: vec![NAME.to_owned()],
         contact: vec!["mailto:ops@iploop.test".to_owned()],
@@ -157,7 +163,7 @@ async fn a_certificate_is_asked_for_proven_on_the_proxy_port_used_and_kept() {
         directory_ca: Some(folder.path().join("pebble.pem")),
         cache: Some(folder.path().join("acme")),
     };
-    let port = free_port().await;
+    let (_held_too, port) = held_port();
     let mut setup = Setup::default();
     setup.config.listen = vec![port];
     let directory = Directory::start(folder.path(), listen, names_at, port.port()).await;
