@@ -70,6 +70,17 @@ impl Test {
             .env("IPLOOP_TEST_NODE_FOLDER", setup::node_folder())
             .env("STRIPE_MOCK", setup::stripe_mock());
         step("tests", &mut tests)?;
+        // They ran on SQLite and in one process's memory.
+        let mut api = cargo([
+            "test",
+            "--package",
+            "iploop-api",
+            "--all-features",
+            "--test",
+            "it",
+        ]);
+        api.env("IPLOOP_TEST_DATA", "servers");
+        step("the API on PostgreSQL and Redis", &mut api)?;
         step("demo", &mut cargo(["xtask", "demo", "--once"]))?;
         println!("\nEverything passed in {} s.", started.elapsed().as_secs());
         Ok(())

@@ -157,7 +157,7 @@ async fn a_banned_device_is_cut_kept_out_and_let_in_again() {
 
 #[tokio::test]
 async fn a_ban_by_another_process_is_noticed() {
-    let api = Api::new().await;
+    let api = Api::in_memory().await;
     let (_, admin) = api.admin().await;
     let (node, _) = device(&api, 1).await;
     let other = api.restarted().await;
@@ -193,7 +193,7 @@ async fn a_device_that_is_connected_nowhere_is_not_drained() {
 
 #[tokio::test]
 async fn a_drain_by_another_process_is_noticed() {
-    let api = Api::new().await;
+    let api = Api::in_memory().await;
     let (_, admin) = api.admin().await;
     let (node, _) = device(&api, 1).await;
     let other = api.restarted().await;

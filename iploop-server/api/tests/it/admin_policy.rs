@@ -102,7 +102,7 @@ async fn a_listed_host_is_in_force_at_the_gateway_at_once_and_goes_to_devices_an
 
 #[tokio::test]
 async fn devices_get_the_newest_list_and_not_one_for_each_edit() {
-    let api = Api::new().await;
+    let api = Api::in_memory().await;
     let (_, admin) = api.admin().await;
     let mut devices = api.forced.devices.subscribe();
     let mut pushed = Vec::new();

@@ -146,7 +146,7 @@ async fn a_body_over_64_kib_is_refused_with_and_without_a_length() {
 
 #[tokio::test]
 async fn a_body_that_does_not_arrive_is_given_up() {
-    let api = Api::new().await;
+    let api = Api::in_memory().await;
     // Not before the database is open: its own waits would run out in paused time.
     tokio::time::pause();
     let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());

@@ -108,7 +108,7 @@ async fn requests_come_as_they_end_and_go_on_after_the_last_one_seen() {
 
 #[tokio::test]
 async fn it_ends_with_the_login_and_when_the_process_drains() {
-    let api = Api::new().await;
+    let api = Api::in_memory().await;
     let (_, _, token) = account_with_key(&api, "ada@example.com").await;
     let mut events = Events::open(&api, &token, "/api/live", None).await;
     api.post("/api/auth/logout").bearer(&token).send().await;
@@ -124,7 +124,7 @@ async fn it_ends_with_the_login_and_when_the_process_drains() {
 
 #[tokio::test]
 async fn a_silent_connection_is_kept_by_comments() {
-    let api = Api::new().await;
+    let api = Api::in_memory().await;
     let (_, _, token) = account_with_key(&api, "ada@example.com").await;
     let mut events = Events::open(&api, &token, "/api/live", None).await;
     tokio::time::pause();

@@ -1,4 +1,4 @@
-//! The API in process on the real SQLite store: whole requests, whole answers.
+//! The API in process on a real store: whole requests, whole answers. On SQLite, and on PostgreSQL and Redis ([`harness`]).
 //!
 //! Every answer that goes through [`harness::Api`] is held against the OpenAPI document.
 

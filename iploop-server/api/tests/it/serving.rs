@@ -90,7 +90,7 @@ async fn an_idle_kept_connection_is_closed_in_time() {
 
 #[tokio::test]
 async fn a_half_sent_body_is_answered_and_closed_in_time() {
-    let api = Api::new().await;
+    let api = Api::in_memory().await;
     // Not before the database is open: its own waits would run out in paused time.
     tokio::time::pause();
     let (address, _shutdown, _serving) = start(api.router.clone(), ServeLimits::default()).await;

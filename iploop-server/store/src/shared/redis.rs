@@ -131,7 +131,11 @@ impl RedisState {
         Self::open_with(url, ANSWER_TIMEOUT)
     }
 
-    pub(crate) fn open_with(url: &Secret, answer_timeout: Duration) -> Result<Self, RedisUrlError> {
+    /// As [`RedisState::open`], but waits for each answer as long as is said before it takes Redis to be away.
+    ///
+    /// # Errors
+    /// [`RedisUrlError`].
+    pub fn open_with(url: &Secret, answer_timeout: Duration) -> Result<Self, RedisUrlError> {
         let client = Client::open(url.expose()).map_err(|_| RedisUrlError)?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))

@@ -1,6 +1,7 @@
 //! An API with everything real but the clock, the mail server and the live network.
 
 mod call;
+mod data;
 mod doubles;
 mod people;
 
@@ -27,16 +28,17 @@ use iploop_platform::network::CountryPresence;
 use iploop_platform::notices::{NoticeParts, NoticeService};
 use iploop_platform::outbound::{OutboundClient, OutboundConfig};
 use iploop_platform::owners::OwnersConfig;
+use iploop_platform::shared::SharedState;
 use iploop_platform::sticky::SessionService;
 use iploop_platform::store::Store;
 use iploop_platform::support::{Assistant, AssistantConfig, AssistantParts, TicketDesk, TicketParts};
 use iploop_platform::webhooks::{WebhookParts, WebhookService, WebhooksConfig};
 use iploop_protocol::policy::{PlatformPolicy, TestAllow};
-use iploop_store::{MemoryState, SqliteStore};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::call::{Answer, Call, get, send};
+use self::data::{Data, OwnDatabase};
 pub(crate) use self::doubles::{Changes, Forced, ManualClock};
 use self::doubles::{FixedNetwork, Mailbox, locations};
 use crate::desk::Desk;
@@ -65,7 +67,8 @@ pub(crate) struct Api {
     mails: tokio::sync::Mutex<mpsc::Receiver<Mail>>,
     tasks: CancellationToken,
     secret: SigningSecret,
-    shared: Arc<MemoryState>,
+    shared: Arc<dyn SharedState>,
+    copy: Option<Arc<OwnDatabase>>,
 }
 
 /// What is set differently by single tests.
@@ -124,50 +127,36 @@ impl Api {
     }
 
     pub(crate) async fn with(settings: Settings) -> Self {
-        let store = Arc::new(SqliteStore::open_in_memory().await.unwrap());
-        Self::on(
-            store,
-            Arc::new(ManualClock::default()),
-            SigningSecret::ephemeral(),
-            settings,
-            Arc::default(),
-        )
-        .await
+        let clock = Arc::new(ManualClock::default());
+        Self::on(Data::new().await, clock, SigningSecret::ephemeral(), settings).await
+    }
+
+    /// For tests that stop the runtime's own clock, by which every wait for a server would run out.
+    pub(crate) async fn in_memory() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let secret = SigningSecret::ephemeral();
+        Self::on(Data::in_memory().await, clock, secret, Settings::default()).await
     }
 
     /// With a signing secret that the test knows.
     pub(crate) async fn signing_with(secret: SigningSecret) -> Self {
-        let store = Arc::new(SqliteStore::open_in_memory().await.unwrap());
-        Self::on(
-            store,
-            Arc::new(ManualClock::default()),
-            secret,
-            Settings::default(),
-            Arc::default(),
-        )
-        .await
+        let clock = Arc::new(ManualClock::default());
+        Self::on(Data::new().await, clock, secret, Settings::default()).await
     }
 
     /// Another process on the same data and the same shared state.
     pub(crate) async fn restarted(&self) -> Self {
-        let clock = Arc::clone(&self.clock);
-        Self::on(
-            Arc::clone(&self.store),
-            clock,
-            self.secret.clone(),
-            Settings::default(),
-            Arc::clone(&self.shared),
-        )
-        .await
+        let data = Data {
+            store: Arc::clone(&self.store),
+            shared: Arc::clone(&self.shared),
+            copy: self.copy.clone(),
+        };
+        let (clock, secret) = (Arc::clone(&self.clock), self.secret.clone());
+        Self::on(data, clock, secret, Settings::default()).await
     }
 
-    async fn on(
-        store: Arc<dyn Store>,
-        clock: Arc<ManualClock>,
-        secret: SigningSecret,
-        settings: Settings,
-        shared: Arc<MemoryState>,
-    ) -> Self {
+    async fn on(data: Data, clock: Arc<ManualClock>, secret: SigningSecret, settings: Settings) -> Self {
+        let Data { store, shared, copy } = data;
         let tasks = CancellationToken::new();
         let (sender, mails) = mpsc::channel(4096);
         let mailer: Arc<dyn Mailer> = Arc::new(Mailbox(sender));
@@ -339,6 +328,7 @@ impl Api {
             tasks,
             secret,
             shared,
+            copy,
         }
     }
 }
