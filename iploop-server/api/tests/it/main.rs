@@ -47,6 +47,7 @@ mod sessions;
 mod statistics;
 mod sticky;
 mod support;
+mod tenants;
 mod till;
 mod tokens;
 mod trial;

@@ -31,7 +31,7 @@ pub(crate) async fn owner(api: &Api, email: &str) -> (String, AccountId) {
 }
 
 /// A connected device, and the body with which it proves itself.
-async fn device(api: &Api, device_id: &str) -> (NodeId, Value) {
+pub(crate) async fn device(api: &Api, device_id: &str) -> (NodeId, Value) {
     let secret = "a secret of the device";
     let registration = NodeRegistration {
         device_secret_hash: ApiKeyHash::of(secret).to_hex(),
@@ -42,7 +42,7 @@ async fn device(api: &Api, device_id: &str) -> (NodeId, Value) {
 }
 
 /// Claims the device by the code that it shows.
-async fn claim(api: &Api, token: &str, proof: &Value) -> Answer {
+pub(crate) async fn claim(api: &Api, token: &str, proof: &Value) -> Answer {
     let shown = api
         .post("/api/devices/pairing-code")
         .json(proof)
