@@ -44,6 +44,7 @@ mod receiver;
 mod requests;
 mod serving;
 mod sessions;
+mod single_use;
 mod statistics;
 mod sticky;
 mod support;

@@ -79,7 +79,7 @@ async fn first_step(api: &Api, client: &str) -> Answer {
         .await
 }
 
-async fn challenge(api: &Api) -> String {
+pub(crate) async fn challenge(api: &Api) -> String {
     let answer = first_step(api, "192.0.2.1").await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
     answer.json()["challenge"].as_str().unwrap().to_owned()
