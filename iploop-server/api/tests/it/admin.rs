@@ -345,7 +345,7 @@ async fn visit_users_and_plans(api: &Api, admin: &str, id: &str) {
     for act in ["make-admin", "remove-admin"] {
         send(api, admin, Method::POST, &format!("{user}/{act}"), why.clone()).await;
     }
-    let body = json!({"status": "active", "reason": "a visit"});
+    let body = json!({"status": "suspended", "reason": "a visit"});
     send(api, admin, Method::PUT, &user, body).await;
     let body = json!({"action": "reinstate", "ids": [id], "reason": "a visit"});
     send(api, admin, Method::POST, "/api/admin/users/bulk", body).await;
