@@ -36,7 +36,11 @@ pub(crate) fn put_row(text: &mut String, cells: &[String]) {
 
 /// A cell in quotes where it needs them; what a spreadsheet would take for a formula is made text.
 fn put_cell(text: &mut String, cell: &str) {
-    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+    // Spreadsheets skip blanks, and some of them read the wide forms of East Asian keyboards as the narrow ones.
+    let is_formula = cell.starts_with(['\t', '\r', '\n'])
+        || cell
+            .trim_start()
+            .starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']);
     let needs_quotes = is_formula || cell.contains(['"', ',', '\r', '\n']);
     if !needs_quotes {
         text.push_str(cell);
@@ -63,7 +67,18 @@ mod tests {
         };
         assert_eq!(written("example.com:443"), "example.com:443");
         assert_eq!(written("S\u{e3}o \"Paulo\", x"), "\"S\u{e3}o \"\"Paulo\"\", x\"");
-        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\r=1"] {
+        for formula in [
+            "=1+1",
+            "+1",
+            "-1",
+            "@SUM(A1)",
+            "\tx",
+            "\r=1",
+            " =1+1",
+            "\u{a0}=1",
+            "\u{ff1d}1+1",
+            "\u{ff20}SUM(A1)",
+        ] {
             assert_eq!(written(formula), format!("\"'{formula}\""));
         }
     }
