@@ -34,7 +34,7 @@ pub(crate) fn request(targeting: &str) -> ExitRequest {
     }
 }
 
-async fn fails(hub: &TestHub, request: ExitRequest) -> ExitError {
+pub(crate) async fn fails(hub: &TestHub, request: ExitRequest) -> ExitError {
     hub.hub.open(request).await.map(|_| ()).unwrap_err().error
 }
 

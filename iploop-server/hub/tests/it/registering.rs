@@ -4,12 +4,15 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use iploop_hub::HubConfig;
+use iploop_platform::exits::ExitError;
 use iploop_platform::network::Network;
 use iploop_platform::node::Registered;
 use iploop_protocol::codes::CloseCode;
 use iploop_protocol::control::{Hello, ToHub};
 use iploop_protocol::io::{Closed, Initiator};
+use serde_json::{Value, json};
 
+use crate::exits::{fails, request};
 use crate::support::{NOW, TestHub, TestNode, hello, partner_key, until};
 
 async fn refused(hub: &TestHub, change: impl FnOnce(&mut Hello)) -> Closed {
@@ -55,6 +58,43 @@ async fn a_device_is_registered_placed_and_listed() {
         ),
         ("DE", "Berlin")
     );
+}
+
+#[tokio::test]
+async fn a_device_that_claims_a_place_or_a_quality_is_where_its_address_is() {
+    let hub = TestHub::start().await;
+    let node = TestNode::connect(hub.addr(), "127.0.2.7").await;
+    let hello = ToHub::Hello(Box::new(hello(1))).encode();
+    let mut said: Value = serde_json::from_slice(&hello).unwrap();
+    let lies = json!({
+        "country": "US", "region": "Florida", "city": "Miami", "asn": 7018, "ip": "198.51.100.7", "quality": 100,
+        "latencyMs": 1, "speedMbps": 10_000, "place": {"country": "US", "city": "Miami"},
+    });
+    for (name, lie) in lies.as_object().unwrap() {
+        said[name] = lie.clone();
+        said["device"][name] = lie.clone();
+    }
+    node.tunnel.send_control(said.to_string().into()).unwrap();
+    until(|| hub.hub.node_count() == 1).await;
+    node.tunnel
+        .send_control(
+            json!({"type": "heartbeat", "bytesUp": 0, "bytesDown": 0, "streams": 0, "quality": 100, "country": "US"})
+                .to_string()
+                .into(),
+        )
+        .unwrap();
+    let place = hub.store.registered.lock()[0].place.clone();
+    assert_eq!(
+        (place.country.as_deref(), place.city.as_deref()),
+        (Some("DE"), Some("Berlin"))
+    );
+    assert_eq!(
+        hub.hub.stats().country_breakdown.keys().collect::<Vec<_>>(),
+        ["DE"]
+    );
+    for wish in ["country-us", "city-miami", "asn-7018", "speed-1", "latency-1000"] {
+        assert_eq!(fails(&hub, request(wish)).await, ExitError::NoExit, "{wish}");
+    }
 }
 
 #[tokio::test]
