@@ -145,6 +145,12 @@ fn a_502_says_who_failed_and_how_in_the_answer_and_in_the_receipt() {
         (&receipt["errorMessage"], &receipt["statusCode"]),
         (&json!(null), &json!(502))
     );
+    // That this host refuses this exit is remembered, and counted.
+    let metrics = world.metrics().get("/metrics").text();
+    let refusals = metrics
+        .lines()
+        .find(|line| line.starts_with("iploop_gateway_host_refusals_total"));
+    assert!(refusals.is_some_and(|line| !line.ends_with(" 0")), "{metrics}");
 }
 
 #[test]

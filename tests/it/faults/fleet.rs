@@ -42,4 +42,24 @@ fn a_fifth_dead_and_a_tenth_slow_cost_no_more_than_5_of_1000_requests() {
         quantile(99)
     );
     assert!(failed.len() * 1000 <= asked.len() * MAY_FAIL, "{failed:?}");
+
+    // How that came about is there for the operator, and for the customer who asks.
+    let metrics = world.metrics().get("/metrics").text();
+    for name in [
+        "iploop_gateway_tried_total{",
+        "iploop_hub_opens_total{",
+        "iploop_hub_hedges_total{",
+        "iploop_hub_rests_total",
+    ] {
+        let sum: f64 = metrics
+            .lines()
+            .filter(|line| line.starts_with(name))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum();
+        assert!(sum > 0.0, "{name}: {metrics}");
+    }
+    let answer = world.customer().with("-debug-1").get(&world.origin.url("/echo"));
+    assert!(answer.field("X-IPLoop-Debug").is_some(), "{}", answer.head);
+    let attempts = answer.field("X-IPLoop-Debug-Attempts").unwrap();
+    assert!(attempts.contains("outcome=opened"), "{attempts}");
 }
