@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::accounts::{authenticator, second_factor};
 use crate::api::token_in_mail;
-use crate::harness::{Customer, Place, Settings, World, eventually};
+use crate::harness::{Customer, Place, Settings, World, eventually, read_response};
 
 #[test]
 fn credentials_and_targeting_reach_neither_origin_nor_logs() {
@@ -185,6 +185,58 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
             files(&path, found);
         } else if path.is_file() && name != "login-secret" {
             found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_url_beyond_host_and_port_is_kept() {
+    let settings = Settings::with_places(&[Place::BERLIN]).set("RUST_LOG", "debug");
+    let mut world = World::start_with(settings);
+    let (path, query, content) = ("p4th7q2w", "qu3ry7q2w", "c0ntent7q2w");
+    let (customer, to) = (world.customer(), world.origin.http);
+    let url = format!("/echo/{path}?{query}=1");
+    let asked = customer.get(&world.origin.url(&url));
+    let request = format!(
+        "POST http://{to}{url} HTTP/1.1\r\nHost: {to}\r\n{}Cookie: {content}\r\nContent-Length: {}\r\n\r\n{content}",
+        customer.login(),
+        content.len()
+    );
+    let mut stream = customer.dial();
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let posted = read_response(&mut stream, false).unwrap();
+    // Nor of one that is refused before anything is asked.
+    let refused = customer.with("-country-JP").get(&world.origin.url(&url));
+    assert_eq!((refused.status, refused.code()), (503, "no_exit"));
+    let api = world.signed_in();
+    let mut places = Vec::new();
+    for answer in [&asked, &posted, &refused] {
+        let id = answer.field("X-IPLoop-Request-Id").unwrap();
+        let receipt = eventually("the request is in the log", || {
+            let receipt = api.get(&format!("/api/usage/requests/{id}"));
+            (receipt.status == 200 && !receipt.json()["endedAt"].is_null()).then_some(receipt)
+        });
+        assert_eq!(receipt.json()["destination"], to.to_string());
+        places.push(("a receipt".to_owned(), receipt.body));
+    }
+    for export in ["csv", "ndjson"] {
+        let export = api.get(&format!("/api/usage/requests/export?format={export}"));
+        assert!(export.text().contains(&to.to_string()));
+        places.push(("an export".to_owned(), export.body));
+    }
+    drop(stream);
+    world.server.terminate();
+    world.server.wait();
+    places.push(("the server's log".to_owned(), world.server.log().into_bytes()));
+    for device in &world.devices {
+        places.push(("a device's log".to_owned(), device.program.log().into_bytes()));
+    }
+    files(&world.data(), &mut places);
+    assert!(places.iter().any(|(place, _)| place.ends_with("iploop.db")));
+    for (place, bytes) in &places {
+        for part in [path, query, content] {
+            let is_there = bytes.windows(part.len()).any(|window| window == part.as_bytes());
+            assert!(!is_there, "{part} in {place}");
         }
     }
 }
