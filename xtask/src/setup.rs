@@ -32,31 +32,42 @@ pub(crate) fn for_tests() -> Result<()> {
     if !works(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
         packages.push("python3-venv");
     }
-    if !is_installed("go") && !stripe_mock().exists() {
+    if !is_installed("go") && !(stripe_mock().exists() && pebble().exists()) {
         packages.push("golang-go");
     }
     install(&packages)?;
     python_clients()?;
     node_clients()?;
-    install_stripe_mock()
+    install_go_program(&stripe_mock(), "github.com/stripe/stripe-mock")?;
+    install_go_program(&pebble(), "github.com/letsencrypt/pebble/v2/cmd/pebble")
 }
 
 /// The program that stands in for Stripe in the tests of payments.
 pub(crate) fn stripe_mock() -> PathBuf {
-    match std::env::var_os("STRIPE_MOCK") {
+    go_program("STRIPE_MOCK", "stripe-mock")
+}
+
+/// The directory of certificates in the test of ACME.
+pub(crate) fn pebble() -> PathBuf {
+    go_program("PEBBLE", "pebble")
+}
+
+/// As the environment names it, or where we install it.
+fn go_program(variable: &str, name: &str) -> PathBuf {
+    match std::env::var_os(variable) {
         Some(named) => named.into(),
-        None => target("clients").join("bin/stripe-mock"),
+        None => target("clients").join("bin").join(name),
     }
 }
 
-fn install_stripe_mock() -> Result<()> {
-    if stripe_mock().exists() {
+fn install_go_program(program: &Path, module: &str) -> Result<()> {
+    if program.exists() {
         return Ok(());
     }
     let folder = target("clients").join("bin");
-    println!("Installing stripe-mock into {} …", folder.display());
+    println!("Installing {module} into {} …", folder.display());
     run(Command::new("go")
-        .args(["install", "github.com/stripe/stripe-mock@latest"])
+        .args(["install", &format!("{module}@latest")])
         .env("GOBIN", &folder))
 }
 

@@ -81,6 +81,18 @@ impl Test {
         ]);
         api.env("IPLOOP_TEST_DATA", "servers");
         step("the API on PostgreSQL and Redis", &mut api)?;
+        // Ignored elsewhere, since it needs a program that is no package of Debian's.
+        let mut acme = cargo([
+            "test",
+            "--package",
+            "iploop-gateway",
+            "--all-features",
+            "--test",
+            "it",
+        ]);
+        acme.args(["acme::", "--", "--include-ignored"])
+            .env("PEBBLE", setup::pebble());
+        step("certificates by ACME", &mut acme)?;
         step("demo", &mut cargo(["xtask", "demo", "--once"]))?;
         println!("\nEverything passed in {} s.", started.elapsed().as_secs());
         Ok(())
