@@ -29,6 +29,7 @@ use self::outbox::Outbox;
 pub use self::path::Delivery;
 use self::path::Path;
 use self::schedule::Scheduler;
+#[cfg(feature = "tokio")]
 pub(crate) use self::sending::BULK_BYTES;
 use self::stream::StreamState;
 use crate::codes::{CloseCode, ResetCode};
