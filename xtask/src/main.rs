@@ -3,6 +3,7 @@
 
 mod api;
 mod bench;
+mod client;
 mod config;
 mod demo;
 #[cfg(test)]
@@ -29,7 +30,7 @@ enum Chore {
     Fuzz(fuzz::Fuzz),
     /// Write the sample configuration and its JSON schema anew, into docs/configuration.
     Config(config::Config),
-    /// Write the API's OpenAPI document anew, into docs.
+    /// Write the API's OpenAPI document anew, into docs, and the customer's library from it.
     Api(api::Api),
 }
 
