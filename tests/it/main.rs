@@ -18,6 +18,7 @@ mod consent;
 mod faults;
 mod harness;
 mod hostile;
+mod library;
 mod money;
 mod owners;
 mod policy;
