@@ -200,7 +200,7 @@ impl Server {
         };
         tasks.spawn(iploop_api::serve(
             api_listener,
-            routes.with(state),
+            routes.with_dashboard(config.api.dashboard.as_deref()).with(state),
             limits,
             stop.clone(),
         ));

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -16,6 +17,9 @@ pub struct ApiConfig {
     /// Host under which customers reach the proxy, shown to them; default: the host of `accounts.public_url`.
     #[schemars(example = &"proxy.example.com")]
     pub proxy_host: Option<String>,
+    /// Folder with the dashboard, built by `cargo xtask web`; none: there is none, and `/` is the status page.
+    #[schemars(example = &"/usr/share/iploop/dashboard")]
+    pub dashboard: Option<PathBuf>,
     /// Terminators in front of us, as addresses or CIDR prefixes: their `X-Forwarded-For` says who the client is. Nobody else's
     /// is looked at.
     #[schemars(with = "Vec<String>")]
@@ -30,6 +34,7 @@ impl Default for ApiConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3000)),
             proxy_host: None,
+            dashboard: None,
             trusted_proxies: Vec::new(),
             max_connections: const { NonZero::new(1024).unwrap() },
         }
@@ -51,6 +56,23 @@ impl ApiConfig {
                 ]
             }
             _ => Vec::new(),
+        }
+    }
+
+    /// What is wrong with the files that the section names. Looks at them; meant for the start.
+    pub fn file_mistakes(&self) -> Vec<String> {
+        let Some(folder) = &self.dashboard else {
+            return Vec::new();
+        };
+        let page = folder.join(crate::dashboard::PAGE);
+        match std::fs::File::open(&page) {
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                let page = page.display();
+                vec![format!(
+                    "api.dashboard: {page} can't be read: {error}; cargo xtask web makes one in web/dist"
+                )]
+            }
         }
     }
 }

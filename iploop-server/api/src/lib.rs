@@ -8,6 +8,7 @@ mod admin;
 mod auth;
 mod billing;
 mod config;
+mod dashboard;
 mod error;
 mod explain;
 mod extract;
@@ -43,13 +44,17 @@ mod units;
 mod usage;
 mod webhooks;
 
+use std::path::Path;
+
 use axum::Router;
+use axum::extract::Request;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use config::ApiConfig;
+use dashboard::Dashboard;
 use error::ApiError;
 pub use metrics::{MetricsConfig, describe_metrics, metrics_router};
 pub use serve::{ServeLimits, serve};
@@ -67,6 +72,7 @@ pub fn router(state: ApiState) -> Router {
 pub struct Routes {
     router: Router<ApiState>,
     document: bytes::Bytes,
+    dashboard: Option<Dashboard>,
 }
 
 impl Routes {
@@ -76,14 +82,42 @@ impl Routes {
         let (router, document) = documented().split_for_parts();
         // Never fails: the document is plain data with text as keys.
         let document = bytes::Bytes::from(document.to_json().unwrap_or_default());
-        Self { router, document }
+        Self {
+            router,
+            document,
+            dashboard: None,
+        }
+    }
+
+    /// Shows the dashboard that was built into this folder, at `/` too; without one, `/` is the status page.
+    #[must_use]
+    pub fn with_dashboard(mut self, folder: Option<&Path>) -> Self {
+        self.dashboard = folder.map(Dashboard::new);
+        self
     }
 
     /// Has them answer from `state`.
     pub fn with(self, state: ApiState) -> Router {
-        let Self { router, document } = self;
+        let Self {
+            router,
+            document,
+            dashboard,
+        } = self;
+        let router = match dashboard {
+            Some(dashboard) => router
+                .route(
+                    "/",
+                    get({
+                        let dashboard = dashboard.clone();
+                        move || dashboard.page()
+                    }),
+                )
+                .fallback(move |request: Request| dashboard.answer(request)),
+            None => router
+                .route("/", get(status_page::status_page))
+                .fallback(|| std::future::ready(ApiError::NotFound)),
+        };
         router
-            .route("/", get(status_page::status_page))
             // Where mails lead to.
             .route("/status", get(status_page::status_page))
             .route("/style.css", get(html::style))
@@ -92,7 +126,6 @@ impl Routes {
                 "/api/openapi.json",
                 get(move || std::future::ready(json(document.clone()))),
             )
-            .fallback(|| std::future::ready(ApiError::NotFound))
             .method_not_allowed_fallback(|| std::future::ready(ApiError::MethodNotAllowed))
             .layer(from_fn(host::host))
             .layer(from_fn_with_state(state.clone(), finish::finish))

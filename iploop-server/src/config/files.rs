@@ -20,6 +20,7 @@ pub(super) fn mistakes(config: &Config) -> Vec<String> {
     mistakes.extend(config.hub.file_mistakes().iter().map(ToString::to_string));
     mistakes.extend(config.geo.file_mistakes().iter().map(ToString::to_string));
     mistakes.extend(config.exit.read_policy().err());
+    mistakes.extend(config.api.file_mistakes());
     mistakes.extend(config.outbound.file_mistakes());
     mistakes.extend(login_secret(config));
     mistakes.extend(data_folder(config));
@@ -207,6 +208,16 @@ mod tests {
             ),
             ("[exit]\npolicy = \"@/nowhere\"", "exit.policy", "can't be read"),
             ("[exit]\npolicy = \"@/text\"", "exit.policy", "expected"),
+            (
+                "[api]\ndashboard = \"@/nowhere\"",
+                "api.dashboard",
+                "index.html can't be read",
+            ),
+            (
+                "[api]\ndashboard = \"@/text\"",
+                "api.dashboard",
+                "Not a directory",
+            ),
             ("[geo]\ncity = \"@/nowhere\"", "geo.city", "No such file"),
             ("[geo]\nasn = \"@/text\"", "geo.asn", "can't be used"),
             (

@@ -19,6 +19,7 @@ mod assistant_endpoint;
 mod billing;
 mod broken;
 mod chargebacks;
+mod dashboard;
 mod desk;
 mod devices;
 mod documented;

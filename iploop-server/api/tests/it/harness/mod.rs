@@ -7,6 +7,7 @@ mod people;
 
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,7 @@ pub(crate) struct Settings {
     pub(crate) proxy_at: Option<SocketAddr>,
     pub(crate) assistant: AssistantConfig,
     pub(crate) provider: Option<Arc<dyn PaymentProvider>>,
+    pub(crate) dashboard: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -105,6 +107,7 @@ impl Default for Settings {
             proxy_at: None,
             assistant: AssistantConfig::default(),
             provider: None,
+            dashboard: None,
         }
     }
 }
@@ -309,7 +312,9 @@ impl Api {
             roles: vec!["gateway".to_owned(), "hub".to_owned(), "api".to_owned()],
             trusted_proxies: Vec::new(),
         });
-        let router = iploop_api::router(state);
+        let router = iploop_api::Routes::new()
+            .with_dashboard(settings.dashboard.as_deref())
+            .with(state);
         Self {
             router,
             abuse,
