@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask demo`, `test`, `bench`, `fuzz`, `config`, `api`.
+//! The project's chores: `cargo xtask demo`, `test`, `bench`, `fuzz`, `config`, `api`, `web`.
 #![expect(clippy::print_stdout, reason = "this program talks to people")]
 
 mod api;
@@ -12,6 +12,7 @@ mod fuzz;
 mod process;
 mod setup;
 mod test;
+mod web;
 
 use anyhow::Result;
 use clap::Parser;
@@ -32,6 +33,8 @@ enum Chore {
     Config(config::Config),
     /// Write the API's OpenAPI document anew, into docs, and the customer's library from it.
     Api(api::Api),
+    /// Build the dashboard into web/dist.
+    Web(web::Web),
 }
 
 fn main() -> Result<()> {
@@ -42,5 +45,6 @@ fn main() -> Result<()> {
         Chore::Fuzz(fuzz) => fuzz.run(),
         Chore::Config(config) => config.run(),
         Chore::Api(api) => api.run(),
+        Chore::Web(web) => web.run(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::process::{cargo, run};
-use crate::setup;
+use crate::{setup, web};
 
 /// Run every check and every test; installs what they need and this machine lacks.
 #[derive(clap::Args)]
@@ -51,6 +51,7 @@ impl Test {
                 println!("── dependencies: not checked; cargo install cargo-deny --locked");
             }
         }
+        timed("dashboard", || web::check(self.only_tests))?;
         // The system tests drive the real binaries.
         step(
             "binaries",
@@ -68,6 +69,7 @@ impl Test {
         tests
             .env("IPLOOP_TEST_PYTHON", setup::python())
             .env("IPLOOP_TEST_NODE_FOLDER", setup::node_folder())
+            .env("IPLOOP_TEST_DASHBOARD", web::dist())
             .env("STRIPE_MOCK", setup::stripe_mock());
         step("tests", &mut tests)?;
         // They ran on SQLite and in one process's memory.
@@ -100,9 +102,13 @@ impl Test {
 }
 
 fn step(name: &str, command: &mut Command) -> Result<()> {
+    timed(name, || run(command))
+}
+
+fn timed(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let started = Instant::now();
     println!("── {name}");
-    run(command)?;
+    work()?;
     println!("── {name}: {} s", started.elapsed().as_secs());
     Ok(())
 }

@@ -12,11 +12,14 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::process::{Running, cargo, output, run, target};
+use crate::web;
 use client::{Proxy, Visit};
 use site::Site;
 
 /// The consent text that the demo's devices accept: they are ours, and dial nothing but the demo's own site.
 const TERMS: &str = "2026-11";
+/// Who signs in to the demo's dashboard.
+const EMAIL: &str = "demo@example.com";
 /// Starting a program, on a machine that is busy building.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,13 +71,22 @@ impl Demo {
             "iploop-node-agent",
         ]))?;
 
+        // Without npm or the internet there is no dashboard, and the demo shows all the same what it is for.
+        let dashboard = match web::build() {
+            Ok(folder) => Some(folder),
+            Err(error) => {
+                println!("Without the dashboard: {error:#}.");
+                None
+            }
+        };
+
         let folder = tempfile::Builder::new().prefix("iploop-demo-").tempdir()?;
         let data = folder.path().join("server");
         let site = Site::start()?;
         println!("\nAn echo site    http://{}   https://{}", site.http, site.https);
 
         let config = folder.path().join("iploop.toml");
-        std::fs::write(&config, server_config(&site))?;
+        std::fs::write(&config, server_config(&site, dashboard.as_deref()))?;
         let server_program = target("debug").join("iploop-server");
         let manage = |arguments: &[&str]| -> Result<Value> {
             let mut command = Command::new(&server_program);
@@ -90,7 +102,7 @@ impl Demo {
             "account",
             "create",
             "--email",
-            "demo@example.com",
+            EMAIL,
             "--verified",
             "--key",
             "demo",
@@ -179,7 +191,11 @@ impl Demo {
             site.http
         );
         println!("  curl -x http://iploop:{key}@{address} https://example.com/     (with internet access)");
-        println!("\nStatus page     http://{api}/");
+        if dashboard.is_some() {
+            let password = text(&account, "password")?;
+            println!("\nDashboard       http://{api}/    {EMAIL}    {password}");
+        }
+        println!("\nStatus page     http://{api}/status");
         println!("\nEverything stays up until you press Ctrl-C.");
         loop {
             std::thread::sleep(Duration::from_secs(1));
@@ -246,9 +262,10 @@ impl std::fmt::Display for Visit {
     }
 }
 
-fn server_config(site: &Site) -> String {
+fn server_config(site: &Site, dashboard: Option<&Path>) -> String {
+    let dashboard = dashboard.map_or(String::new(), |folder| format!("dashboard = {folder:?}\n"));
     let mut text = format!(
-        "[gateway]\nlisten = [\"{}\", \"{}\"]\n[hub]\nlisten = \"{}\"\n[api]\nlisten = \"{}\"\n[metrics]\nlisten = \"{}\"\n\
+        "[gateway]\nlisten = [\"{}\", \"{}\"]\n[hub]\nlisten = \"{}\"\n[api]\nlisten = \"{}\"\n{dashboard}[metrics]\nlisten = \"{}\"\n\
          [exit]\ntest_allow = [\"{}\", \"{}\"]\n",
         free(7777),
         free(1080),
