@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Customer, PATIENCE, Place, Settings, World, chromium, eventually, node_folder, python, repository, run,
+    Customer, PATIENCE, Place, Settings, World, chromium, eventually, nodejs, python, repository, run,
 };
 
 /// What the scripts of Python and Node.js are told, as JSON in their only argument.
@@ -62,25 +62,10 @@ fn python_clients_leave_by_the_country_asked_for_and_see_a_wrong_password() {
     check(&output, &least);
 }
 
-/// Runs the Node.js script on this order.
-fn nodejs(world: &World, order: &Value) -> Output {
-    // Modules are looked for beside the script.
-    let script = world.folder().join("clients.mjs");
-    std::fs::copy(repository().join("tests/clients/clients.mjs"), &script).unwrap();
-    let modules = world.folder().join("node_modules");
-    std::os::unix::fs::symlink(node_folder().join("node_modules"), modules).unwrap();
-    let mut command = Command::new("node");
-    command
-        .arg(script)
-        .arg(order.to_string())
-        .env("NODE_EXTRA_CA_CERTS", &world.authority.ca);
-    run(&mut command, 2 * PATIENCE)
-}
-
 #[test]
 fn nodejs_clients_leave_by_the_country_asked_for_and_see_a_wrong_password() {
     let world = World::start();
-    let output = nodejs(&world, &order(&world));
+    let output = nodejs(&world, "clients.mjs", &order(&world));
     let least = [
         ("undici", 24),
         ("axios", 32),
@@ -102,7 +87,7 @@ fn chromium_speaks_http2_to_the_proxy_by_tls() {
     let world = World::start();
     let mut order = order(&world);
     order["only"] = json!("Playwright");
-    check(&nodejs(&world, &order), &[("Playwright", 16)]);
+    check(&nodejs(&world, "clients.mjs", &order), &[("Playwright", 16)]);
     let metrics = world.metrics().get("/metrics").text();
     let counter = "iploop_gateway_connections_total{protocol=\"http2\"}";
     assert!(counted(&metrics, counter) > 0.0, "{metrics}");
@@ -130,7 +115,7 @@ fn chromium_has_no_login_for_socks5_and_is_known_by_its_address() {
     let mut order = order(&world);
     order["only"] = json!("Playwright");
     order["known"] = json!(true);
-    check(&nodejs(&world, &order), &[("Playwright", 4)]);
+    check(&nodejs(&world, "clients.mjs", &order), &[("Playwright", 4)]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod database;
 mod http;
 mod link;
 mod load;
+mod nodejs;
 mod origin;
 mod postgres;
 mod program;
@@ -21,9 +22,12 @@ pub(crate) use self::database::{Booked, Database, hex};
 pub(crate) use self::http::{Response, read_head, read_response};
 pub(crate) use self::link::Link;
 pub(crate) use self::load::{Asked, Load, Outcome, Way, ask};
+pub(crate) use self::nodejs::nodejs;
 pub(crate) use self::origin::{Origin, pattern, sha256};
 pub(crate) use self::postgres::Postgres;
-pub(crate) use self::program::{Program, agent, chromium, node_folder, python, repository, run, server};
+pub(crate) use self::program::{
+    Program, agent, chromium, dashboard, node_folder, python, repository, run, server,
+};
 pub(crate) use self::redis::Redis;
 pub(crate) use self::world::{
     Account, Device, Place, Ready, Settings, TERMS, World, check, manage, policy, refuse_to_serve,

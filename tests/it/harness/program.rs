@@ -51,6 +51,19 @@ pub(crate) fn node_folder() -> PathBuf {
     )
 }
 
+/// The dashboard as `cargo xtask web` builds it.
+pub(crate) fn dashboard() -> PathBuf {
+    let named = std::env::var_os("IPLOOP_TEST_DASHBOARD").map(PathBuf::from);
+    let folder = named.unwrap_or_else(|| repository().join("web/dist"));
+    let page = folder.join("index.html");
+    assert!(
+        page.exists(),
+        "{} is missing: run cargo xtask web",
+        page.display()
+    );
+    folder
+}
+
 /// Debian's Chromium, or the one that `IPLOOP_TEST_CHROMIUM` names.
 pub(crate) fn chromium() -> PathBuf {
     std::env::var_os("IPLOOP_TEST_CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from)
