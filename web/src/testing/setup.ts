@@ -4,4 +4,7 @@ import { afterEach, vi } from "vitest";
 // The router scrolls; there is nothing to scroll here.
 vi.stubGlobal("scrollTo", vi.fn());
 
-afterEach(cleanup);
+afterEach(() => {
+  cleanup();
+  vi.restoreAllMocks();
+});
