@@ -38,17 +38,16 @@ export function Dialog({ title, onClose, isSticky = false, children }: DialogPro
       className="m-auto w-[min(32rem,calc(100vw-2rem))] rounded-xl border border-line bg-surface p-0 text-ink shadow-dialog backdrop:bg-[rgb(8_12_18/0.5)]"
     >
       <div className="p-5">
-        <header className="mb-4 flex items-start justify-between gap-3">
-          <h2 id={id} className="text-lg font-semibold">
-            {title}
-          </h2>
-          {!isSticky && (
-            <IconButton label="Close" onClick={onClose} className="-mt-1 -mr-1.5">
-              <X aria-hidden className="size-4" />
-            </IconButton>
-          )}
-        </header>
+        <h2 id={id} className="mb-4 pr-8 text-lg font-semibold">
+          {title}
+        </h2>
         {children}
+        {/* Last, so that the browser puts the focus on the first thing to be done. */}
+        {!isSticky && (
+          <IconButton label="Close" onClick={onClose} className="absolute top-4 right-3.5">
+            <X aria-hidden className="size-4" />
+          </IconButton>
+        )}
       </div>
     </dialog>
   );
