@@ -15,7 +15,7 @@ const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 
 /**
  * A browser on the dashboard at `origin`. Every page of it is watched: complaints of the browser, a violated policy and a request to
- * anybody else are collected, and `close` fails with them. Answers whose status is in `expected` are none.
+ * anybody else are collected, and `run` fails with them. Answers whose status is in `expected` are none.
  */
 export async function open({ origin, executable, expected = [401] }) {
   const browser = await chromium.launch({
@@ -39,11 +39,22 @@ export async function open({ origin, executable, expected = [401] }) {
     });
     return made;
   };
-  const close = async () => {
-    await browser.close();
+  /** Does the work, and closes; where it fails, says what was on the pages then. */
+  const run = async (work) => {
+    try {
+      await work();
+    } catch (error) {
+      for (const page of browser.contexts().flatMap((one) => one.pages())) {
+        process.stderr.write(`${page.url()} showed:\n${await page.innerText("body").catch(String)}\n`);
+      }
+      process.stderr.write(`${complaints.join("\n")}\n`);
+      throw error;
+    } finally {
+      await browser.close();
+    }
     assert.deepEqual(complaints, []);
   };
-  return { context, close };
+  return { context, run };
 }
 
 /** What stands in the way of people who see, hear or type otherwise, as far as a program can tell (WCAG 2.1, A and AA). */

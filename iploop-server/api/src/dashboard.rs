@@ -1,5 +1,6 @@
 //! The dashboard: its files, and its page for every address that is nobody else's.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
@@ -60,14 +61,14 @@ impl Dashboard {
         }
         let wants_page = accepts_html(&parts.headers);
         if path != format!("/{PAGE}") {
-            let found = self
-                .files
-                .try_call(Request::from_parts(parts, Body::empty()))
-                .await;
-            let found =
-                found.map_err(|error| ApiError::Internal(format!("the dashboard's {path}: {error}")))?;
-            if !found.status().is_client_error() {
-                return Ok(with_headers(found.map(Body::new), &path));
+            let request = Request::from_parts(parts, Body::empty());
+            match self.files.try_call(request).await {
+                Ok(found) if !found.status().is_client_error() => {
+                    return Ok(with_headers(found.map(Body::new), &path));
+                }
+                Ok(_) => {}
+                Err(error) if is_absent(error.kind()) => {}
+                Err(error) => return Err(ApiError::Internal(format!("the dashboard's {path}: {error}"))),
             }
         }
         // A script that is gone must not look like a page.
@@ -76,6 +77,18 @@ impl Dashboard {
         }
         self.page().await
     }
+}
+
+/// Whether there is no file of this name; one that we may not read is none of the dashboard's.
+fn is_absent(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::PermissionDenied
+            | ErrorKind::InvalidFilename
+    )
 }
 
 fn with_headers(mut response: Response, path: &str) -> Response {

@@ -37,12 +37,22 @@ export function CodeForm({ challenge, onSignedIn, onBack }: CodeFormProps) {
       </p>
       <Form form={form}>
         {isRecovery ? (
-          <Field key="recovery" {...form.field("code")} label="Recovery code" autoComplete="off" autoCapitalize="none" spellCheck={false} />
+          <Field
+            key="recovery"
+            {...form.field("code")}
+            label="Recovery code"
+            autoFocus
+            autoComplete="off"
+            autoCapitalize="none"
+            spellCheck={false}
+          />
         ) : (
           <Field
             key="code"
             {...form.field("code")}
             label="Authentication code"
+            // What was pressed before is gone: whoever types goes on here.
+            autoFocus
             autoComplete="one-time-code"
             inputMode="numeric"
             maxLength={7}
