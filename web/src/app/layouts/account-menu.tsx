@@ -14,7 +14,10 @@ export function AccountMenu({ user }: { user: User }) {
     <Menu
       label={`Account of ${user.email}`}
       button={
-        <span className="flex size-9 items-center justify-center rounded-full bg-accent-soft text-sm font-semibold text-accent uppercase">
+        <span
+          aria-hidden
+          className="flex size-9 items-center justify-center rounded-full bg-accent-soft text-sm font-semibold text-accent uppercase"
+        >
           {initials}
         </span>
       }
