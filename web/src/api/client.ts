@@ -40,8 +40,9 @@ api.use(around);
  *
  *     const { keys } = await answer(api.GET("/api/proxy/keys"));
  */
-export async function answer<Data>(call: Promise<{ data?: Data; response: Response }>): Promise<Data> {
+export async function answer<Data>(call: Promise<{ data?: Data; response: Response }>): Promise<Exclude<Data, string>> {
   const { data } = await call;
-  // The middleware threw for everything that is not a success; a success without a body has no data to speak of.
-  return data as Data;
+  // The middleware threw for everything that is not a success; a success without a body has no data to speak of. Where the API can
+  // answer a text besides JSON (CSV), JSON was asked for.
+  return data as Exclude<Data, string>;
 }

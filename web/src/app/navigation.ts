@@ -1,5 +1,5 @@
 import type { LinkProps } from "@tanstack/react-router";
-import { LayoutDashboard, type LucideIcon } from "lucide-react";
+import { ChartColumn, CreditCard, KeyRound, LayoutDashboard, type LucideIcon, Settings } from "lucide-react";
 
 import { paths } from "@/lib/paths";
 
@@ -15,4 +15,8 @@ export interface NavigationItem {
 /** The sidebar, in its order: pages that exist, and no others. */
 export const navigation: readonly NavigationItem[] = [
   { name: "Dashboard", path: paths.overview, icon: LayoutDashboard },
+  { name: "API keys", path: paths.apiKeys, icon: KeyRound },
+  { name: "Usage", path: paths.usage, icon: ChartColumn },
+  { name: "Billing", path: paths.billing, icon: CreditCard },
+  { name: "Settings", path: paths.settings, icon: Settings },
 ];

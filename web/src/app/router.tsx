@@ -11,6 +11,8 @@ import {
 
 import { ApiError } from "@/api/problem";
 import { sessionQuery } from "@/api/session";
+import { readSearch as readBillingSearch } from "@/features/billing/search";
+import { readSearch as readUsageSearch } from "@/features/usage/search";
 import { paths } from "@/lib/paths";
 import { AccountLayout } from "./layouts/account-layout";
 import { EntryLayout } from "./layouts/entry-layout";
@@ -56,6 +58,30 @@ const accountPages = [
   page(
     paths.overview,
     lazyRouteComponent(() => import("@/features/overview/overview-page"), "OverviewPage"),
+  ),
+  page(
+    paths.apiKeys,
+    lazyRouteComponent(() => import("@/features/api-keys/api-keys-page"), "ApiKeysPage"),
+  ),
+  createRoute({
+    getParentRoute: () => account,
+    path: paths.usage,
+    validateSearch: readUsageSearch,
+    component: lazyRouteComponent(() => import("@/features/usage/usage-page"), "UsagePage"),
+  }),
+  page(
+    paths.request,
+    lazyRouteComponent(() => import("@/features/usage/receipt-page"), "ReceiptPage"),
+  ),
+  createRoute({
+    getParentRoute: () => account,
+    path: paths.billing,
+    validateSearch: readBillingSearch,
+    component: lazyRouteComponent(() => import("@/features/billing/billing-page"), "BillingPage"),
+  }),
+  page(
+    paths.settings,
+    lazyRouteComponent(() => import("@/features/settings/settings-page"), "SettingsPage"),
   ),
 ] as const;
 

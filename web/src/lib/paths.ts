@@ -8,6 +8,8 @@ export const paths = {
   overview: "/dashboard",
   apiKeys: "/api-keys",
   usage: "/usage",
+  /** The receipt of one request. */
+  request: "/usage/requests/$requestId",
   billing: "/billing",
   settings: "/settings",
 

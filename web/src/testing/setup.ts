@@ -4,6 +4,12 @@ import { afterEach, vi } from "vitest";
 // The router scrolls; there is nothing to scroll here.
 vi.stubGlobal("scrollTo", vi.fn());
 
+/** Stands in for the stream of live events: nothing happens in it. */
+class SilentEventSource extends EventTarget {
+  close(): void {}
+}
+vi.stubGlobal("EventSource", SilentEventSource);
+
 afterEach(() => {
   cleanup();
   vi.restoreAllMocks();

@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 import { classes } from "@/lib/classes";
 
 interface CardProps {
-  title?: string;
+  title?: string | undefined;
   description?: ReactNode;
   /** Stands beside the title. */
   action?: ReactNode;
