@@ -24,7 +24,7 @@ export interface Asked {
 export class MockApi {
   /** What was asked for so far, in order. */
   readonly asked: Asked[] = [];
-  readonly #answers = new Map<string, () => Response>();
+  readonly #answers = new Map<string, () => Response | Promise<Response>>();
 
   constructor() {
     vi.stubGlobal("fetch", (request: Request) => this.#answer(request));
@@ -54,6 +54,12 @@ export class MockApi {
     this.#answers.set(`${method.toUpperCase()} ${path}`, () =>
       Response.json({ title: "Error", request_id: "r", ...rest }, { status: rest.status, headers }),
     );
+    return this;
+  }
+
+  /** From now on does not answer. */
+  hang(method: HttpMethod, path: keyof paths): this {
+    this.#answers.set(`${method.toUpperCase()} ${path}`, () => new Promise(() => {}));
     return this;
   }
 
