@@ -16,6 +16,9 @@ export const endpointQuery = queryOptions({
   staleTime: Infinity,
 });
 
+/** How often sums are looked at anew, in ms. */
+const LOOK_EVERY = 10_000;
+
 /** Which usage is meant: the last days, today included, and of one key alone if it is named. */
 export interface UsagePeriod {
   days: number;
@@ -26,6 +29,7 @@ export function summaryQuery({ days, key }: UsagePeriod) {
   return queryOptions({
     queryKey: ["usage", "summary", days, key],
     queryFn: ({ signal }) => answer(api.GET("/api/usage/summary", { params: { query: { days, key } }, signal })),
+    refetchInterval: LOOK_EVERY,
   });
 }
 

@@ -22,14 +22,13 @@ import { isSubscribed, whyNotBuy } from "./rules";
 import { readSearch } from "./search";
 import { AutoTopUpCard, SpendCap, TopUp } from "./spending";
 
-/** How often it is looked whether a payment arrived, in ms. */
+/** How often it is looked whether what the payment provider does has arrived, in ms. */
 const LOOK_EVERY = 3000;
 
 export function BillingPage() {
   const { timeZone } = useSession().user;
   const isPaid = readSearch(useSearch({ strict: false })).paid === 1;
   const plans = useQuery(plansQuery);
-  const subscription = useQuery({ ...subscriptionQuery, refetchInterval: isPaid && LOOK_EVERY });
   const isPayable = plans.data?.isPayable === true;
   const invoices = useInfiniteQuery({ ...invoicesQuery, enabled: isPayable });
   const transactions = useInfiniteQuery(transactionsQuery);
@@ -38,12 +37,14 @@ export function BillingPage() {
   const change = useChangePlan();
   const cancel = useCancel();
   const resume = useResume();
+  const isAsked = change.isSuccess || cancel.isSuccess || resume.isSuccess;
+  const subscription = useQuery({ ...subscriptionQuery, refetchInterval: (isPaid || isAsked) && LOOK_EVERY });
   const setCap = useSetCap();
   const setAutoTopUp = useSetAutoTopUp();
   const choosing = (checkout.isPending && checkout.variables.planId) || (change.isPending && change.variables.planId) || undefined;
   const busy = portal.isPending ? "portal" : cancel.isPending ? "cancel" : resume.isPending ? "resume" : undefined;
   return (
-    <BillingView isPaid={isPaid} plans={plans} subscription={subscription}>
+    <BillingView isPaid={isPaid} isAsked={isAsked} plans={plans} subscription={subscription}>
       {(offered, now) => (
         <>
           <div className="grid items-start gap-4 lg:grid-cols-2">

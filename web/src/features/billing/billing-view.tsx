@@ -12,6 +12,8 @@ type PlanList = components["schemas"]["PlanList"];
 interface Props {
   /** The payment provider led the browser back after a payment. */
   isPaid: boolean;
+  /** The payment provider was asked to change the subscription. */
+  isAsked: boolean;
   plans: Asked<PlanList>;
   subscription: Asked<Subscription>;
   /** What is shown once both are known. */
@@ -19,7 +21,7 @@ interface Props {
 }
 
 /** Plan, top-ups, what may be spent, and what was paid. */
-export function BillingView({ isPaid, plans, subscription, children }: Props) {
+export function BillingView({ isPaid, isAsked, plans, subscription, children }: Props) {
   return (
     <Page title="Billing" description="All prices are in US dollars; 1 GB is 10⁹ bytes.">
       {isPaid && (
@@ -27,6 +29,7 @@ export function BillingView({ isPaid, plans, subscription, children }: Props) {
           What you paid for comes into the account once the payment provider confirms it, usually within seconds.
         </Alert>
       )}
+      {isAsked && <Alert>The payment provider makes the change. It shows here within seconds.</Alert>}
       <Both of={[plans, subscription]}>
         {(offered, now) => (
           <>

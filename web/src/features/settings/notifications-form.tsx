@@ -12,7 +12,7 @@ type Wanted = components["schemas"]["NotificationsBody"];
 
 /** Each mail that can be switched, with what it tells. */
 const MAILS = [
-  { name: "emailAlerts", label: "Mails about usage", hint: "Switches the next two at once" },
+  { name: "emailAlerts", label: "Mails about usage", hint: "Off: neither of the next two is sent" },
   { name: "usageAlerts", label: "Usage alerts", hint: "When 80 % of the last top-up are used, and when all is" },
   { name: "rateLimitAlerts", label: "Rate limit alerts", hint: "Keys that reach their rate, once an hour at most" },
   { name: "billingAlerts", label: "Billing alerts", hint: "Receipts. A failed payment is mailed in any case" },

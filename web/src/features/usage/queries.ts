@@ -4,6 +4,13 @@ import { answer, api } from "@/api/client";
 import type { UsagePeriod } from "@/api/queries";
 import { type UsageSearch, filtersOf } from "./search";
 
+/** How often what happens now is looked at, in ms: the API has requests within 10 seconds of their begin. */
+const LOOK_EVERY = 10_000;
+/** The same where somebody waits for one request. */
+const WAIT_EVERY = 2000;
+/** How often it is looked for before it is believed that it does not exist. */
+const MOST_WAITS = 8;
+
 /** Hosts that are told by name. */
 const MOST_HOSTS = 20;
 
@@ -49,13 +56,19 @@ export function requestsQuery(search: UsageSearch, from: string) {
       answer(api.GET("/api/usage/requests", { params: { query: { ...query, cursor: pageParam } }, signal })),
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => page.nextCursor ?? undefined,
+    refetchInterval: LOOK_EVERY,
   });
 }
 
+/** One request, looked at until it has ended. One that the log does not have yet is looked for a while. */
 export function receiptQuery(requestId: string) {
   return queryOptions({
     queryKey: ["usage", "receipt", requestId],
     queryFn: ({ signal }) =>
       answer(api.GET("/api/usage/requests/{requestId}", { params: { path: { requestId } }, signal })),
+    refetchInterval: ({ state }) => {
+      const isAwaited = state.data === undefined ? state.errorUpdateCount < MOST_WAITS : state.data.endedAt == null;
+      return isAwaited && WAIT_EVERY;
+    },
   });
 }
