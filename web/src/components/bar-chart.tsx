@@ -162,11 +162,14 @@ function ticks(bars: Bar[]): { label: string; at: number; align: string }[] {
   });
 }
 
-/** The next number of the form 1, 2 or 5 times a power of ten. */
+/** Ends of the scale, in powers of ten: half of each is a round number too. */
+const TOPS = [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10];
+
+/** A round number not below the value, of which half is round. */
 function roundUp(value: number): number {
-  if (value <= 0) return 1;
+  if (value <= 10) return Math.max(2, Math.ceil(value / 2) * 2);
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((round) => round >= value) ?? value;
+  return TOPS.map((top) => Math.round(top * power)).find((top) => top >= value) ?? value;
 }
 
 function sum(values: number[]): number {

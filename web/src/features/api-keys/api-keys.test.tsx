@@ -141,7 +141,7 @@ describe("a key that is there", () => {
     await userEvent.click(await button("Save changes"));
     const { limits } = crawler;
     const changed = api.asked.find(({ method }) => method === "PATCH");
-    expect(changed?.body).toEqual({ name: "Prices", limits, expiresAt: null, ipLogin: false });
+    expect(changed?.body).toEqual({ name: "Prices", limits, ipLogin: false });
     expect(api.asked.some(({ method }) => method === "PUT")).toBe(false);
   });
 

@@ -27,7 +27,11 @@ export function KeyFormDialog<Result>({ of, timeZone, send, done, onClose }: For
   const texts = textsOf(of, timeZone);
   const form = useForm({
     check: (values) => readKey(values, timeZone).problems,
-    send: (values) => send(readKey(values, timeZone).wanted),
+    send: (values) => {
+      const { wanted } = readKey(values, timeZone);
+      // Its field shows minutes and may be past: what was not touched is left alone.
+      return send(values["expiresAt"] === texts.expiresAt ? { ...wanted, expiresAt: undefined } : wanted);
+    },
     done,
   });
   return (

@@ -42,7 +42,7 @@ export function OverviewView({ session, today, month, daily, keys, network, live
   const isUnused = month.data?.summary.totalRequests === 0;
   return (
     <Page title="Dashboard" description={`Welcome, ${session.user.firstName}.`} action={<Live numbers={live} />}>
-      <div className="grid gap-4 sm:grid-cols-2 xl:grid-cols-4">
+      <div className="grid grid-cols-2 gap-4 xl:grid-cols-4">
         <Figure
           label="Balance"
           value={bytes(balance)}
@@ -57,7 +57,7 @@ export function OverviewView({ session, today, month, daily, keys, network, live
         <Figure
           label="Succeeded"
           value={pending(month) ?? percent(month.data?.summary.successRate)}
-          note={`Before that ${percent(month.data?.previous.summary.successRate)}; both of 30 days`}
+          note={`In 30 days; ${percent(month.data?.previous.summary.successRate)} before`}
         />
       </div>
       {isUnused && <FirstSteps hasKey={(keys.data?.keys.length ?? 0) > 0} connection={connection} />}

@@ -83,7 +83,7 @@ export function UsageView({ search, onDays, onKey, keys, children, ...asked }: U
 function Sums({ of: { summary, previous } }: { of: Schemas["SummaryAnswer"] }) {
   const before = previous.summary;
   return (
-    <div className="grid gap-4 sm:grid-cols-2 xl:grid-cols-4">
+    <div className="grid grid-cols-2 gap-4 xl:grid-cols-4">
       <Figure
         label="Requests"
         value={count(summary.totalRequests)}
