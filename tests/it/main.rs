@@ -15,6 +15,7 @@ mod behaviour;
 mod clients;
 mod configuration;
 mod consent;
+mod customer_pages;
 mod dashboard;
 mod faults;
 mod harness;

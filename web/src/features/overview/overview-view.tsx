@@ -253,7 +253,7 @@ function Fact({ name, value }: { name: string; value: string }) {
 
 function PageLink({ to, children }: { to: typeof paths.apiKeys | typeof paths.usage | typeof paths.billing; children: string }) {
   return (
-    <Link to={to} search={{}} className="text-sm font-medium text-accent hover:underline">
+    <Link to={to} search={{}} className="text-sm font-medium text-accent underline underline-offset-2">
       {children}
     </Link>
   );
