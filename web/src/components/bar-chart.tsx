@@ -85,7 +85,7 @@ export function BarChart({ title, parts, bars, format, unit }: Props) {
         <summary className="cursor-pointer text-soft">As a table</summary>
         {/* Focusable, so that the keyboard scrolls it too. */}
         {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex */}
-        <section className="mt-2 max-h-64 overflow-auto" tabIndex={0} aria-label={`${title}, its numbers`}>
+        <section className="relative mt-2 max-h-64 overflow-auto" tabIndex={0} aria-label={`${title}, its numbers`}>
           <table className="w-full text-left tabular-nums">
             <caption className="sr-only">{title}</caption>
             <thead>

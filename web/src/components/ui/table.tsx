@@ -26,7 +26,7 @@ export function Table<Row>({ label, columns, rows, keyOf }: TableProps<Row>) {
   return (
     // Focusable, so that the keyboard scrolls it too.
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex
-    <section className="overflow-x-auto" tabIndex={0} aria-label={label}>
+    <section className="relative overflow-x-auto" tabIndex={0} aria-label={label}>
       <table className="w-full text-sm" aria-label={label}>
         <thead>
           <tr className="border-b border-line">

@@ -80,13 +80,15 @@ function columns({ timeZone, now, switching, onEdit, onSwitch, onDelete }: Rest)
     { heading: "Status", cell: (key) => <KeyStatus of={key} now={now} /> },
     {
       heading: "Limits",
-      cell: (key) => <p className="max-w-64 min-w-36 text-soft">{describeLimits(key.limits, bytes).join(" · ") || "Those of the plan"}</p>,
+      cell: (key) => <p className="max-w-72 min-w-44 text-soft">{describeLimits(key.limits, bytes).join(" · ") || "Those of the plan"}</p>,
     },
-    { heading: "Created", cell: (key) => <span className="whitespace-nowrap">{date(key.createdAt, timeZone)}</span> },
     {
       heading: "Last used",
       cell: (key) => (
-        <span className="whitespace-nowrap">{key.lastUsedAt ? dateTime(key.lastUsedAt, timeZone) : <span className="text-soft">Never</span>}</span>
+        <div className="whitespace-nowrap">
+          <p>{key.lastUsedAt ? dateTime(key.lastUsedAt, timeZone) : "Never"}</p>
+          <p className="text-xs text-soft">Created {date(key.createdAt, timeZone)}</p>
+        </div>
       ),
     },
     {

@@ -205,7 +205,7 @@ function PlanCard({ plan, interval, isChosen, whyNot, verb, isBusy, onChoose }: 
         ))}
       </ul>
       <Button
-        look={isChosen ? "secondary" : "primary"}
+        look={whyNot === undefined ? "primary" : "secondary"}
         disabled={whyNot !== undefined}
         title={whyNot}
         isBusy={isBusy}

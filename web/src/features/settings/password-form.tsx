@@ -6,11 +6,13 @@ import { type FieldErrors, Form, type Values, useForm } from "@/components/ui/fo
 import { SaveBar } from "./saved";
 
 interface Props {
+  /** For password managers. */
+  email: string;
   save: (passwords: { currentPassword: string; newPassword: string }) => Promise<unknown>;
 }
 
 /** Sets another password, which ends every other login. */
-export function PasswordForm({ save }: Props) {
+export function PasswordForm({ email, save }: Props) {
   const [saved, setSaved] = useState(0);
   const form = useForm({
     check,
@@ -20,6 +22,7 @@ export function PasswordForm({ save }: Props) {
   return (
     <Card title="Password" description="Another password signs you out everywhere else.">
       <Form form={form}>
+        <input hidden readOnly autoComplete="username" value={email} />
         {/* Anew after each success: what was typed is forgotten. */}
         <div key={saved} className="space-y-4">
           <PasswordField {...form.field("currentPassword")} label="Current password" autoComplete="current-password" />

@@ -50,7 +50,7 @@ export function SettingsPage() {
     <Page title="Settings" description="Your profile, how you sign in, and what we tell you.">
       <ProfileForm user={user} save={changeProfile.mutateAsync} />
       <div className="grid items-start gap-6 xl:grid-cols-2">
-        <PasswordForm save={changePassword.mutateAsync} />
+        <PasswordForm email={user.email} save={changePassword.mutateAsync} />
         <div className="space-y-6">
           <LoadedCards title="Signing in" of={security} lines={5}>
             {(settings) => (
