@@ -19,7 +19,7 @@ export function Card({ title, description, action, isFlush = false, className, c
     <section className={classes("min-w-0 rounded-xl border border-line bg-surface shadow-card", className)}>
       {title !== undefined && (
         <header className={classes("flex flex-wrap items-start justify-between gap-3 px-5 pt-4", isFlush && "pb-4")}>
-          <div className="min-w-0">
+          <div className="min-w-0 flex-1 basis-48">
             <h2 className="text-base font-semibold">{title}</h2>
             {description !== undefined && <p className="mt-0.5 text-sm text-soft">{description}</p>}
           </div>

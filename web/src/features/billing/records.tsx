@@ -19,7 +19,7 @@ export interface Paged<Row> extends Asked<Row[]> {
 
 function invoiceColumns(timeZone: string): Column<Invoice>[] {
   return [
-    { heading: "Invoice", cell: (invoice) => <span className="font-medium">{invoice.number ?? "Draft"}</span> },
+    { heading: "Invoice", cell: (invoice) => <span className="font-medium whitespace-nowrap">{invoice.number ?? "Draft"}</span> },
     { heading: "Date", cell: (invoice) => <Day of={invoice.createdAt} timeZone={timeZone} /> },
     { heading: "Amount", isNumber: true, cell: (invoice) => cents(invoice.amountCents) },
     { heading: "Status", cell: (invoice) => <InvoiceStatus status={invoice.status} /> },
@@ -72,7 +72,7 @@ function transactionColumns(timeZone: string): Column<Transaction>[] {
       cell: (row) => <Day of={row.createdAt} timeZone={row.type === "usage" ? "UTC" : timeZone} />,
     },
     { heading: "Kind", cell: (row) => <span className="whitespace-nowrap">{KINDS[row.type] ?? row.type}</span> },
-    { heading: "What", cell: (row) => <span className="text-soft wrap-anywhere">{row.description}</span> },
+    { heading: "What", cell: (row) => <p className="min-w-44 text-soft wrap-anywhere">{row.description}</p> },
     { heading: "Data", isNumber: true, cell: (row) => <span className="whitespace-nowrap">{signed(row.bytes, bytes)}</span> },
     { heading: "Amount", isNumber: true, cell: (row) => <span className="whitespace-nowrap">{signed(row.amountMicros, money)}</span> },
   ];

@@ -1,3 +1,5 @@
+import { useState } from "react";
+
 import { CallError } from "@/components/call-error";
 import { type Asked, Loaded } from "@/components/loaded";
 import { Badge } from "@/components/ui/badge";
@@ -5,6 +7,9 @@ import { Button } from "@/components/ui/button";
 import { Card } from "@/components/ui/card";
 import { dateTime } from "@/lib/format";
 import type { Login } from "./queries";
+
+/** So many are shown at first; the one seen last comes first. */
+const SHOWN = 6;
 
 interface Props {
   logins: Asked<{ sessions: Login[] }>;
@@ -19,6 +24,7 @@ interface Props {
 
 /** Where the account is signed in; each login but this one can be ended here. */
 export function Logins({ logins, timeZone, ending, isEndingOthers, error, onEnd, onEndOthers }: Props) {
+  const [isWhole, setWhole] = useState(false);
   const hasOthers = logins.data?.sessions.some((login) => !login.isCurrent) ?? false;
   return (
     <Card
@@ -36,7 +42,7 @@ export function Logins({ logins, timeZone, ending, isEndingOthers, error, onEnd,
         <Loaded of={logins}>
           {({ sessions }) => (
             <ul aria-label="Logins" className="divide-y divide-line text-sm">
-              {sessions.map((login) => (
+              {sessions.slice(0, isWhole ? undefined : SHOWN).map((login) => (
                 <li key={login.id} className="flex flex-wrap items-center justify-between gap-x-4 gap-y-2 py-3 first:pt-0 last:pb-0">
                   <div className="min-w-0">
                     <p className="font-medium wrap-anywhere">
@@ -64,6 +70,11 @@ export function Logins({ logins, timeZone, ending, isEndingOthers, error, onEnd,
             </ul>
           )}
         </Loaded>
+        {!isWhole && logins.data && logins.data.sessions.length > SHOWN && (
+          <Button look="secondary" size="small" onClick={() => setWhole(true)}>
+            Show all {logins.data.sessions.length}
+          </Button>
+        )}
       </div>
     </Card>
   );

@@ -134,7 +134,7 @@ function columns(timeZone: string): Column<RequestInfo>[] {
     {
       heading: "Destination",
       cell: (request) => (
-        <Link to={paths.request} params={{ requestId: request.id }} className="text-accent wrap-anywhere hover:underline">
+        <Link to={paths.request} params={{ requestId: request.id }} className="block min-w-44 text-accent wrap-anywhere hover:underline">
           {request.destination}
         </Link>
       ),
