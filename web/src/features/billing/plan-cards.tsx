@@ -151,7 +151,7 @@ export function PlanCards({ plans, subscription, isPayable, choosing, error, onC
             interval={interval}
             isChosen={isCurrent(plan, interval, subscription)}
             whyNot={whyNotChoose(plan, interval, subscription, isPayable)}
-            verb={isSubscribed(subscription) ? "Change to" : "Subscribe to"}
+            verb={isSubscribed(subscription) ? "Change" : "Subscribe"}
             isBusy={choosing === plan.id}
             onChoose={() => take(plan)}
           />
@@ -209,10 +209,10 @@ function PlanCard({ plan, interval, isChosen, whyNot, verb, isBusy, onChoose }: 
         disabled={whyNot !== undefined}
         title={whyNot}
         isBusy={isBusy}
-        aria-label={`${verb} ${plan.name}`}
+        aria-label={`${verb} to ${plan.name}`}
         onClick={onChoose}
       >
-        {verb} {plan.name}
+        {verb}
       </Button>
       {whyNot !== undefined && <p className="mt-2 text-center text-sm text-soft">{whyNot}</p>}
     </li>
