@@ -97,7 +97,6 @@ describe("buying", () => {
     await userEvent.click(await screen.findByRole("button", { name: "Subscribe to Growth" }));
     await vi.waitFor(() => expect(assign).toHaveBeenCalledWith("https://pay.example/1"));
     expect(sent("POST")).toEqual([["/api/billing/checkout", { planId: growth.id, interval: "month" }]]);
-    assign.mockRestore();
   });
 
   it("tells the price of a top-up before it is paid, and the API's refusal after", async () => {

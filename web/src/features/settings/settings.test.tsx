@@ -173,6 +173,5 @@ describe("leaving", () => {
     await userEvent.click(dialog.getByRole("button", { name: "Delete ada@example.com" }));
     await vi.waitFor(() => expect(assign).toHaveBeenCalledWith("/login"));
     expect(sent("DELETE")).toEqual([["/api/auth/account", { password: "secret", confirmEmail: "ada@example.com" }]]);
-    assign.mockRestore();
   });
 });
