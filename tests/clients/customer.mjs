@@ -8,8 +8,8 @@ import { assertAccessible, open, PATIENCE } from "./browser.mjs";
 
 const { origin, proxy, destination, email, password, chromium: executable } = JSON.parse(process.argv[2]);
 const { host, hostname } = new URL(destination);
-// 401: nobody is signed in at first. 404: a receipt is asked for before the log has it.
-const browser = await open({ origin, executable, expected: [401, 404] });
+// 400: what was typed is not taken. 401: nobody is signed in at first. 404: a receipt is asked for before the log has it.
+const browser = await open({ origin, executable, expected: [400, 401, 404] });
 const page = await (await browser.context()).newPage();
 const heading = (name) => page.getByRole("heading", { name, exact: true });
 const button = (name) => page.getByRole("button", { name, exact: true });
@@ -101,7 +101,7 @@ assert.equal(await field("Monthly report").isChecked(), true);
 
 // A server without a payment provider says so.
 await go("Billing");
-await page.getByText("This server takes no payments", { exact: true }).waitFor();
+await page.getByText("This server takes no payments", { exact: true }).first().waitFor();
 await page.getByRole("row", { name: /Bonus/ }).waitFor();
 await assertAccessible(page);
 

@@ -19,7 +19,7 @@ interface Around {
 }
 
 const BOX =
-  "w-full rounded-lg border bg-surface px-3 text-base text-ink placeholder:text-soft/70 disabled:bg-raised disabled:text-soft sm:text-sm";
+  "w-full rounded-lg border bg-surface px-3 text-base text-ink placeholder:text-soft disabled:bg-raised disabled:text-soft sm:text-sm";
 
 function boxClasses(error: string | undefined, height: string): string {
   return classes(BOX, height, error === undefined ? "border-edge" : "border-danger");
