@@ -53,8 +53,8 @@ async function setWhitelist(key: KeyInfo, ips: string[]) {
   }
 }
 
-/** A change after which the list is read anew, also when only a part of it was made. */
+/** A change after which the list is read anew, also when only a part of it was made. Its answer, which may have a secret, is not kept. */
 function useKeyMutation<Asked, Answer>(mutationFn: (asked: Asked) => Promise<Answer>) {
   const queries = useQueryClient();
-  return useMutation({ mutationFn, onSettled: () => queries.invalidateQueries({ queryKey: keysQuery.queryKey }) });
+  return useMutation({ mutationFn, gcTime: 0, onSettled: () => queries.invalidateQueries({ queryKey: keysQuery.queryKey }) });
 }

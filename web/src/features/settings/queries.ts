@@ -49,6 +49,7 @@ export function useChangePassword() {
 export function useSetUpTwoFactor() {
   return useMutation({
     mutationFn: (password: string) => answer(api.POST("/api/auth/two-factor/setup", { body: { password } })),
+    gcTime: 0,
   });
 }
 
@@ -94,11 +95,12 @@ export function useDeleteAccount() {
   });
 }
 
-/** A change after which the account's safety and logins are read anew. */
+/** A change after which the account's safety and logins are read anew. Its answer, which may have recovery codes, is not kept. */
 function useSecurityMutation<Asked, Answer>(mutationFn: (asked: Asked) => Promise<Answer>) {
   const queries = useQueryClient();
   return useMutation({
     mutationFn,
+    gcTime: 0,
     onSettled: async () => {
       await queries.invalidateQueries({ queryKey: securityQuery.queryKey });
       await queries.invalidateQueries({ queryKey: loginsQuery.queryKey });
