@@ -57,6 +57,7 @@ pub(crate) fn again_by_name(name: &str, value: Value) -> Option<serde_json::Resu
         "FieldError" => again::<shared::FieldError>(value),
         "ForgotBody" => again::<auth::ForgotBody>(value),
         "GateInfo" => again::<proxy::GateInfo>(value),
+        "HeaderInfo" => again::<webhooks::HeaderInfo>(value),
         "HoldInfo" => again::<billing::HoldInfo>(value),
         "HourSums" => again::<usage::HourSums>(value),
         "HourlyAnswer" => again::<usage::HourlyAnswer>(value),

@@ -186,6 +186,8 @@ pub struct ListDeliveriesQuery {
 pub struct AttemptInfo {
     /// The answer's beginning, at most 4 KiB.
     pub answer: String,
+    /// The header fields of the answer, at most 4 KiB; of cookies and credentials the names alone.
+    pub answer_headers: Vec<HeaderInfo>,
     /// `at`.
     pub at: Timestamp,
     /// `durationMs`.
@@ -193,6 +195,8 @@ pub struct AttemptInfo {
     /// Why it did not arrive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The header fields that we made for it, the signatures among them. Empty for a try before they were kept.
+    pub request_headers: Vec<HeaderInfo>,
     /// `statusCode`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_code: Option<u32>,
@@ -386,6 +390,16 @@ pub enum EventName {
     Other(String),
 }
 
+/// A header field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct HeaderInfo {
+    /// In lower case.
+    pub name: String,
+    /// `value`.
+    pub value: String,
+}
+
 /// A new webhook with its secret.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -494,6 +508,8 @@ pub enum State {
 pub struct TestAnswer {
     /// The answer's beginning, at most 4 KiB.
     pub answer: String,
+    /// The header fields of the answer, at most 4 KiB; of cookies and credentials the names alone.
+    pub answer_headers: Vec<HeaderInfo>,
     /// `at`.
     pub at: Timestamp,
     /// `durationMs`.
@@ -501,6 +517,8 @@ pub struct TestAnswer {
     /// Why it did not arrive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The header fields that we made for it, the signatures among them. Empty for a try before they were kept.
+    pub request_headers: Vec<HeaderInfo>,
     /// `statusCode`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_code: Option<u32>,
