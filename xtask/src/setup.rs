@@ -32,14 +32,17 @@ pub(crate) fn for_tests() -> Result<()> {
     if !works(Command::new("python3").args(["-c", "import ensurepip, venv"])) {
         packages.push("python3-venv");
     }
-    if !is_installed("go") && !(stripe_mock().exists() && pebble().exists()) {
+    if !is_installed("go") && !stripe_mock().exists() {
         packages.push("golang-go");
     }
     install(&packages)?;
     python_clients()?;
     node_clients()?;
     install_go_program(&stripe_mock(), "github.com/stripe/stripe-mock")?;
-    install_go_program(&pebble(), "github.com/letsencrypt/pebble/v2/cmd/pebble")
+    if let Err(error) = install_go_program(&pebble(), "github.com/letsencrypt/pebble/v2/cmd/pebble") {
+        println!("{error:#}; it wants a newer Go than some systems have");
+    }
+    Ok(())
 }
 
 /// The program that stands in for Stripe in the tests of payments.

@@ -84,17 +84,21 @@ impl Test {
         api.env("IPLOOP_TEST_DATA", "servers");
         step("the API on PostgreSQL and Redis", &mut api)?;
         // Ignored elsewhere, since it needs a program that is no package of Debian's.
-        let mut acme = cargo([
-            "test",
-            "--package",
-            "iploop-gateway",
-            "--all-features",
-            "--test",
-            "it",
-        ]);
-        acme.args(["acme::", "--", "--include-ignored"])
-            .env("PEBBLE", setup::pebble());
-        step("certificates by ACME", &mut acme)?;
+        if setup::pebble().exists() {
+            let mut acme = cargo([
+                "test",
+                "--package",
+                "iploop-gateway",
+                "--all-features",
+                "--test",
+                "it",
+            ]);
+            acme.args(["acme::", "--", "--include-ignored"])
+                .env("PEBBLE", setup::pebble());
+            step("certificates by ACME", &mut acme)?;
+        } else {
+            println!("── certificates by ACME: not tested, without pebble");
+        }
         step("demo", &mut cargo(["xtask", "demo", "--once"]))?;
         println!("\nEverything passed in {} s.", started.elapsed().as_secs());
         Ok(())
