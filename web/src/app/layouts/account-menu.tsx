@@ -1,4 +1,4 @@
-import { LogOut } from "lucide-react";
+import { LogOut, UserRound } from "lucide-react";
 
 import type { User } from "@/api/session";
 import { ThemeChoice } from "@/components/theme-choice";
@@ -9,16 +9,12 @@ import { useSignOut } from "../sign-out";
 /** Who is signed in, the theme, and the way out. */
 export function AccountMenu({ user }: { user: User }) {
   const signOut = useSignOut();
-  const initials = `${user.firstName.slice(0, 1)}${user.lastName.slice(0, 1)}` || user.email.slice(0, 1);
   return (
     <Menu
       label={`Account of ${user.email}`}
       button={
-        <span
-          aria-hidden
-          className="flex size-9 items-center justify-center rounded-full bg-accent-soft text-sm font-semibold text-accent uppercase"
-        >
-          {initials}
+        <span className="flex size-9 items-center justify-center rounded-full bg-accent-soft text-accent">
+          <UserRound aria-hidden className="size-5" />
         </span>
       }
     >
