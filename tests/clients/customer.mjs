@@ -32,84 +32,84 @@ function send(key) {
   });
 }
 
-// The page that was asked for comes after the sign-in.
-await page.goto("/api-keys");
-await field("Email").fill(email);
-await field("Password").fill(password);
-await button("Sign in").click();
-await heading("API keys").waitFor();
-await assertAccessible(page);
+await browser.run(async () => {
+  // The page that was asked for comes after the sign-in.
+  await page.goto("/api-keys");
+  await field("Email").fill(email);
+  await field("Password").fill(password);
+  await button("Sign in").click();
+  await heading("API keys").waitFor();
+  await assertAccessible(page);
 
-// A key with a limit; what the API does not take is said beside its field.
-await button("Create API key").click();
-await field("Name").fill("From the browser");
-await button("Set limits").click();
-await field("GB a day").fill("0.5");
-await field("Countries of the exits").fill("Atlantis");
-await assertAccessible(page);
-await button("Create key").click();
-await page.getByText(/two-letter codes of ISO 3166-1/).waitFor();
-await field("Countries of the exits").fill("us");
-await button("Create key").click();
+  // A key with a limit; what the API does not take is said beside its field.
+  await button("Create API key").click();
+  await field("Name").fill("From the browser");
+  await button("Set limits").click();
+  await field("GB a day").fill("0.5");
+  await field("Countries of the exits").fill("Atlantis");
+  await assertAccessible(page);
+  await button("Create key").click();
+  await page.getByText(/two-letter codes of ISO 3166-1/).waitFor();
+  await field("Countries of the exits").fill("us");
+  await button("Create key").click();
 
-// Its secret is shown this once.
-const dialog = page.getByRole("dialog", { name: "Your key From the browser" });
-const key = await dialog.getByText(/^iploop_[0-9a-f]{48}$/).innerText();
-await assertAccessible(page);
-await button("I saved it").click();
-await page.getByRole("row", { name: /From the browser.*500 MB a day · US/ }).waitFor();
-await page.reload();
-await page.getByRole("row", { name: /From the browser/ }).waitFor();
-assert.equal(await page.getByText(key).count(), 0);
+  // Its secret is shown this once.
+  const dialog = page.getByRole("dialog", { name: "Your key From the browser" });
+  const key = await dialog.getByText(/^iploop_[0-9a-f]{48}$/).innerText();
+  await assertAccessible(page);
+  await button("I saved it").click();
+  await page.getByRole("row", { name: /From the browser.*500 MB a day · US/ }).waitFor();
+  await page.reload();
+  await page.getByRole("row", { name: /From the browser/ }).waitFor();
+  assert.equal(await page.getByText(key).count(), 0);
 
-// A request with it has a receipt, whose bytes are those that the API says and the content's at least.
-const sent = await send(key);
-assert.equal(sent.status, 200);
-await page.goto(`/usage/requests/${sent.id}`);
-await page.getByText("200", { exact: true }).waitFor();
-const receipt = await page.evaluate(async (id) => (await fetch(`/api/usage/requests/${id}`)).json(), sent.id);
-assert.ok(receipt.bytesDownloaded >= sent.length, `${receipt.bytesDownloaded} of ${sent.length}`);
-for (const bytes of [receipt.bytesDownloaded, receipt.bytesUploaded, receipt.billedBytes]) {
-  await page.getByText(`${bytes.toLocaleString("en-US")} bytes`, { exact: true }).first().waitFor();
-}
-await assertAccessible(page);
+  // A request with it has a receipt, whose bytes are those that the API says and the content's at least.
+  const sent = await send(key);
+  assert.equal(sent.status, 200);
+  await page.goto(`/usage/requests/${sent.id}`);
+  await page.getByText("200", { exact: true }).waitFor();
+  const receipt = await page.evaluate(async (id) => (await fetch(`/api/usage/requests/${id}`)).json(), sent.id);
+  assert.ok(receipt.bytesDownloaded >= sent.length, `${receipt.bytesDownloaded} of ${sent.length}`);
+  for (const bytes of [receipt.bytesDownloaded, receipt.bytesUploaded, receipt.billedBytes]) {
+    await page.getByText(`${bytes.toLocaleString("en-US")} bytes`, { exact: true }).first().waitFor();
+  }
+  await assertAccessible(page);
 
-// It is in the usage: in the list, and in the sums of today.
-await page.getByRole("link", { name: "All usage" }).click();
-await page.getByRole("table", { name: "Requests", exact: true }).getByRole("link", { name: host }).waitFor();
-await button("Today").click();
-await page.getByRole("list", { name: "Requests by destination" }).getByText(hostname).waitFor();
-await page.getByRole("list", { name: "Requests by exit country" }).getByText("United States").waitFor();
-await assertAccessible(page);
+  // It is in the usage: in the list, and in the sums of today.
+  await page.getByRole("link", { name: "All usage" }).click();
+  await page.getByRole("table", { name: "Requests", exact: true }).getByRole("link", { name: host }).waitFor();
+  await button("Today").click();
+  await page.getByRole("list", { name: "Requests by destination" }).getByText(hostname).waitFor();
+  await page.getByRole("list", { name: "Requests by exit country" }).getByText("United States").waitFor();
+  await assertAccessible(page);
 
-// So it is at a glance.
-await go("Dashboard");
-await page.getByRole("img", { name: "Requests by day: 1 in all" }).waitFor();
-await page.getByText("Live", { exact: true }).waitFor();
-await assertAccessible(page);
+  // So it is at a glance.
+  await go("Dashboard");
+  await page.getByRole("img", { name: "Requests by day: 1 in all" }).waitFor();
+  await page.getByText("Live", { exact: true }).waitFor();
+  await assertAccessible(page);
 
-// A preference is kept over a reload.
-await go("Settings");
-await field("Weekly report").uncheck();
-await button("Save notifications").click();
-await page.getByText("Saved", { exact: true }).waitFor();
-await assertAccessible(page);
-await page.reload();
-await field("Weekly report").waitFor();
-assert.equal(await field("Weekly report").isChecked(), false);
-assert.equal(await field("Monthly report").isChecked(), true);
+  // A preference is kept over a reload.
+  await go("Settings");
+  await field("Weekly report").uncheck();
+  await button("Save notifications").click();
+  await page.getByText("Saved", { exact: true }).waitFor();
+  await assertAccessible(page);
+  await page.reload();
+  await field("Weekly report").waitFor();
+  assert.equal(await field("Weekly report").isChecked(), false);
+  assert.equal(await field("Monthly report").isChecked(), true);
 
-// A server without a payment provider says so.
-await go("Billing");
-await page.getByText("This server takes no payments", { exact: true }).first().waitFor();
-await page.getByRole("row", { name: /Bonus/ }).waitFor();
-await assertAccessible(page);
+  // A server without a payment provider says so.
+  await go("Billing");
+  await page.getByText("This server takes no payments", { exact: true }).first().waitFor();
+  await page.getByRole("row", { name: /Bonus/ }).waitFor();
+  await assertAccessible(page);
 
-// Deleting asks for the key by its name, and the proxy knows it at once.
-await go("API keys");
-await button("Delete From the browser").click();
-await page.getByRole("dialog", { name: "Delete From the browser?" }).getByRole("button", { name: "Delete From the browser" }).click();
-await page.getByRole("row", { name: /From the browser/ }).waitFor({ state: "detached" });
-assert.equal((await send(key)).status, 407);
-
-await browser.close();
+  // Deleting asks for the key by its name, and the proxy knows it at once.
+  await go("API keys");
+  await button("Delete From the browser").click();
+  await page.getByRole("dialog", { name: "Delete From the browser?" }).getByRole("button", { name: "Delete From the browser" }).click();
+  await page.getByRole("row", { name: /From the browser/ }).waitFor({ state: "detached" });
+  assert.equal((await send(key)).status, 407);
+});
