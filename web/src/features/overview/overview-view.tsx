@@ -39,6 +39,7 @@ interface Props {
 /** How the account stands, what it used, and what it can use. */
 export function OverviewView({ session, today, month, daily, keys, network, live, connection }: Props) {
   const balance = live?.balanceBytes ?? session.balance.balanceBytes;
+  const before = month.data?.previous.summary.successRate;
   const isUnused = month.data?.summary.totalRequests === 0;
   return (
     <Page title="Dashboard" description={`Welcome, ${session.user.firstName}.`} action={<Live numbers={live} />}>
@@ -57,7 +58,7 @@ export function OverviewView({ session, today, month, daily, keys, network, live
         <Figure
           label="Succeeded"
           value={pending(month) ?? percent(month.data?.summary.successRate)}
-          note={`In 30 days; ${percent(month.data?.previous.summary.successRate)} before`}
+          note={before === undefined || before === null ? "In 30 days" : `In 30 days; ${percent(before)} before`}
         />
       </div>
       {isUnused && <FirstSteps hasKey={(keys.data?.keys.length ?? 0) > 0} connection={connection} />}
