@@ -261,9 +261,7 @@ impl<T: Transport> Driver<T> {
         }
         Poll::Pending
     }
-}
 
-impl<T: Transport> Driver<T> {
     /// Reads what still comes, to no purpose, until the peer hangs up.
     fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..MAX_UNHEARD {

@@ -362,9 +362,7 @@ impl Inner {
     /// Hands out what a call on the tunnel caused, and has the driver send what is to be sent.
     fn dispatch(&mut self) {
         self.hand_out_events();
-        if let Some(waker) = self.driver_waker.take() {
-            waker.wake();
-        }
+        wake(&mut self.driver_waker);
     }
 
     fn hand_out_events(&mut self) {
@@ -380,17 +378,13 @@ impl Inner {
                     self.answer(stream, Answer::Refused(code, detail));
                 }
                 tunnel::Event::Readable(stream) => {
-                    if let Some(waker) = self.wakers.get_mut(&stream).and_then(|wakers| wakers.read.take()) {
-                        waker.wake();
+                    if let Some(wakers) = self.wakers.get_mut(&stream) {
+                        wake(&mut wakers.read);
                     }
                 }
                 tunnel::Event::Writable(stream) => {
-                    if let Some(waker) = self
-                        .wakers
-                        .get_mut(&stream)
-                        .and_then(|wakers| wakers.write.take())
-                    {
-                        waker.wake();
+                    if let Some(wakers) = self.wakers.get_mut(&stream) {
+                        wake(&mut wakers.write);
                     }
                 }
                 tunnel::Event::Reset(stream) => {
@@ -403,9 +397,7 @@ impl Inner {
                     for wakers in self.wakers.values_mut() {
                         wakers.wake_all();
                     }
-                    if let Some(waker) = self.event_waker.take() {
-                        waker.wake();
-                    }
+                    wake(&mut self.event_waker);
                 }
             }
         }
@@ -414,17 +406,13 @@ impl Inner {
     fn tell_owner(&mut self, event: OwnerEvent) {
         // Bounded: streams by `max_peer_streams`, the rest by the tunnel's guard.
         self.events.push_back(event);
-        if let Some(waker) = self.event_waker.take() {
-            waker.wake();
-        }
+        wake(&mut self.event_waker);
     }
 
     fn answer(&mut self, stream: StreamId, answer: Answer) {
         if let Some(wakers) = self.wakers.get_mut(&stream) {
             wakers.answer = Some(answer);
-            if let Some(waker) = wakers.write.take() {
-                waker.wake();
-            }
+            wake(&mut wakers.write);
         }
     }
 
@@ -446,9 +434,15 @@ impl Inner {
 
 impl StreamWakers {
     fn wake_all(&mut self) {
-        for waker in [self.read.take(), self.write.take()].into_iter().flatten() {
-            waker.wake();
-        }
+        wake(&mut self.read);
+        wake(&mut self.write);
+    }
+}
+
+/// Wakes the task that waits, if there is one.
+fn wake(slot: &mut Option<Waker>) {
+    if let Some(waker) = slot.take() {
+        waker.wake();
     }
 }
 

@@ -175,6 +175,13 @@ enum Phase {
     Closed,
 }
 
+impl Phase {
+    /// Nothing that comes counts any more.
+    fn is_over(self) -> bool {
+        matches!(self, Self::Closing | Self::Closed)
+    }
+}
+
 /// One tunnel, see the [module](self).
 #[derive(Debug)]
 pub struct Tunnel {
@@ -285,8 +292,7 @@ impl Tunnel {
     /// # Errors
     /// If it is empty or larger than 1 MiB, or the peer has not read what was queued before.
     pub fn send_control(&mut self, mut message: Bytes) -> Result<(), ControlQueueFull> {
-        let is_over = matches!(self.phase, Phase::Closing | Phase::Closed);
-        if is_over || message.is_empty() || message.len() > 1 << 20 || self.outbox.is_busy() {
+        if self.phase.is_over() || message.is_empty() || message.len() > 1 << 20 || self.outbox.is_busy() {
             return Err(ControlQueueFull);
         }
         while !message.is_empty() {
@@ -310,7 +316,7 @@ impl Tunnel {
 
     /// Ends the tunnel and all its streams now.
     pub fn close(&mut self, code: CloseCode, retry_after: Option<Duration>, reason: &str) {
-        if matches!(self.phase, Phase::Closing | Phase::Closed) {
+        if self.phase.is_over() {
             return;
         }
         self.phase = Phase::Closing;
@@ -343,7 +349,7 @@ impl Tunnel {
     }
 
     fn handle_end(&mut self, code: CloseCode, by: Initiator, reason: &str) {
-        if !matches!(self.phase, Phase::Closing | Phase::Closed) {
+        if !self.phase.is_over() {
             let closed = Closed {
                 code,
                 by,

@@ -18,7 +18,7 @@ impl Tunnel {
     /// # Errors
     /// If the peer broke the protocol; the tunnel is closed then and a CLOSE frame is ready to be sent.
     pub fn handle_message(&mut self, now: Instant, mut message: Bytes) -> Result<(), ProtocolError> {
-        if matches!(self.phase, Phase::Closing | Phase::Closed) {
+        if self.phase.is_over() {
             return Ok(());
         }
         self.liveness.heard(now);
@@ -35,7 +35,7 @@ impl Tunnel {
                 self.close(error.code, None, &error.reason);
                 return Err(error);
             }
-            if message.is_empty() || matches!(self.phase, Phase::Closing | Phase::Closed) {
+            if message.is_empty() || self.phase.is_over() {
                 return Ok(());
             }
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::StreamError;
 use super::config::{Budget, MAX_STREAM_WINDOW_BYTES, MIN_STREAM_WINDOW_BYTES};
 use super::schedule::Turn;
 use super::sending::FULL_DATA_BYTES;
@@ -120,6 +121,15 @@ impl StreamState {
         }
     }
 
+    /// Why it can't be used any more, where the peer reset it.
+    pub(super) fn reset_error(&self) -> Option<StreamError> {
+        let (code, detail) = self.reset.as_ref()?;
+        Some(StreamError::Reset {
+            code: *code,
+            detail: String::from_utf8_lossy(detail).into_owned(),
+        })
+    }
+
     /// Both directions are finished and read.
     pub(super) fn is_over(&self) -> bool {
         self.send.fin == Fin::Done && self.receive.fin == Fin::Done
@@ -155,18 +165,9 @@ impl StreamState {
 impl Send {
     /// Takes up to `most` bytes off the queue's front, from one buffer.
     pub(super) fn take(&mut self, most: usize) -> Option<Bytes> {
-        let front = self.queue.front_mut()?;
-        let part = if front.len() <= most {
-            self.queue.pop_front()?
-        } else {
-            front.split_to(most)
-        };
+        let part = take_front(&mut self.queue, most)?;
         self.queued_bytes -= part.len();
         self.credit = self.credit.saturating_sub(part.len() as u64);
-        if self.queue.is_empty() {
-            // An idle stream keeps no buffer.
-            self.queue = VecDeque::new();
-        }
         Some(part)
     }
 }
@@ -225,16 +226,7 @@ impl Receive {
 
     /// Takes up to `most` bytes off the queue's front, from one buffer.
     pub(super) fn take(&mut self, most: usize) -> Option<Bytes> {
-        let front = self.queue.front_mut()?;
-        let part = if front.len() <= most {
-            self.queue.pop_front()?
-        } else {
-            front.split_to(most)
-        };
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-        Some(part)
+        take_front(&mut self.queue, most)
     }
 
     /// Data came, after nothing had come on any stream for `silence`.
@@ -294,6 +286,19 @@ impl Receive {
         self.credit += grant;
         Some(grant)
     }
+}
+
+/// Up to `most` bytes off a queue's front, from one buffer. An empty queue keeps no memory.
+fn take_front(queue: &mut VecDeque<Bytes>, most: usize) -> Option<Bytes> {
+    let front = queue.front_mut()?;
+    if front.len() > most {
+        return Some(front.split_to(most));
+    }
+    let part = queue.pop_front();
+    if queue.is_empty() {
+        *queue = VecDeque::new();
+    }
+    part
 }
 
 impl DatagramQueue {

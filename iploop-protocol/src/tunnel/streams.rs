@@ -114,11 +114,7 @@ impl Tunnel {
             }
             return Ok(Read::Finished);
         }
-        if let Some((code, detail)) = &state.reset {
-            let error = StreamError::Reset {
-                code: *code,
-                detail: String::from_utf8_lossy(detail).into_owned(),
-            };
+        if let Some(error) = state.reset_error() {
             return Err(error);
         }
         state.receive.reader_waits = true;
@@ -153,11 +149,7 @@ impl Tunnel {
     /// If the stream was reset or this direction is finished.
     pub fn room(&mut self, stream: StreamId) -> Result<usize, StreamError> {
         let state = self.streams.get_mut(&stream).ok_or(StreamError::Closed)?;
-        if let Some((code, detail)) = &state.reset {
-            let error = StreamError::Reset {
-                code: *code,
-                detail: String::from_utf8_lossy(detail).into_owned(),
-            };
+        if let Some(error) = state.reset_error() {
             return Err(error);
         }
         if state.send.fin != Fin::No || state.datagrams.is_some() {
@@ -270,9 +262,8 @@ impl Tunnel {
         if let Some(datagram) = datagrams.incoming.pop() {
             return Ok(Some(datagram));
         }
-        if let Some((code, detail)) = &state.reset {
-            let detail = String::from_utf8_lossy(detail).into_owned();
-            return Err(StreamError::Reset { code: *code, detail });
+        if let Some(error) = state.reset_error() {
+            return Err(error);
         }
         state.receive.reader_waits = true;
         Ok(None)
