@@ -127,21 +127,20 @@ impl Inner {
 
     /// Has a session written down soon. Its state is locked by the caller.
     fn mark(&self, session: &Arc<StickySession>, state: &mut State) {
-        if !state.is_dirty && !state.is_deleted {
-            state.is_dirty = self.keeper.mark(session);
-        }
-        if let Some(together) = self.together.get() {
-            together.mark(session, state, true);
-        }
+        self.mark_as(session, state, true);
     }
 
     /// The same where nothing changed but its counts.
     fn mark_use(&self, session: &Arc<StickySession>, state: &mut State) {
+        self.mark_as(session, state, false);
+    }
+
+    fn mark_as(&self, session: &Arc<StickySession>, state: &mut State, is_news: bool) {
         if !state.is_dirty && !state.is_deleted {
             state.is_dirty = self.keeper.mark(session);
         }
         if let Some(together) = self.together.get() {
-            together.mark(session, state, false);
+            together.mark(session, state, is_news);
         }
     }
 }

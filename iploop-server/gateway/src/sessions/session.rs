@@ -108,10 +108,14 @@ impl Terms {
 
 impl StickySession {
     pub(super) fn new(account: AccountId, name: Arc<str>, terms: Terms, now: Timestamp) -> Self {
+        Self::in_state(account, name, State::new(terms, now))
+    }
+
+    fn in_state(account: AccountId, name: Arc<str>, state: State) -> Self {
         Self {
             account,
             name,
-            state: Mutex::new(State::new(terms, now)),
+            state: Mutex::new(state),
             choosing: Semaphore::new(1),
             looking: tokio::sync::Mutex::default(),
         }
@@ -140,13 +144,7 @@ impl StickySession {
             written: Some(now),
             ..State::new(terms, now)
         };
-        Self {
-            account: kept.account,
-            name: kept.name.as_str().into(),
-            state: Mutex::new(state),
-            choosing: Semaphore::new(1),
-            looking: tokio::sync::Mutex::default(),
-        }
+        Self::in_state(kept.account, kept.name.as_str().into(), state)
     }
 
     /// As another gateway wrote it down: it is in use there, if anywhere.
