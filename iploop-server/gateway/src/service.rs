@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use iploop_platform::abuse::{AbuseWatch, Cause};
 use iploop_platform::admission::{Admission, AdmissionError, Admitted, LimitState};
-use iploop_platform::exits::{Exit, Exits};
+use iploop_platform::exits::{Exit, Exits, OpenedExit, StreamGauge};
 use iploop_platform::ids::{AccountId, RequestId};
 use iploop_platform::metering::{Outcome, ProxyType, StreamMeter};
 use iploop_protocol::destination::Destination;
@@ -17,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Fault, ProxyError};
 use crate::config::GatewayConfig;
-use crate::connection::Linger;
+use crate::connection::{Connection, Linger};
 use crate::drain::{Drain, Phase};
-use crate::exit::{Bounds, Refusals, Resolver, Search, Through};
+use crate::exit::{Bounds, Failed, Found, Refusals, Resolver, Search, Through, Trail};
 use crate::http::echo;
 use crate::listener::Load;
 use crate::relay::{End, Lifetimes};
@@ -260,6 +261,65 @@ impl Service {
     }
 }
 
+/// Why a request has no exit.
+pub(crate) enum NoExit {
+    /// The customer shall hear this.
+    Error(ProxyError),
+    /// There is nobody to hear it.
+    CustomerLeft,
+}
+
+impl AdmittedRequest {
+    /// The next exit that reaches the destination, looked for while the customer waits, with what the answer says of the session.
+    /// It is in the books then. `early` goes along with the dial, and is counted.
+    ///
+    /// # Errors
+    /// See [`NoExit`]. The request is not settled.
+    pub(crate) async fn find_exit(
+        &mut self,
+        service: &Service,
+        customer: &mut Connection,
+        early: &Bytes,
+    ) -> Result<(OpenedExit, Option<String>), NoExit> {
+        let Self { search, account, .. } = self;
+        let found = tokio::select! {
+            biased;
+            found = search.next(&*service.exits, &service.sessions, early) => Some(found),
+            _ = customer.broken() => None,
+        };
+        account.meter().set_attempts(search.attempts().max(1));
+        let Found {
+            opened,
+            session,
+            through,
+        } = found.ok_or(NoExit::CustomerLeft)?.map_err(NoExit::Error)?;
+        account
+            .meter()
+            .set_connect_times(search.select_time(), opened.dial);
+        account.goes_through(&opened.exit, through);
+        telemetry::connected(search.attempts(), account.began.elapsed());
+        if !early.is_empty() {
+            let charged = account.meter().charge_up(early.len()).await;
+            charged.map_err(|reason| NoExit::Error(reason.into()))?;
+        }
+        Ok((opened, session))
+    }
+
+    /// What the search went through, for customers who ask.
+    pub(crate) fn trail(&self) -> Option<Box<Trail>> {
+        Trail::of(&self.search, &self.targeting)
+    }
+
+    /// Settles the request as failed.
+    pub(crate) fn failed(self, error: ProxyError) -> Failed {
+        let trail = self.trail();
+        Failed {
+            error: self.account.failed(error),
+            trail,
+        }
+    }
+}
+
 impl Authorized {
     /// What the customer asked for.
     pub(crate) fn targeting(&self) -> &Targeting {
@@ -321,11 +381,6 @@ impl Account {
         self.admitted.is_denied(destination)
     }
 
-    /// Since the request was understood.
-    pub(crate) fn began(&self) -> Instant {
-        self.began
-    }
-
     /// Notes the exit that serves the request from now on.
     pub(crate) fn goes_through(&mut self, exit: &Exit, through: Through) {
         self.meter().set_exit(exit);
@@ -335,6 +390,11 @@ impl Account {
     /// The exit that serves the request.
     pub(crate) fn through(&self) -> Option<&Through> {
         self.through.as_ref()
+    }
+
+    /// Measures the bytes of that exit's stream.
+    pub(crate) fn gauge(&self) -> Option<&Arc<StreamGauge>> {
+        self.through().map(Through::gauge)
     }
 
     /// Settles a request that got this error for an answer, and hands the error on.

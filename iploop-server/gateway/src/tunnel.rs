@@ -11,12 +11,11 @@ use iploop_protocol::policy::Transport;
 use iploop_protocol::tunnel::StreamError;
 use tokio::time::Instant;
 
-use crate::answer::{Debug, ProxyError, Success};
+use crate::answer::{Debug, Success};
 use crate::connection::Connection;
 use crate::exit::{Failed, Trail};
 use crate::relay::{self, End};
-use crate::service::{Account, AdmittedRequest, Service};
-use crate::telemetry;
+use crate::service::{Account, AdmittedRequest, NoExit, Service};
 
 /// Most bytes that go along with the dial: one DATA payload of the tunnel.
 const MAX_EARLY_BYTES: usize = iploop_protocol::frame::MAX_DATA_BYTES;
@@ -52,58 +51,31 @@ pub(crate) enum NotEstablished {
 pub(crate) async fn establish(
     service: &Service,
     customer: &mut Connection,
-    request: AdmittedRequest,
+    mut request: AdmittedRequest,
 ) -> Result<Established, NotEstablished> {
-    let AdmittedRequest {
-        mut search,
-        targeting,
-        mut account,
-    } = request;
     // What a customer sends before the answer goes along with the dial where it may arrive twice: a ClientHello may. The
     // rest waits for the answer of the exit.
     let early = match customer.ahead().first() {
-        Some(&TLS_HANDSHAKE) if search.transport() == Transport::Tcp => customer.take(MAX_EARLY_BYTES),
+        Some(&TLS_HANDSHAKE) if request.search.transport() == Transport::Tcp => {
+            customer.take(MAX_EARLY_BYTES)
+        }
         _ => Bytes::new(),
     };
     customer.release();
-    let found = tokio::select! {
-        biased;
-        found = search.next(&*service.exits, &service.sessions, &early) => Some(found),
-        _ = customer.broken() => None,
-    };
-    account.meter().set_attempts(search.attempts().max(1));
-    let found = match found {
-        None => {
-            account.served();
+    let (opened, session) = match request.find_exit(service, customer, &early).await {
+        Ok(found) => found,
+        Err(NoExit::Error(error)) => return Err(NotEstablished::Error(request.failed(error))),
+        Err(NoExit::CustomerLeft) => {
+            request.account.served();
             return Err(NotEstablished::CustomerLeft);
         }
-        Some(Err(error)) => return Err(failed(account, error, Trail::of(&search, &targeting))),
-        Some(Ok(found)) => found,
     };
-    account
-        .meter()
-        .set_connect_times(search.select_time(), found.opened.dial);
-    account.goes_through(&found.opened.exit, found.through);
-    telemetry::connected(search.attempts(), account.began().elapsed());
-    if !early.is_empty()
-        && let Err(reason) = account.meter().charge_up(early.len()).await
-    {
-        return Err(failed(account, reason.into(), Trail::of(&search, &targeting)));
-    }
-    let debug = Trail::of(&search, &targeting);
     Ok(Established {
-        opened: found.opened,
-        limits: account.limits(),
-        account,
-        session: found.session,
-        debug,
-    })
-}
-
-fn failed(account: Account, error: ProxyError, trail: Option<Box<Trail>>) -> NotEstablished {
-    NotEstablished::Error(Failed {
-        error: account.failed(error),
-        trail,
+        opened,
+        session,
+        limits: request.account.limits(),
+        debug: request.trail(),
+        account: request.account,
     })
 }
 
@@ -115,13 +87,10 @@ impl Established {
             exit: &self.opened.exit,
             session: self.session.as_deref(),
             limits: &self.limits,
-            debug: self.debug.as_ref().map(|timings| Debug {
-                select: timings.select,
+            debug: self.debug.as_deref().map(|trail| Debug {
+                trail,
                 dial: self.opened.dial,
                 first_byte: None,
-                attempts: timings.attempts,
-                tried: &timings.tried,
-                parameters: &timings.parameters,
             }),
         }
     }
@@ -158,7 +127,7 @@ impl Tunnel {
             account,
         } = self;
         let meter = account.meter();
-        let gauge = account.through().map(|through| Arc::clone(through.gauge()));
+        let gauge = account.gauge().map(Arc::clone);
         let lifetimes = service.lifetimes();
         let end = relay::relay(&mut customer, stream, meter, gauge, lifetimes, account.cut()).await;
         if let Some(through) = account.through() {

@@ -14,7 +14,7 @@ use iploop_platform::exits::Exit;
 use iploop_platform::ids::RequestId;
 use serde::Serialize;
 
-use crate::exit::{Failed, Tried};
+use crate::exit::{Failed, Trail, Tried};
 
 pub use self::codes::code_help;
 pub(crate) use self::error::{AnotherExit, Fault, ProxyError};
@@ -71,18 +71,12 @@ pub(crate) struct Success<'a> {
 /// What `debug-1` adds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Debug<'a> {
-    /// How long the choice of the exit took, in all attempts.
-    pub(crate) select: Duration,
+    /// What the search went through.
+    pub(crate) trail: &'a Trail,
     /// How long the exit took to dial, in the last attempt.
     pub(crate) dial: Duration,
     /// From the request's end to the answer's first byte; none for a tunnel.
     pub(crate) first_byte: Option<Duration>,
-    /// Exits asked.
-    pub(crate) attempts: u32,
-    /// Each of them.
-    pub(crate) tried: &'a [Tried],
-    /// The targeting as it was understood, in canonical form.
-    pub(crate) parameters: &'a str,
 }
 
 /// The whole answer to a failed request, for one write.
@@ -133,16 +127,7 @@ pub(crate) fn error_response(failed: &Failed, request: RequestId, manner: Manner
         put_limits(&mut out, &[limit]);
     }
     if let Some(trail) = trail {
-        put(
-            &mut out,
-            format_args!(
-                "X-IPLoop-Debug: select_ms={:.1}; attempts={}\r\n",
-                millis(trail.select),
-                trail.attempts
-            ),
-        );
-        put_tried(&mut out, &trail.tried);
-        put_text(&mut out, "X-IPLoop-Debug-Parameters", &trail.parameters);
+        put_debug(&mut out, trail, None, None);
     }
     put(
         &mut out,
@@ -208,21 +193,26 @@ pub(crate) fn put_success(out: &mut BytesMut, success: &Success<'_>) {
     if let Some(session) = success.session {
         put_text(out, "X-IPLoop-Session", session);
     }
-    let Some(debug) = &success.debug else { return };
-    put(
-        out,
-        format_args!(
-            "X-IPLoop-Debug: select_ms={:.1}; dial_ms={:.1}; ",
-            millis(debug.select),
-            millis(debug.dial)
-        ),
-    );
-    if let Some(first_byte) = debug.first_byte {
-        put(out, format_args!("first_byte_ms={:.1}; ", millis(first_byte)));
+    if let Some(debug) = &success.debug {
+        put_debug(out, debug.trail, Some(debug.dial), debug.first_byte);
     }
-    put(out, format_args!("attempts={}\r\n", debug.attempts));
-    put_tried(out, debug.tried);
-    put_text(out, "X-IPLoop-Debug-Parameters", debug.parameters);
+}
+
+/// What took how long, the exits that were asked, and the parameters as they were understood.
+fn put_debug(out: &mut BytesMut, trail: &Trail, dial: Option<Duration>, first_byte: Option<Duration>) {
+    out.put_slice(b"X-IPLoop-Debug: ");
+    for (name, time) in [
+        ("select", Some(trail.select)),
+        ("dial", dial),
+        ("first_byte", first_byte),
+    ] {
+        if let Some(time) = time {
+            put(out, format_args!("{name}_ms={:.1}; ", millis(time)));
+        }
+    }
+    put(out, format_args!("attempts={}\r\n", trail.attempts));
+    put_tried(out, &trail.tried);
+    put_text(out, "X-IPLoop-Debug-Parameters", &trail.parameters);
 }
 
 /// The exits asked, as a list of tokens with parameters (RFC 9651): `US;outcome=node_timeout;ms=12.5, DE;outcome=opened;ms=8.1`.
@@ -298,8 +288,6 @@ mod tests {
     use iploop_platform::admission::AdmissionError;
     use iploop_platform::exits::Place;
     use iploop_platform::ids::NodeId;
-
-    use crate::exit::Trail;
 
     fn exit(city: &str) -> Exit {
         let place = Place {
@@ -431,13 +419,16 @@ mod tests {
                 hedged,
             },
         );
-        let debug = Debug {
+        let trail = Trail {
             select: Duration::from_micros(1500),
+            attempts: 2,
+            tried: tried.to_vec(),
+            parameters: "country-BR-debug-1".to_owned(),
+        };
+        let debug = Debug {
+            trail: &trail,
             dial: Duration::from_millis(20),
             first_byte: Some(Duration::from_millis(30)),
-            attempts: 2,
-            tried: &tried,
-            parameters: "country-BR-debug-1",
         };
         let success = Success {
             request,

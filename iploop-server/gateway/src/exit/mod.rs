@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use iploop_platform::exits::{
-    Asked, Avoid, CustomerTerms, Exit, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit,
+    Asked, Avoid, CustomerTerms, Exit, ExitError, ExitFailure, ExitRequest, Exits, OpenedExit, Preference,
 };
 use iploop_platform::ids::{AccountId, ApiKeyId, NodeId};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::policy::Transport;
 use iploop_protocol::targeting::{Rotation, Targeting};
+use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use self::concessions::{Concessions, Rotating};
@@ -83,6 +84,15 @@ pub(crate) struct Search {
     asked_again: bool,
     error: Option<ProxyError>,
     select: Duration,
+}
+
+/// Whom a search asks, as long as nothing else is known.
+struct Choice<'v> {
+    /// The exit of the session, and who may stand in for it; none: any.
+    prefer: Option<Preference>,
+    concessions: Concessions,
+    /// Keeps the session's other requests waiting for what this one finds.
+    permit: Option<SemaphorePermit<'v>>,
 }
 
 /// A way out that was found.
@@ -189,117 +199,35 @@ impl Search {
         early: &Bytes,
     ) -> Result<Found, ProxyError> {
         let visit = self.visit.clone();
-        let (mut prefer, rotating, mut turn) = match &visit {
-            Some(visit) => match visit.turn(exits, self.deadline).await {
-                Turn::Held(preference) => (Some(preference), Rotating::Free, None),
-                Turn::Choose {
-                    prefer,
-                    avoid,
-                    permit,
-                } => (prefer, Rotating::left(avoid), Some(permit)),
-                Turn::TimedOut => return Err(ProxyError::NodeTimeout),
-                Turn::Elsewhere => return Err(ProxyError::SessionExitGone),
-            },
-            None => {
-                let last = sessions.last_exit(self.key, Instant::now());
-                let rotating = match (self.targeting.rotation(), last) {
-                    (_, None) | (Rotation::Sticky(_), _) => Rotating::Free,
-                    (Rotation::EachTunnel, Some(last)) => Rotating::Rather(last),
-                    (Rotation::EachRequestDistinct, Some(last)) => Rotating::Never(last),
-                };
-                (None, rotating, None)
-            }
+        let mut choice = match &visit {
+            Some(visit) => self.in_turn(visit.turn(exits, self.deadline).await)?,
+            None => self.choice(None, self.rotating(sessions), None),
         };
-        // A session's exit is the customer's choice.
-        let refused = match prefer {
-            Some(_) => Vec::new(),
-            None => self
-                .refusals
-                .of(self.account, &self.destination.host, Instant::now()),
-        };
-        let mut concessions = Concessions::new(rotating, refused);
         loop {
-            let now = Instant::now();
-            if self.attempts >= self.bounds.max_attempts || now >= self.deadline {
-                return Err(self.error.take().unwrap_or(ProxyError::NodeTimeout));
+            if self.attempts >= self.bounds.max_attempts || Instant::now() >= self.deadline {
+                return Err(self.last_word(ProxyError::NodeTimeout));
             }
-            let deadline = self.deadline.min(now + self.bounds.attempt_timeout);
-            let mut avoid = self.failed.clone();
-            avoid.ips.extend(concessions.avoided());
-            let request = ExitRequest {
-                account: self.account,
-                terms: self.terms.clone(),
-                targeting: Arc::clone(&self.targeting),
-                prefer,
-                avoid,
-                destination: self.destination.clone(),
-                transport: self.transport,
-                early: early.clone(),
-                deadline,
-                hedges: self.hedges(),
-            };
-            let failure = match timeout_at(deadline + ANSWER_GRACE, exits.open(request)).await {
-                Ok(Ok(opened)) => {
-                    self.note_beside(&opened.beside);
-                    let hedged = is_hedged(&opened.beside);
-                    self.note_tried(Some(&opened.exit), "opened", opened.dial, hedged);
-                    self.select += opened.select;
-                    let now = Instant::now();
-                    sessions.note_exit(self.key, opened.exit.ip, now);
-                    let session = self.visit.as_ref().map(|visit| visit.opened(&opened.exit));
-                    if let Some(visit) = &self.visit {
-                        visit.share().await;
-                    }
-                    drop(turn);
-                    let host = &self.destination.host;
-                    let gauge = Arc::clone(&opened.gauge);
-                    let through = self.refusals.through(self.account, host, opened.exit.ip, gauge);
-                    return Ok(Found {
-                        opened,
-                        session,
-                        through,
-                    });
-                }
-                Ok(Err(failure)) => failure,
-                Err(_) => ExitFailure {
-                    error: ExitError::NodeTimeout,
-                    exit: None,
-                    took: deadline - now,
-                    beside: Vec::new(),
-                },
+            let failure = match self.ask(exits, early, &choice).await {
+                Ok(opened) => return Ok(self.found(opened, sessions, choice).await),
+                Err(failure) => failure,
             };
             self.note_beside(&failure.beside);
-            let error = match failure.error {
-                ExitError::NoExit | ExitError::NoOtherExit if concessions.concede() => continue,
+            match failure.error {
+                ExitError::NoExit | ExitError::NoOtherExit if choice.concessions.concede() => {}
+                ExitError::NoOtherExit if choice.concessions.is_distinct() => {
+                    return Err(self.last_word(ProxyError::NoDistinctExit));
+                }
                 ExitError::NoExit | ExitError::NoOtherExit => {
-                    let is_distinct = failure.error == ExitError::NoOtherExit && concessions.is_distinct();
-                    return Err(self.error.take().unwrap_or(match is_distinct {
-                        true => ProxyError::NoDistinctExit,
-                        false => ProxyError::NoExit,
-                    }));
+                    return Err(self.last_word(ProxyError::NoExit));
                 }
                 // No exit said so, the choice did: asking again would not change it.
                 ExitError::TooMany if failure.exit.is_none() => {
-                    return Err(self.error.take().unwrap_or(ProxyError::ExitBusy));
+                    return Err(self.last_word(ProxyError::ExitBusy));
                 }
-                ExitError::SessionExitGone => match (&visit, prefer) {
+                ExitError::SessionExitGone => match (&visit, choice.prefer) {
                     // One request of the session looks for the next exit; the others wait for what it finds.
-                    (Some(visit), Some(gone)) if turn.is_none() => {
-                        match visit.replace(gone.ip, self.deadline).await {
-                            Turn::Held(preference) => prefer = Some(preference),
-                            Turn::Choose {
-                                prefer: other,
-                                avoid,
-                                permit,
-                            } => {
-                                (prefer, turn) = (other, Some(permit));
-                                concessions = Concessions::new(Rotating::left(avoid), Vec::new());
-                            }
-                            Turn::TimedOut => return Err(ProxyError::NodeTimeout),
-                            // Another exit would be a silent change of the session at the process that has this one.
-                            Turn::Elsewhere => return Err(ProxyError::SessionExitGone),
-                        }
-                        continue;
+                    (Some(visit), Some(gone)) if choice.permit.is_none() => {
+                        choice = self.in_turn(visit.replace(gone.ip, self.deadline).await)?;
                     }
                     // An exit that did not answer tells more; one that vanished is what was said here.
                     _ => {
@@ -308,37 +236,159 @@ impl Search {
                         return Err(told.unwrap_or(ProxyError::SessionExitGone));
                     }
                 },
-                other => as_told(other),
-            };
-            let row = error.row();
-            let hedged = is_hedged(&failure.beside);
-            self.note_tried(failure.exit.as_ref(), row.code, failure.took, hedged);
-            if let (ProxyError::ConnectionRefused, Some(exit)) = (&error, &failure.exit) {
-                self.note_refusal(exit.ip);
-            }
-            match row.another_exit {
-                AnotherExit::No => return Err(error),
-                // A session's exit is the customer's choice, and so is what it can't reach and may not do.
-                _ if prefer.is_some() && row.fault != Fault::Ours => return Err(error),
-                AnotherExit::Once if self.asked_again => return Err(error),
-                AnotherExit::Once => self.asked_again = true,
-                AnotherExit::Yes => {}
-            }
-            if let Some(exit) = &failure.exit {
-                self.failed.nodes.push(exit.node);
-                if row.fault == Fault::Destination {
-                    self.failed.ips.push(exit.ip);
-                }
-            }
-            // What the destination said tells more than what became of the attempts after it.
-            let told = self
-                .error
-                .as_ref()
-                .is_some_and(|error| error.row().fault == Fault::Destination);
-            if !told {
-                self.error = Some(error);
+                _ => self.note_failure(failure, choice.prefer.is_some())?,
             }
         }
+    }
+
+    /// What the session's turn means for this search.
+    fn in_turn<'v>(&self, turn: Turn<'v>) -> Result<Choice<'v>, ProxyError> {
+        match turn {
+            Turn::Held(held) => Ok(self.choice(Some(held), Rotating::Free, None)),
+            Turn::Choose {
+                prefer,
+                avoid,
+                permit,
+            } => Ok(self.choice(prefer, Rotating::left(avoid), Some(permit))),
+            Turn::TimedOut => Err(ProxyError::NodeTimeout),
+            // Another exit would be a silent change of the session at the process that has this one.
+            Turn::Elsewhere => Err(ProxyError::SessionExitGone),
+        }
+    }
+
+    /// What is ruled out for a request without a session.
+    fn rotating(&self, sessions: &Sessions) -> Rotating {
+        match (
+            self.targeting.rotation(),
+            sessions.last_exit(self.key, Instant::now()),
+        ) {
+            (_, None) | (Rotation::Sticky(_), _) => Rotating::Free,
+            (Rotation::EachTunnel, Some(last)) => Rotating::Rather(last),
+            (Rotation::EachRequestDistinct, Some(last)) => Rotating::Never(last),
+        }
+    }
+
+    fn choice<'v>(
+        &self,
+        prefer: Option<Preference>,
+        rotating: Rotating,
+        permit: Option<SemaphorePermit<'v>>,
+    ) -> Choice<'v> {
+        let refused = match prefer {
+            // A session's exit is the customer's choice.
+            Some(_) => Vec::new(),
+            None => self
+                .refusals
+                .of(self.account, &self.destination.host, Instant::now()),
+        };
+        Choice {
+            prefer,
+            concessions: Concessions::new(rotating, refused),
+            permit,
+        }
+    }
+
+    /// Asks one exit, for the time of one attempt.
+    async fn ask(
+        &self,
+        exits: &dyn Exits,
+        early: &Bytes,
+        choice: &Choice<'_>,
+    ) -> Result<OpenedExit, ExitFailure> {
+        let began = Instant::now();
+        let deadline = self.deadline.min(began + self.bounds.attempt_timeout);
+        let mut avoid = self.failed.clone();
+        avoid.ips.extend(choice.concessions.avoided());
+        let request = ExitRequest {
+            account: self.account,
+            terms: self.terms.clone(),
+            targeting: Arc::clone(&self.targeting),
+            prefer: choice.prefer,
+            avoid,
+            destination: self.destination.clone(),
+            transport: self.transport,
+            early: early.clone(),
+            deadline,
+            hedges: self.hedges(),
+        };
+        let answer = timeout_at(deadline + ANSWER_GRACE, exits.open(request)).await;
+        answer.unwrap_or_else(|_| {
+            Err(ExitFailure {
+                error: ExitError::NodeTimeout,
+                exit: None,
+                took: deadline - began,
+                beside: Vec::new(),
+            })
+        })
+    }
+
+    /// Notes the exit that reached the destination; then the session's other requests go on.
+    async fn found(&mut self, opened: OpenedExit, sessions: &Sessions, choice: Choice<'_>) -> Found {
+        self.note_beside(&opened.beside);
+        let hedged = is_hedged(&opened.beside);
+        self.note_tried(Some(&opened.exit), "opened", opened.dial, hedged);
+        self.select += opened.select;
+        sessions.note_exit(self.key, opened.exit.ip, Instant::now());
+        let session = self.visit.as_ref().map(|visit| visit.opened(&opened.exit));
+        if let Some(visit) = &self.visit {
+            visit.share().await;
+        }
+        drop(choice);
+        let host = &self.destination.host;
+        let gauge = Arc::clone(&opened.gauge);
+        let through = self.refusals.through(self.account, host, opened.exit.ip, gauge);
+        Found {
+            opened,
+            session,
+            through,
+        }
+    }
+
+    /// Notes an attempt that failed, and rules its exit out. `of_session`: its exit is the session's.
+    ///
+    /// # Errors
+    /// The failure itself, where asking another exit would not help or is not wanted.
+    fn note_failure(&mut self, failure: ExitFailure, of_session: bool) -> Result<(), ProxyError> {
+        let ExitFailure {
+            error,
+            exit,
+            took,
+            beside,
+        } = failure;
+        let error = as_told(error);
+        let row = error.row();
+        self.note_tried(exit.as_ref(), row.code, took, is_hedged(&beside));
+        if let (ProxyError::ConnectionRefused, Some(exit)) = (&error, &exit) {
+            self.note_refusal(exit.ip);
+        }
+        match row.another_exit {
+            AnotherExit::No => return Err(error),
+            // A session's exit is the customer's choice, and so is what it can't reach and may not do.
+            _ if of_session && row.fault != Fault::Ours => return Err(error),
+            AnotherExit::Once if self.asked_again => return Err(error),
+            AnotherExit::Once => self.asked_again = true,
+            AnotherExit::Yes => {}
+        }
+        if let Some(exit) = &exit {
+            self.failed.nodes.push(exit.node);
+            if row.fault == Fault::Destination {
+                self.failed.ips.push(exit.ip);
+            }
+        }
+        // What the destination said tells more than what became of the attempts after it.
+        let has_told = self
+            .error
+            .as_ref()
+            .is_some_and(|error| error.row().fault == Fault::Destination);
+        if !has_told {
+            self.error = Some(error);
+        }
+        Ok(())
+    }
+
+    /// What the attempts so far have told; `otherwise` where there were none.
+    fn last_word(&mut self, otherwise: ProxyError) -> ProxyError {
+        self.error.take().unwrap_or(otherwise)
     }
 
     /// An exit was asked, and this is what came of it.

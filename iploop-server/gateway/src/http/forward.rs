@@ -1,9 +1,10 @@
 //! A plain HTTP request through an exit, and its answer back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use iploop_platform::exits::OpenedExit;
+use iploop_platform::exits::{Exit, OpenedExit};
 use iploop_platform::ids::RequestId;
 use iploop_platform::metering::ProxyType;
 use iploop_protocol::io::Stream;
@@ -16,10 +17,9 @@ use super::response::Asked;
 use super::{After, answer_error, authorize, echo, profile};
 use crate::answer::{AnotherExit, Debug, Manner, ProxyError, Success, put_success};
 use crate::connection::Connection;
-use crate::exit::{Failed, Found, Search, Trail};
+use crate::exit::Failed;
 use crate::relay::RelayMeter;
-use crate::service::{Account, AdmittedRequest, Authorized, Service};
-use crate::telemetry;
+use crate::service::{Account, AdmittedRequest, Authorized, NoExit, Service};
 
 /// Longest head that goes along with the dial: one DATA payload of the tunnel.
 const MAX_EARLY_BYTES: usize = iploop_protocol::frame::MAX_DATA_BYTES;
@@ -141,126 +141,58 @@ enum Run {
     Failed(Failed),
 }
 
-impl Run {
-    fn failed(account: Account, error: ProxyError, search: &Search, targeting: &Targeting) -> Self {
-        Self::Failed(Failed {
-            error: account.failed(error),
-            trail: Trail::of(search, targeting),
-        })
-    }
-}
-
 async fn run(
     service: &Service,
     customer: &mut Connection,
-    request: AdmittedRequest,
+    mut request: AdmittedRequest,
     forward: Forward,
     asked: Asked,
 ) -> Run {
-    let AdmittedRequest {
-        mut search,
-        targeting,
-        mut account,
-    } = request;
-    let mut head = match targeting.profile() {
-        Some(preset) => profile::apply(preset, &forward),
-        None => forward.head.clone(),
-    };
-    if service.config.via {
-        head = with_via(&head);
-    }
+    let head = head_for_destination(service, &request.targeting, &forward);
     // Bytes that go along with the dial may arrive although the attempt fails, and then arrive again through another exit.
     let may_repeat = forward.is_idempotent && forward.body == Framing::None;
-    let early = if may_repeat && head.len() <= MAX_EARLY_BYTES {
-        head.clone()
-    } else {
-        Bytes::new()
+    let (early, unsent) = match may_repeat && head.len() <= MAX_EARLY_BYTES {
+        true => (head, Bytes::new()),
+        false => (Bytes::new(), head),
     };
     let patience = Patience {
         response: service.config.response_timeout,
         idle: service.config.idle_timeout,
     };
     loop {
-        let found = tokio::select! {
-            biased;
-            found = search.next(&*service.exits, &service.sessions, &early) => Some(found),
-            _ = customer.broken() => None,
-        };
-        account.meter().set_attempts(search.attempts().max(1));
-        let Found {
-            opened,
-            session,
-            through,
-        } = match found {
-            None => {
-                account.served();
+        let (opened, session) = match request.find_exit(service, customer, &early).await {
+            Ok(found) => found,
+            Err(NoExit::Error(error)) => return Run::Failed(request.failed(error)),
+            Err(NoExit::CustomerLeft) => {
+                request.account.served();
                 return Run::Done(After::Gone);
             }
-            Some(Err(error)) => return Run::failed(account, error, &search, &targeting),
-            Some(Ok(found)) => found,
         };
+        // More of it may have come meanwhile.
+        if let Err(error) = check_begin(customer, forward.body) {
+            return Run::Failed(request.failed(error));
+        }
         let OpenedExit {
             exit,
             mut stream,
             dial,
             ..
         } = opened;
-        let gauge = Arc::clone(through.gauge());
-        account.goes_through(&exit, through);
-        account.meter().set_connect_times(search.select_time(), dial);
-        telemetry::connected(search.attempts(), account.began().elapsed());
-        // More of it may have come meanwhile.
-        if let Err(error) = check_begin(customer, forward.body) {
-            return Run::failed(account, error, &search, &targeting);
-        }
-        let meter = RelayMeter::new(account.meter().clone(), Some(gauge));
-        let unsent = if early.is_empty() {
-            head.clone()
-        } else {
-            if let Err(reason) = account.meter().charge_up(early.len()).await {
-                return Run::failed(account, reason.into(), &search, &targeting);
-            }
-            Bytes::new()
+        let announcement = Announcement {
+            request: &request,
+            exit: &exit,
+            session: session.as_deref(),
+            dial,
+            via: service.config.via,
         };
-        let parameters = if targeting.debug() {
-            targeting.to_string()
-        } else {
-            String::new()
-        };
-        let announce = |status, first_byte, out: &mut BytesMut| {
-            account.meter().set_status(status);
-            if let Some(through) = account.through() {
-                through.answered(status);
-            }
-            account.told(exit.ip);
-            let debug = targeting.debug().then(|| Debug {
-                select: search.select_time(),
-                dial,
-                first_byte: Some(first_byte),
-                attempts: search.attempts(),
-                tried: search.tried(),
-                parameters: &parameters,
-            });
-            if service.config.via {
-                out.put_slice(VIA);
-            }
-            let session = session.as_deref();
-            put_success(
-                out,
-                &Success {
-                    request: account.id(),
-                    exit: &exit,
-                    session,
-                    limits: &[],
-                    debug,
-                },
-            );
-        };
+        let account = &request.account;
+        let meter = RelayMeter::new(account.meter().clone(), account.gauge().map(Arc::clone));
         let sending = Sending {
-            head: unsent,
+            head: unsent.clone(),
             body: forward.body,
             asked,
         };
+        let announce = |status, first_byte, out: &mut BytesMut| announcement.write(status, first_byte, out);
         let exchange = Exchange::new(
             customer,
             &mut stream,
@@ -272,6 +204,7 @@ async fn run(
         );
         match exchange.run().await {
             Ok(Exchanged { upgraded: true, .. }) => {
+                let account = request.account;
                 return Run::Upgraded { stream, account };
             }
             Ok(Exchanged {
@@ -281,7 +214,7 @@ async fn run(
                     // The origin sees its connection end, where it would see it break.
                     stream.finish();
                 }
-                account.served();
+                request.account.served();
                 return Run::Done(if persistent {
                     After::KeepAlive
                 } else {
@@ -289,20 +222,70 @@ async fn run(
                 });
             }
             Err(Failure::Unanswered { error, untouched }) => {
-                let another = untouched && may_repeat && error.row().another_exit == AnotherExit::Yes;
                 if let (ProxyError::ConnectionReset, Some(through)) = (&error, account.through()) {
                     through.refused();
                 }
+                let another = untouched && may_repeat && error.row().another_exit == AnotherExit::Yes;
                 if !another {
-                    search.note_end(&error);
-                    return Run::failed(account, error, &search, &targeting);
+                    request.search.note_end(&error);
+                    return Run::Failed(request.failed(error));
                 }
-                search.lost(exit.node, error);
+                request.search.lost(exit.node, error);
             }
             Err(Failure::Broken(end)) => {
-                account.ended(&end);
+                request.account.ended(&end);
                 return Run::Done(After::Broken);
             }
         }
+    }
+}
+
+/// The head as it goes on: with the browser's fields that the customer asked for, and our name where the operator wants it said.
+fn head_for_destination(service: &Service, targeting: &Targeting, forward: &Forward) -> Bytes {
+    let head = match targeting.profile() {
+        Some(preset) => profile::apply(preset, forward),
+        None => forward.head.clone(),
+    };
+    match service.config.via {
+        true => with_via(&head),
+        false => head,
+    }
+}
+
+/// What the customer is told beside the destination's answer.
+struct Announcement<'a> {
+    request: &'a AdmittedRequest,
+    exit: &'a Exit,
+    session: Option<&'a str>,
+    dial: Duration,
+    /// Our name, too.
+    via: bool,
+}
+
+impl Announcement<'_> {
+    /// Writes our fields into the head of an answer, and notes its status and that the customer hears of this exit.
+    fn write(&self, status: u16, first_byte: Duration, out: &mut BytesMut) {
+        let account = &self.request.account;
+        account.meter().set_status(status);
+        if let Some(through) = account.through() {
+            through.answered(status);
+        }
+        account.told(self.exit.ip);
+        if self.via {
+            out.put_slice(VIA);
+        }
+        let trail = self.request.trail();
+        let success = Success {
+            request: account.id(),
+            exit: self.exit,
+            session: self.session,
+            limits: &[],
+            debug: trail.as_deref().map(|trail| Debug {
+                trail,
+                dial: self.dial,
+                first_byte: Some(first_byte),
+            }),
+        };
+        put_success(out, &success);
     }
 }

@@ -69,6 +69,19 @@ impl End {
         }
     }
 
+    /// What the device is told of it.
+    pub(crate) fn reset_code(&self) -> ResetCode {
+        match self {
+            Self::NoCredit(_) => ResetCode::Depleted,
+            Self::Idle | Self::TooOld => ResetCode::Expired,
+            Self::Finished
+            | Self::CustomerLeft
+            | Self::ExitFailed(_)
+            | Self::Incomplete
+            | Self::Suspended => ResetCode::Cancelled,
+        }
+    }
+
     /// Whether our side broke it: the device, the tunnel to it, or the books.
     pub(crate) fn is_ours(&self) -> bool {
         match self {
@@ -130,13 +143,8 @@ pub(crate) async fn relay(
         end = watch(meter, lifetimes) => end,
         () = cut.cancelled() => End::Suspended,
     };
-    match &end {
-        End::Finished => {}
-        End::NoCredit(_) => stream.reset(ResetCode::Depleted),
-        End::Idle | End::TooOld => stream.reset(ResetCode::Expired),
-        End::CustomerLeft | End::ExitFailed(_) | End::Incomplete | End::Suspended => {
-            stream.reset(ResetCode::Cancelled)
-        }
+    if !matches!(end, End::Finished) {
+        stream.reset(end.reset_code());
     }
     end
 }

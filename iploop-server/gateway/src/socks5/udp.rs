@@ -23,7 +23,6 @@ use tokio::time::Instant;
 use super::{STATUS_OK, reply_to, wire};
 use crate::answer::{ProxyError, Reply, socks_reply_at};
 use crate::connection::Connection;
-use crate::exit::Through;
 use crate::relay::{End, watch};
 use crate::service::{Account, Service};
 use crate::tunnel::Established;
@@ -84,13 +83,8 @@ pub(super) async fn serve(
         () = customer.ended() => End::Finished,
         () = account.cut().cancelled() => End::Suspended,
     };
-    match &end {
-        End::NoCredit(_) => stream.reset(ResetCode::Depleted),
-        End::Idle | End::TooOld => stream.reset(ResetCode::Expired),
-        End::Finished | End::CustomerLeft | End::ExitFailed(_) | End::Incomplete | End::Suspended => {
-            stream.reset(ResetCode::Cancelled);
-        }
-    }
+    // Datagrams have no end of their own.
+    stream.reset(end.reset_code());
     account.ended(&end);
 }
 
@@ -173,7 +167,7 @@ impl Association<'_> {
             true => self.resolve(&to).await?,
             false => to.clone(),
         };
-        let gauge = self.account.through().map(Through::gauge);
+        let gauge = self.account.gauge();
         if gauge.is_some_and(|gauge| gauge.visit(&place).is_err()) {
             return None;
         }
