@@ -160,12 +160,12 @@ impl Stage {
             ms => Duration::from_millis(ms.into()).min(MAX_DIAL_TIMEOUT),
         };
         let until = started + timeout;
-        let rules = Arc::clone(&self.rules.read());
+        let rules = self.rules();
         let opened = self.grants.of(open.customer, self.shared.now());
         rules.check_destination(to, &opened).map_err(Refused::Policy)?;
         let answers = self.resolve(to, until).await?;
         // The network may have changed meanwhile: the rules of now decide.
-        let rules = Arc::clone(&self.rules.read());
+        let rules = self.rules();
         let checked = rules
             .check_addresses(to, &answers, &opened)
             .map_err(Refused::Policy)?;
@@ -226,10 +226,7 @@ impl Stage {
             Some(End::Stream) => {}
             Some(End::Socket) => stream.reset(ResetCode::Internal),
             Some(End::Depleted) => stream.reset_with(ResetCode::Limited, NotSharing::DailyCap.as_str()),
-            None => {
-                let (code, detail) = self.cut_short().answer();
-                stream.reset_with(code, detail);
-            }
+            None => self.reset_cut_short(&mut stream),
         }
     }
 
@@ -257,23 +254,27 @@ impl Stage {
     async fn relay(&self, stream: &mut Stream, socket: &mut TcpStream, cut: &CancellationToken) -> bool {
         let meter = &self.shared.traffic;
         let end = tokio::select! {
-            end = relay(stream, socket, &meter) => Some((end.result, end.said_all)),
-            () = cut.cancelled() => None,
-        };
-        match end.map(|(result, said_all)| result.map_err(|error| (error, said_all))) {
-            Some(Ok(())) => return true,
-            // The peer knows.
-            Some(Err((RelayError::Stream(_), said_all))) => return said_all,
-            Some(Err((RelayError::Socket(error), _))) => stream.break_off(code_of_socket(&error)),
-            Some(Err((RelayError::Depleted(_), _))) => {
-                stream.reset_with(ResetCode::Limited, NotSharing::DailyCap.as_str());
+            end = relay(stream, socket, &meter) => end,
+            () = cut.cancelled() => {
+                self.reset_cut_short(stream);
+                return false;
             }
-            None => {
-                let (code, detail) = self.cut_short().answer();
-                stream.reset_with(code, detail);
+        };
+        match end.result {
+            Ok(()) => return true,
+            // The peer knows.
+            Err(RelayError::Stream(_)) => return end.said_all,
+            Err(RelayError::Socket(error)) => stream.break_off(code_of_socket(&error)),
+            Err(RelayError::Depleted(_)) => {
+                stream.reset_with(ResetCode::Limited, NotSharing::DailyCap.as_str());
             }
         }
         false
+    }
+
+    fn reset_cut_short(&self, stream: &mut Stream) {
+        let (code, detail) = self.cut_short().answer();
+        stream.reset_with(code, detail);
     }
 
     fn cut_short(&self) -> Refused {
