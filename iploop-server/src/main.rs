@@ -5,7 +5,7 @@
 )]
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,8 +48,8 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
     exit(run(command.act, config))
 }
@@ -64,7 +64,8 @@ fn exit(result: Result<()>) -> ExitCode {
     }
 }
 
-/// An error with its causes, each said once: some of ours have their cause in their own words already.
+/// An error with its causes, each said once: some of ours have their cause in their own words already. Then the way out, where the
+/// system's words say none.
 fn explained(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -74,7 +75,28 @@ fn explained(error: &anyhow::Error) -> String {
             text = format!("{text}: {cause}");
         }
     }
-    text
+    match way_out(error, &text) {
+        Some(way_out) => format!("{text}; {way_out}"),
+        None => text,
+    }
+}
+
+fn way_out(error: &anyhow::Error, text: &str) -> Option<&'static str> {
+    let causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.map(io::Error::kind).find_map(|kind| match kind {
+        ErrorKind::AddrInUse => {
+            Some("another program, perhaps another server, listens there: end it, or take another port")
+        }
+        ErrorKind::AddrNotAvailable => {
+            Some("this machine has no such address; 0.0.0.0 stands for all that it has")
+        }
+        ErrorKind::PermissionDenied if text.contains(".listen: ") => {
+            Some("the system gives ports below 1024 to its administrator alone: take another one, or allow this program to (CAP_NET_BIND_SERVICE)")
+        }
+        _ => None,
+    })
 }
 
 fn describe(act: ConfigAct) -> Result<()> {
@@ -82,12 +104,12 @@ fn describe(act: ConfigAct) -> Result<()> {
         ConfigAct::Sample => config::sample(),
         ConfigAct::Schema => format!("{:#}\n", config::schema()),
     };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 fn openapi() -> Result<()> {
     let text = iploop_api::openapi().to_pretty_json()?;
-    Ok(std::io::stdout().write_all(format!("{text}\n").as_bytes())?)
+    Ok(io::stdout().write_all(format!("{text}\n").as_bytes())?)
 }
 
 /// The environment as text. What is none can't be a key or a value of ours, and stays visible as what it is.
@@ -114,7 +136,7 @@ async fn run(act: Act, config: Config) -> Result<()> {
             let server = Server::bind(config).await?;
             memory::give_back();
             println!("{}", server.ready_line());
-            std::io::stdout().flush()?;
+            io::stdout().flush()?;
             let (mut terminate, mut interrupt) =
                 (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
             let mut asked_to_end = async || {
@@ -156,5 +178,20 @@ mod tests {
         );
         let said = taken().context("hub.listen: address in use").context("the hub");
         assert_eq!(explained(&said), "the hub: hub.listen: address in use");
+    }
+
+    #[test]
+    fn a_port_that_can_not_be_had_is_said_with_the_way_out() {
+        let said =
+            |kind: ErrorKind, what| explained(&anyhow::Error::from(io::Error::from(kind)).context(what));
+        let taken = said(ErrorKind::AddrInUse, "api.listen: 0.0.0.0:3000");
+        assert!(
+            taken.starts_with("api.listen: 0.0.0.0:3000: ") && taken.ends_with("take another port"),
+            "{taken}"
+        );
+        let low = said(ErrorKind::PermissionDenied, "api.listen: 0.0.0.0:80");
+        assert!(low.contains("below 1024"), "{low}");
+        let folder = said(ErrorKind::PermissionDenied, "data: /root");
+        assert_eq!(folder, "data: /root: permission denied");
     }
 }

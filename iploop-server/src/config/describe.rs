@@ -93,6 +93,29 @@ fn sections() -> [Section; 23] {
     ]
 }
 
+/// The names of all sections, as the file has them.
+pub(super) fn section_names() -> Vec<String> {
+    sections()
+        .iter()
+        .map(|section| format!("[{}]", section.name))
+        .collect()
+}
+
+/// The twin that is meant by a name with one underscore where two belong: `IPLOOP_API_LISTEN`.
+pub(super) fn twin_meant_by(name: &str) -> Option<String> {
+    let twins = sections().into_iter().flat_map(|section| {
+        let keys = section.keys.iter();
+        keys.map(move |key| {
+            (
+                format!("IPLOOP_{}_{key}", section.name),
+                twin(&[section.name, key]),
+            )
+        })
+    });
+    let mut twins = twins.filter(|(single, _)| single.eq_ignore_ascii_case(name));
+    twins.next().map(|(_, twin)| twin)
+}
+
 /// The JSON schema (draft 2020-12) of the configuration file.
 pub fn schema() -> Value {
     let mut properties = Map::new();

@@ -1,6 +1,7 @@
 //! From a TOML file and the environment to types, with every mistake at once, each with its key and the way out.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use iploop_store::{check_redis_url, check_url};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use super::describe::{section_names, twin_meant_by};
 use super::{Config, DEFAULT_DATA, files};
 
 /// Every key of the file has a twin `IPLOOP_SECTION__KEY` in the environment, or `IPLOOP_SECTION__TABLE__KEY`.
@@ -126,14 +128,25 @@ impl Loader {
                 Ok(table) => self.table = table,
                 Err(error) => self.mistakes.push(format!("{}: {error}", file.display())),
             },
+            Err(error) if error.kind() == ErrorKind::NotFound => self.mistakes.push(format!(
+                "{}: {error}; `iploop-server config sample` prints a file to begin with",
+                file.display()
+            )),
             Err(error) => self.mistakes.push(format!("{}: {error}", file.display())),
         }
     }
 
     fn overlay(&mut self, environment: impl IntoIterator<Item = (String, String)>) {
         for (name, text) in environment {
-            let Some((section, key)) = name.strip_prefix(PREFIX).and_then(|name| name.split_once("__"))
-            else {
+            let Some(path) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let Some((section, key)) = path.split_once("__") else {
+                // Other names are others' (`IPLOOP_HUB` is the device's), but what is a key's but for the underscore is a slip.
+                if let Some(twin) = twin_meant_by(&name) {
+                    self.mistakes
+                        .push(format!("{name}: write {twin}, with two underscores"));
+                }
                 continue;
             };
             let path = format!("{section}__{key}").to_lowercase();
@@ -192,9 +205,8 @@ impl Loader {
     fn finish(mut self, config: &Config) -> Vec<String> {
         for unknown in self.table.keys() {
             self.mistakes.push(format!(
-                "{unknown}: no such section; there are data, [database], [redis], [hub], [gateway], [api], [metrics], [geo], [exit], \
-                 [mail], [login], [accounts], [admission], [metering], [usage], [abuse], [events], [webhooks], [outbound], \
-                 [assistant], [billing], [partners], [owners] and [devices]"
+                "{unknown}: no such section; there are data, {}",
+                section_names().join(", ")
             ));
         }
         self.mistakes.extend(config.gateway.mistakes());
@@ -288,10 +300,16 @@ fn value_of(text: &str) -> Value {
 /// The reader's own words, with the way out where they lack it.
 fn explain(text: &str) -> String {
     let line = text.lines().next().unwrap_or(text).trim();
-    match line {
-        "invalid socket address syntax" => format!("{line}; write it as \"127.0.0.1:3000\""),
-        _ => line.to_owned(),
-    }
+    let way_out = match line.rsplit_once("expected ") {
+        _ if line == "invalid socket address syntax" => "write it as \"127.0.0.1:3000\"",
+        Some((_, "socket address")) => "write it as \"127.0.0.1:3000\"",
+        Some((_, "a sequence")) => "write a list: [\"…\", \"…\"]",
+        Some((_, "a boolean")) => "write true or false, without quotes",
+        Some((_, "a string")) => "write it in quotes",
+        Some((_, "u8" | "u16" | "u32" | "u64" | "usize" | "i64")) => "write a whole number, without quotes",
+        _ => return line.to_owned(),
+    };
+    format!("{line}; {way_out}")
 }
 
 #[cfg(test)]
@@ -388,8 +406,42 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_another_kind_is_said_how_to_write() {
+        for (text, way_out) in [
+            ("[gateway]\nlisten = \"0.0.0.0:7777\"", "write a list"),
+            ("[gateway]\nmax_attempts = \"5\"", "without quotes"),
+            ("[gateway]\nvia = \"yes\"", "write true or false"),
+            ("[api]\nproxy_host = 5", "in quotes"),
+            ("[api]\nlisten = \"3000\"", "write it as \"127.0.0.1:3000\""),
+            ("[api]\nlisten = 3000", "write it as \"127.0.0.1:3000\""),
+        ] {
+            let mistakes = load(text, &[]).unwrap_err().to_string();
+            assert!(mistakes.contains(way_out), "{mistakes}");
+        }
+    }
+
+    #[test]
+    fn one_underscore_where_two_belong_is_a_mistake_and_names_of_others_are_not() {
+        let mistakes = load("", &[("IPLOOP_GATEWAY_MAX_ATTEMPTS", "3")])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            mistakes.contains("write IPLOOP_GATEWAY__MAX_ATTEMPTS"),
+            "{mistakes}"
+        );
+        // The device's, and what a cluster tells of a service that is named iploop-api.
+        let others = [
+            ("IPLOOP_HUB", "ws://localhost:8001/ws"),
+            ("IPLOOP_API_SERVICE_HOST", "10.0.0.1"),
+            ("IPLOOP_API_PORT", "tcp://10.0.0.1:3000"),
+        ];
+        load("", &others).unwrap();
+    }
+
+    #[test]
     fn a_missing_file_is_a_mistake_and_no_file_is_not() {
-        assert!(Config::load(Some(Path::new("/nonexistent/iploop.toml")), [], None).is_err());
+        let missing = Config::load(Some(Path::new("/nonexistent/iploop.toml")), [], None).unwrap_err();
+        assert!(missing.to_string().contains("config sample"), "{missing}");
         assert_eq!(
             Config::load(None, [], None).unwrap().data,
             PathBuf::from(DEFAULT_DATA)
