@@ -76,7 +76,7 @@ pub enum StateError {
         problem: String,
     },
     /// Another process runs on this folder.
-    #[error("{}: another node is running with this state", .0.display())]
+    #[error("{}: another node is running with this state; each needs a folder of its own", .0.display())]
     InUse(PathBuf),
 }
 

@@ -64,7 +64,7 @@ pub(super) struct Replay {
 #[non_exhaustive]
 pub enum JournalError {
     /// Another process has it open.
-    #[error("the journal in {0} is in use by another process")]
+    #[error("the journal in {0} is in use: another server runs on this data; each needs a folder of its own")]
     InUse(PathBuf),
     /// The folder can't be read or written.
     #[error("the journal in {dir} can't be used")]

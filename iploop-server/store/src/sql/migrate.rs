@@ -33,15 +33,21 @@ async fn run(pool: &Pool, to: i64) -> Result<i64, Failure> {
         .fetch_one(&mut *tx)
         .await?
         .try_get("version")?;
+    let is_new = found == 0;
+    if is_new {
+        tracing::info!(version = to, "making the tables of a new database");
+    }
     for step in MIGRATIONS
         .iter()
         .filter(|step| step.version > found && step.version <= to)
     {
-        tracing::info!(
-            version = step.version,
-            name = step.name,
-            "bringing the database up to date"
-        );
+        if !is_new {
+            tracing::info!(
+                version = step.version,
+                name = step.name,
+                "bringing the database up to date"
+            );
+        }
         // Safe: the text is one of our own files.
         sqlx::raw_sql(AssertSqlSafe(dialect::statement(step.sql)))
             .execute(&mut *tx)
