@@ -71,8 +71,21 @@ pub fn code(outcome: Result<()>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     // Nobody may be listening any longer.
-    let _ = writeln!(std::io::stderr(), "{error:#}");
+    let _ = writeln!(std::io::stderr(), "{}", explained(&error));
     ExitCode::from(status_of(&error))
+}
+
+/// An error with its causes, each said once: some of them have their cause in their own words already.
+fn explained(error: &Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn status_of(error: &Error) -> u8 {
@@ -97,6 +110,17 @@ fn status_of(error: &Error) -> u8 {
 mod tests {
     use super::*;
     use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let state = StateError::Io {
+            path: "/x".into(),
+            source,
+        };
+        let said = explained(&Error::from(state).context("run"));
+        assert_eq!(said, "run: /x: permission denied");
+    }
 
     #[test]
     fn every_end_has_its_status() {
