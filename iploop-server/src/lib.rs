@@ -4,6 +4,7 @@
 //! down in order.
 
 mod admin;
+mod api;
 mod billing;
 pub mod command;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod ledger;
 mod live;
 pub mod manage;
 pub mod memory;
+mod metering;
 mod notify;
 mod owners;
 mod policy;

@@ -1,6 +1,5 @@
 //! Joins what happens now with those who watch it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use iploop_platform::live::{Live, LiveParts, LiveTask};
@@ -23,15 +22,4 @@ pub(crate) fn start(
     });
     tasks.spawn(task.run(stop.clone()));
     live
-}
-
-/// Where a listener of ours is reached from this machine.
-pub(crate) fn loopback(mut listener: SocketAddr) -> SocketAddr {
-    if listener.ip().is_unspecified() {
-        listener.set_ip(match listener {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        });
-    }
-    listener
 }

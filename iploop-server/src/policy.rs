@@ -2,13 +2,48 @@
 
 use std::sync::Arc;
 
+use anyhow::{Context, Result};
 use async_trait::async_trait;
 use iploop_gateway::Gateway;
 use iploop_hub::Hub;
-use iploop_platform::abuse::{Force, ReadPolicy};
+use iploop_platform::abuse::{Force, ReadPolicy, StoredPolicy, compose};
+use iploop_platform::store::Store;
 use iploop_protocol::policy::{PlatformPolicy, Policy, TestAllow};
 
 use crate::config::ExitConfig;
+
+/// The exit policy at the start.
+pub(crate) struct ExitPolicy {
+    /// The operator's file.
+    pub(crate) file: PlatformPolicy,
+    /// What admins stored.
+    pub(crate) stored: StoredPolicy,
+    /// Both together.
+    pub(crate) in_force: PlatformPolicy,
+    pub(crate) test_allow: TestAllow,
+}
+
+impl ExitPolicy {
+    /// As file and store have it.
+    ///
+    /// # Errors
+    /// One of them can't be read, or the two can't be in force together.
+    pub(crate) async fn read(config: &ExitConfig, store: &dyn Store) -> Result<Self> {
+        let file = config.read_policy().map_err(anyhow::Error::msg)?;
+        let test_allow = config.parse_test_allow().map_err(anyhow::Error::msg)?;
+        if !config.test_allow.is_empty() {
+            tracing::warn!(addresses = ?config.test_allow, "exit.test_allow opens these addresses; never do this in production");
+        }
+        let stored = store.stored_policy().await.context("the stored exit policy")?;
+        let in_force = compose(&file, &stored).context("exit.policy: with the stored lists")?;
+        Ok(Self {
+            file,
+            stored,
+            in_force,
+            test_allow,
+        })
+    }
+}
 
 /// The operator's file.
 pub(crate) struct PolicyFile(pub(crate) ExitConfig);

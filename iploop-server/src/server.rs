@@ -7,36 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use iploop_api::{ApiParts, ApiState, ProxyAddresses, ServeLimits};
+use iploop_api::ServeLimits;
 use iploop_gateway::{Gateway, Sessions};
 use iploop_hub::{Hub, HubDeps};
-use iploop_platform::abuse::{AbuseParts, AbuseService, AbuseWatch, StoredPolicy, Suspicion, compose};
-use iploop_platform::accounts::password::Passwords;
-use iploop_platform::accounts::{AccountParts, AccountService, PublicUrl};
-use iploop_platform::admin::AdminParts;
-use iploop_platform::admission::Admission;
+use iploop_platform::abuse::{AbuseService, AbuseWatch};
 use iploop_platform::archive;
 use iploop_platform::clock::{Clock, SystemClock};
 use iploop_platform::ids::GatewayId;
-use iploop_platform::keys::{KeyChanges, KeyService};
-use iploop_platform::live::Live;
-use iploop_platform::login::{Logins, SigningSecret};
-use iploop_platform::metering::Meters;
-use iploop_platform::sticky::SessionService;
+use iploop_platform::login::SigningSecret;
 use iploop_platform::store::Store;
-use iploop_protocol::policy::{PlatformPolicy, TestAllow};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config, JOURNAL};
-use crate::notify::Notifying;
-use crate::policy::{Enforcers, PolicyFile};
+use crate::api::ApiPieces;
+use crate::config::{self, Config};
+use crate::metering::{Counting, Stage};
+use crate::policy::ExitPolicy;
 use crate::shared::Shared;
-use crate::together::Devices;
 
 /// How long streams may go on after SIGTERM.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(30);
@@ -54,27 +44,7 @@ pub struct Server {
     stop: CancellationToken,
     tasks: JoinSet<()>,
     /// Ends after everything that counts bytes has ended.
-    meters: Stage,
-}
-
-/// A task that ends when it is told to, in its turn.
-struct Stage {
-    stop: CancellationToken,
-    task: JoinSet<()>,
-}
-
-impl Stage {
-    fn spawn<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(CancellationToken) -> F) -> Self {
-        let stop = CancellationToken::new();
-        let mut task = JoinSet::new();
-        task.spawn(run(stop.clone()));
-        Self { stop, task }
-    }
-
-    async fn end(&mut self) {
-        self.stop.cancel();
-        while self.task.join_next().await.is_some() {}
-    }
+    books: Stage,
 }
 
 impl Server {
@@ -96,34 +66,11 @@ impl Server {
         let draining = CancellationToken::new();
 
         let gateway_id = gateway_id(&config.data)?;
-        let (meters, meter_task) = Meters::start(
-            Arc::clone(&store) as _,
-            Arc::clone(&clock),
-            gateway_id,
-            &config.data.join(JOURNAL),
-            config.metering.clone(),
-        )
-        .await?;
-        let meters_stage = Stage::spawn(|stop| async move {
-            let closed = meter_task.run(stop).await;
-            if closed.unbooked > 0 {
-                tracing::warn!(
-                    requests = closed.unbooked,
-                    "usage could not be booked; the next start will do it"
-                );
-            }
-        });
-        let admission = Arc::new(Admission::new(
-            Arc::clone(&store) as _,
-            Some(Arc::clone(&store) as _),
-            Arc::clone(&clock),
-            meters.clone(),
-            config.admission.clone(),
-        ));
-        tasks.spawn({
-            let (admission, stop) = (Arc::clone(&admission), stop.clone());
-            async move { admission.run(stop).await }
-        });
+        let Counting {
+            meters,
+            admission,
+            books,
+        } = Counting::start(&config, &store, &clock, gateway_id, &stop, &mut tasks).await?;
         let changes = shared.join(&admission, gateway_id, &stop, &mut tasks);
 
         tasks.spawn(archive::run(
@@ -133,7 +80,7 @@ impl Server {
             stop.clone(),
         ));
 
-        let policy = exit_policy(&config, store.as_ref()).await?;
+        let policy = ExitPolicy::read(&config.exit, store.as_ref()).await?;
         let (watch, suspicions) = AbuseWatch::new(&config.abuse, Arc::clone(&clock));
         let deps = HubDeps {
             nodes: Arc::clone(&store) as _,
@@ -231,7 +178,7 @@ impl Server {
             draining,
             stop,
             tasks,
-            meters: meters_stage,
+            books,
         })
     }
 
@@ -279,7 +226,7 @@ impl Server {
             tracing::warn!("asked to hurry: what was open is cut");
             self.tasks.shutdown().await;
         }
-        self.meters.end().await;
+        self.books.end().await;
     }
 }
 
@@ -303,33 +250,6 @@ pub async fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
         None => "data",
     };
     iploop_store::open(&place).await.context(key)
-}
-
-/// The exit policy at the start.
-struct ExitPolicy {
-    /// The operator's file.
-    file: PlatformPolicy,
-    /// What admins stored.
-    stored: StoredPolicy,
-    /// Both together.
-    in_force: PlatformPolicy,
-    test_allow: TestAllow,
-}
-
-async fn exit_policy(config: &Config, store: &dyn Store) -> Result<ExitPolicy> {
-    let file = config.exit.read_policy().map_err(anyhow::Error::msg)?;
-    let test_allow = config.exit.parse_test_allow().map_err(anyhow::Error::msg)?;
-    if !config.exit.test_allow.is_empty() {
-        tracing::warn!(addresses = ?config.exit.test_allow, "exit.test_allow opens these addresses; never do this in production");
-    }
-    let stored = store.stored_policy().await.context("the stored exit policy")?;
-    let in_force = compose(&file, &stored).context("exit.policy: with the stored lists")?;
-    Ok(ExitPolicy {
-        file,
-        stored,
-        in_force,
-        test_allow,
-    })
 }
 
 /// The addresses that this server listens on, as far as the configuration names them: no device may dial them.
@@ -357,187 +277,4 @@ async fn listen(section: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{section}.listen: {address}"))
-}
-
-/// What the API is made from.
-struct ApiPieces<'a> {
-    config: &'a Config,
-    store: Arc<dyn Store>,
-    shared: Shared,
-    clock: Arc<dyn Clock>,
-    changes: Arc<dyn KeyChanges>,
-    hub: &'a Hub,
-    gateway: &'a Gateway,
-    api: SocketAddr,
-    policy: ExitPolicy,
-    watch: AbuseWatch,
-    suspicions: mpsc::Receiver<Suspicion>,
-    live: Arc<Live>,
-    devices: Devices,
-    secret: SigningSecret,
-}
-
-impl ApiPieces<'_> {
-    /// Starts the services behind the API.
-    async fn assemble(
-        self,
-        draining: &CancellationToken,
-        stop: &CancellationToken,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<(ApiState, AbuseService)> {
-        let Self {
-            config,
-            store,
-            shared,
-            clock,
-            changes,
-            hub,
-            gateway,
-            api,
-            policy,
-            watch,
-            suspicions,
-            live,
-            devices,
-            secret,
-        } = self;
-        let passwords = Passwords::new(&config.accounts.password)?;
-        let (logins, login_task) = Logins::start(
-            Arc::clone(&store),
-            Arc::clone(&shared.state),
-            Arc::clone(&clock),
-            passwords.clone(),
-            secret.clone(),
-            &config.login,
-        )
-        .await?;
-        tasks.spawn(login_task.run(stop.clone()));
-        let ledger = crate::ledger::service(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&changes));
-        let public_url = match config.accounts.public_url.clone() {
-            Some(url) => url,
-            None => default_url(api)?,
-        };
-        let notifying = Notifying {
-            config,
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            network: Arc::clone(&devices.network),
-            public_url: public_url.clone(),
-            secret,
-        };
-        let (webhooks, notices) = notifying.start(stop, tasks)?;
-        let admin_parts = AdminParts {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            passwords: passwords.clone(),
-            logins: logins.clone(),
-            changes: Arc::clone(&changes),
-            watch: watch.clone(),
-            nodes: devices.nodes,
-            network: Arc::clone(&devices.network),
-        };
-        let admin = crate::admin::start(admin_parts, stop, tasks);
-        let around = crate::billing::Around {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            changes: Arc::clone(&changes),
-            public_url: public_url.clone(),
-        };
-        let billing = crate::billing::service(config, around)?;
-        tasks.spawn(billing.clone().run(stop.clone()));
-        let abuse_parts = AbuseParts {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            changes: Arc::clone(&changes),
-            notices: notices.clone(),
-            watch,
-            suspicions,
-            force: Arc::new(Enforcers {
-                gateway: gateway.clone(),
-                hub: hub.clone(),
-                test_allow: policy.test_allow,
-            }),
-            source: Arc::new(PolicyFile(config.exit.clone())),
-            file: policy.file,
-            stored: policy.stored,
-        };
-        let (abuse, abuse_task) = AbuseService::new(abuse_parts, &config.abuse);
-        tasks.spawn(abuse_task.run(stop.clone()));
-        let (assistant, tickets) = crate::support::open(config, &store, &shared.state, &clock, &notices)?;
-        let account_parts = AccountParts {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            passwords,
-            logins: logins.clone(),
-            notices: notices.clone(),
-            changes: Arc::clone(&changes),
-            public_url: public_url.clone(),
-            personal_data: [crate::billing::personal_data(&store, &clock)]
-                .into_iter()
-                .chain(iploop_platform::owners::personal_data(&store))
-                .collect(),
-        };
-        let accounts = AccountService::new(account_parts, &config.accounts);
-        let bell = crate::owners::start(&store, &clock, config, hub, stop, tasks);
-        let proxies = gateway.local_addrs();
-        let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
-        let state = ApiState::new(ApiParts {
-            abuse: abuse.clone(),
-            assistant,
-            tickets,
-            admin,
-            accounts,
-            logins,
-            keys: KeyService::new(Arc::clone(&store), Arc::clone(&clock), changes)
-                .permitting_local_ip_login(config.admission.ip_login_local),
-            ledger,
-            billing,
-            owners: config.owners.clone(),
-            bell,
-            connected: devices.connected,
-            sessions: SessionService::new(Arc::clone(&store), Arc::new(gateway.clone()), devices.others),
-            webhooks,
-            notices,
-            store,
-            network: devices.network,
-            live,
-            clock,
-            proxy: ProxyAddresses {
-                host: config
-                    .api
-                    .proxy_host
-                    .clone()
-                    .unwrap_or_else(|| host_of(&public_url)),
-                http_port: port(proxies.first()),
-                socks5_port: port(proxies.last()),
-            },
-            proxy_at: proxies.first().copied().map(crate::live::loopback),
-            max_attempts: config.gateway.max_attempts,
-            ready_checks: shared.ready_checks(),
-            draining: draining.clone(),
-            roles: ["gateway", "hub", "api"].map(str::to_owned).to_vec(),
-            trusted_proxies: config.api.trusted_proxies.clone(),
-        });
-        Ok((state, abuse))
-    }
-}
-
-/// Where customers reach an API that has not been given a public address: this machine.
-fn default_url(api: SocketAddr) -> Result<PublicUrl> {
-    let host = if api.ip().is_unspecified() {
-        "localhost".to_owned()
-    } else {
-        SocketAddr::new(api.ip(), 0).ip().to_string()
-    };
-    Ok(format!("http://{host}:{}", api.port()).parse()?)
-}
-
-fn host_of(url: &PublicUrl) -> String {
-    let text = url.join("");
-    let authority = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or_default();
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host.to_owned(),
-        _ => authority.to_owned(),
-    }
 }
