@@ -18,7 +18,7 @@
 //! # }
 //! ```
 //!
-//! What the gateway refuses is a [`Refusal`] with its code, inside a tunnel for HTTPS too: [`ProxyError::code`]. Other programs
+//! What the gateway refuses is a [`Refusal`] with its code, inside a tunnel for HTTPS too: [`Error::code`]. Other programs
 //! get their login from [`ProxyLogin`].
 //!
 //! # The management API
@@ -61,6 +61,8 @@
 //! tokens and passwords are [`values::Secret`]s: `Debug` does not show them.
 
 pub mod api;
+mod builder;
+mod error;
 pub mod management;
 pub mod proxy;
 mod refusal;
@@ -75,8 +77,10 @@ pub mod targeting {
 
 pub use http;
 
-pub use self::management::{Api, ApiError};
-pub use self::proxy::{Customer, ProxyError, ProxyLogin};
+pub use self::builder::Builder;
+pub use self::error::Error;
+pub use self::management::Api;
+pub use self::proxy::{Customer, ProxyLogin};
 pub use self::refusal::Refusal;
 pub use self::retries::Retries;
 pub use self::wire::{ConnectError, SetupError};

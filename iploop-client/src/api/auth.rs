@@ -8,7 +8,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::management::{Api, ApiError};
+use crate::error::Error;
+use crate::management::Api;
 use crate::values::{Change, Secret, Timestamp};
 
 /// Operations of this part of the API: [`Api::auth`].
@@ -20,7 +21,7 @@ impl Auth<'_> {
     /// had left is lost. Transactions and usage stay under an id that says nothing.
     ///
     /// `DELETE /api/auth/account`.
-    pub async fn delete_account(&self, body: &FarewellBody) -> Result<(), ApiError> {
+    pub async fn delete_account(&self, body: &FarewellBody) -> Result<(), Error> {
         self.0
             .call(Method::DELETE, "/api/auth/account")
             .json(body)
@@ -33,7 +34,7 @@ impl Auth<'_> {
     /// The single requests are in `/api/usage/requests/export`.
     ///
     /// `GET /api/auth/export`.
-    pub async fn export(&self) -> Result<PersonalDataAnswer, ApiError> {
+    pub async fn export(&self) -> Result<PersonalDataAnswer, Error> {
         self.0
             .call(Method::GET, "/api/auth/export")
             .answer()
@@ -44,7 +45,7 @@ impl Auth<'_> {
     /// Mails a link to set a new password, if the address has an account. The answer does not say whether it has.
     ///
     /// `POST /api/auth/forgot-password`.
-    pub async fn forgot_password(&self, body: &ForgotBody) -> Result<Message, ApiError> {
+    pub async fn forgot_password(&self, body: &ForgotBody) -> Result<Message, Error> {
         self.0
             .call(Method::POST, "/api/auth/forgot-password")
             .json(body)
@@ -57,7 +58,7 @@ impl Auth<'_> {
     /// challenge for the second step.
     ///
     /// `POST /api/auth/login`.
-    pub async fn login(&self, body: &LoginBody) -> Result<LoginOutcome, ApiError> {
+    pub async fn login(&self, body: &LoginBody) -> Result<LoginOutcome, Error> {
         let answer = self
             .0
             .call(Method::POST, "/api/auth/login")
@@ -73,7 +74,7 @@ impl Auth<'_> {
     /// Completes a sign-in with a code, which is used up. A recovery code counts once, and its use is told by mail.
     ///
     /// `POST /api/auth/login/two-factor`.
-    pub async fn login_with_code(&self, body: &SecondFactorBody) -> Result<LoginAnswer, ApiError> {
+    pub async fn login_with_code(&self, body: &SecondFactorBody) -> Result<LoginAnswer, Error> {
         self.0
             .call(Method::POST, "/api/auth/login/two-factor")
             .json(body)
@@ -85,7 +86,7 @@ impl Auth<'_> {
     /// Ends this login at once, before its time.
     ///
     /// `POST /api/auth/logout`.
-    pub async fn logout(&self) -> Result<(), ApiError> {
+    pub async fn logout(&self) -> Result<(), Error> {
         self.0.call(Method::POST, "/api/auth/logout").answer().await?;
         Ok(())
     }
@@ -93,7 +94,7 @@ impl Auth<'_> {
     /// What the account wants to be told.
     ///
     /// `GET /api/auth/notifications`.
-    pub async fn get_notifications(&self) -> Result<NotificationsAnswer, ApiError> {
+    pub async fn get_notifications(&self) -> Result<NotificationsAnswer, Error> {
         self.0
             .call(Method::GET, "/api/auth/notifications")
             .answer()
@@ -104,7 +105,7 @@ impl Auth<'_> {
     /// Changes what the account wants to be told.
     ///
     /// `PUT /api/auth/notifications`.
-    pub async fn set_notifications(&self, body: &NotificationsBody) -> Result<NotificationsAnswer, ApiError> {
+    pub async fn set_notifications(&self, body: &NotificationsBody) -> Result<NotificationsAnswer, Error> {
         self.0
             .call(Method::PUT, "/api/auth/notifications")
             .json(body)
@@ -116,7 +117,7 @@ impl Auth<'_> {
     /// Sets a new password. Ends every login of the account, this one included, and answers with a fresh one.
     ///
     /// `PUT /api/auth/password`.
-    pub async fn change_password(&self, body: &PasswordBody) -> Result<LoginAnswer, ApiError> {
+    pub async fn change_password(&self, body: &PasswordBody) -> Result<LoginAnswer, Error> {
         self.0
             .call(Method::PUT, "/api/auth/password")
             .json(body)
@@ -128,7 +129,7 @@ impl Auth<'_> {
     /// The account that asks, with its plan and balance.
     ///
     /// `GET /api/auth/profile`.
-    pub async fn profile(&self) -> Result<ProfileAnswer, ApiError> {
+    pub async fn profile(&self) -> Result<ProfileAnswer, Error> {
         self.0
             .call(Method::GET, "/api/auth/profile")
             .answer()
@@ -139,7 +140,7 @@ impl Auth<'_> {
     /// Changes names, company, phone and time zone.
     ///
     /// `PATCH /api/auth/profile`.
-    pub async fn change_profile(&self, body: &ProfileBody) -> Result<UserAnswer, ApiError> {
+    pub async fn change_profile(&self, body: &ProfileBody) -> Result<UserAnswer, Error> {
         self.0
             .call(Method::PATCH, "/api/auth/profile")
             .json(body)
@@ -153,7 +154,7 @@ impl Auth<'_> {
     /// The proxy opens once the address is verified.
     ///
     /// `POST /api/auth/register`.
-    pub async fn register(&self, body: &RegisterBody) -> Result<LoginAnswer, ApiError> {
+    pub async fn register(&self, body: &RegisterBody) -> Result<LoginAnswer, Error> {
         self.0
             .call(Method::POST, "/api/auth/register")
             .json(body)
@@ -165,7 +166,7 @@ impl Auth<'_> {
     /// Mails the link that verifies the address once more. Earlier links stop working when the mail leaves.
     ///
     /// `POST /api/auth/resend-verification`.
-    pub async fn resend_verification(&self) -> Result<Message, ApiError> {
+    pub async fn resend_verification(&self) -> Result<Message, Error> {
         self.0
             .call(Method::POST, "/api/auth/resend-verification")
             .answer()
@@ -178,7 +179,7 @@ impl Auth<'_> {
     /// As JSON for programs; as a form, from the page above, the answer is a page as well.
     ///
     /// `POST /api/auth/reset-password`.
-    pub async fn reset_password(&self, body: &ResetBody) -> Result<Message, ApiError> {
+    pub async fn reset_password(&self, body: &ResetBody) -> Result<Message, Error> {
         self.0
             .call(Method::POST, "/api/auth/reset-password")
             .json(body)
@@ -190,7 +191,7 @@ impl Auth<'_> {
     /// How the account is kept safe.
     ///
     /// `GET /api/auth/security`.
-    pub async fn security(&self) -> Result<SecurityAnswer, ApiError> {
+    pub async fn security(&self) -> Result<SecurityAnswer, Error> {
         self.0
             .call(Method::GET, "/api/auth/security")
             .answer()
@@ -201,7 +202,7 @@ impl Auth<'_> {
     /// Sets the session timeout and the networks to sign in from; in force with the next request.
     ///
     /// `PATCH /api/auth/security`.
-    pub async fn change_security(&self, body: &SecurityBody) -> Result<SecurityAnswer, ApiError> {
+    pub async fn change_security(&self, body: &SecurityBody) -> Result<SecurityAnswer, Error> {
         self.0
             .call(Method::PATCH, "/api/auth/security")
             .json(body)
@@ -213,7 +214,7 @@ impl Auth<'_> {
     /// Ends every login of the account but this one.
     ///
     /// `DELETE /api/auth/sessions`.
-    pub async fn end_other_logins(&self) -> Result<EndedAnswer, ApiError> {
+    pub async fn end_other_logins(&self) -> Result<EndedAnswer, Error> {
         self.0
             .call(Method::DELETE, "/api/auth/sessions")
             .answer()
@@ -224,7 +225,7 @@ impl Auth<'_> {
     /// Where the account is signed in.
     ///
     /// `GET /api/auth/sessions`.
-    pub async fn list_logins(&self) -> Result<LoginList, ApiError> {
+    pub async fn list_logins(&self) -> Result<LoginList, Error> {
         self.0
             .call(Method::GET, "/api/auth/sessions")
             .answer()
@@ -235,7 +236,7 @@ impl Auth<'_> {
     /// Ends one login; its token is refused from now on.
     ///
     /// `DELETE /api/auth/sessions/{sessionId}`.
-    pub async fn end_login(&self, session_id: Uuid) -> Result<(), ApiError> {
+    pub async fn end_login(&self, session_id: Uuid) -> Result<(), Error> {
         self.0
             .call(Method::DELETE, &format!("/api/auth/sessions/{session_id}"))
             .answer()
@@ -246,7 +247,7 @@ impl Auth<'_> {
     /// Turns two-factor authentication on by the first code. The account's other logins end.
     ///
     /// `POST /api/auth/two-factor/confirm`.
-    pub async fn confirm(&self, body: &ConfirmBody) -> Result<RecoveryCodesAnswer, ApiError> {
+    pub async fn confirm(&self, body: &ConfirmBody) -> Result<RecoveryCodesAnswer, Error> {
         self.0
             .call(Method::POST, "/api/auth/two-factor/confirm")
             .json(body)
@@ -258,7 +259,7 @@ impl Auth<'_> {
     /// Turns two-factor authentication off and forgets its secret and codes.
     ///
     /// `POST /api/auth/two-factor/disable`.
-    pub async fn disable(&self, body: &ProofBody) -> Result<(), ApiError> {
+    pub async fn disable(&self, body: &ProofBody) -> Result<(), Error> {
         self.0
             .call(Method::POST, "/api/auth/two-factor/disable")
             .json(body)
@@ -270,7 +271,7 @@ impl Auth<'_> {
     /// Makes new recovery codes; all earlier ones stop working.
     ///
     /// `POST /api/auth/two-factor/recovery-codes`.
-    pub async fn recovery_codes(&self, body: &ProofBody) -> Result<RecoveryCodesAnswer, ApiError> {
+    pub async fn recovery_codes(&self, body: &ProofBody) -> Result<RecoveryCodesAnswer, Error> {
         self.0
             .call(Method::POST, "/api/auth/two-factor/recovery-codes")
             .json(body)
@@ -282,7 +283,7 @@ impl Auth<'_> {
     /// Makes a secret for an authenticator (TOTP: SHA-1, 6 digits, 30 seconds). Nothing changes until it is confirmed.
     ///
     /// `POST /api/auth/two-factor/setup`.
-    pub async fn set_up(&self, body: &SetUpBody) -> Result<SetUpAnswer, ApiError> {
+    pub async fn set_up(&self, body: &SetUpBody) -> Result<SetUpAnswer, Error> {
         self.0
             .call(Method::POST, "/api/auth/two-factor/setup")
             .json(body)
@@ -296,7 +297,7 @@ impl Auth<'_> {
     /// As JSON for programs; as a form, from the page above, the answer is a page as well.
     ///
     /// `POST /api/auth/verify-email`.
-    pub async fn verify_email(&self, body: &VerifyBody) -> Result<VerifyAnswer, ApiError> {
+    pub async fn verify_email(&self, body: &VerifyBody) -> Result<VerifyAnswer, Error> {
         self.0
             .call(Method::POST, "/api/auth/verify-email")
             .json(body)
@@ -308,7 +309,7 @@ impl Auth<'_> {
     /// Whether the token of a reset mail is still good. Does not use it up.
     ///
     /// `GET /api/auth/verify-reset-token`.
-    pub async fn verify_reset_token(&self, query: &VerifyResetTokenQuery) -> Result<TokenAnswer, ApiError> {
+    pub async fn verify_reset_token(&self, query: &VerifyResetTokenQuery) -> Result<TokenAnswer, Error> {
         self.0
             .call(Method::GET, "/api/auth/verify-reset-token")
             .query(query)

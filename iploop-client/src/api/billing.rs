@@ -8,7 +8,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::management::{Api, ApiError};
+use crate::error::Error;
+use crate::management::Api;
 use crate::values::Timestamp;
 
 /// Operations of this part of the API: [`Api::billing`].
@@ -20,7 +21,7 @@ impl Billing<'_> {
     /// three failures in a row.
     ///
     /// `PUT /api/billing/auto-top-up`.
-    pub async fn set_auto_top_up(&self, body: &AutoTopUpRequest) -> Result<Spending, ApiError> {
+    pub async fn set_auto_top_up(&self, body: &AutoTopUpRequest) -> Result<Spending, Error> {
         self.0
             .call(Method::PUT, "/api/billing/auto-top-up")
             .json(body)
@@ -33,7 +34,7 @@ impl Billing<'_> {
     /// into the account once the payment provider says that it was paid.
     ///
     /// `POST /api/billing/checkout`.
-    pub async fn checkout(&self, body: &CheckoutRequest) -> Result<PageAddress, ApiError> {
+    pub async fn checkout(&self, body: &CheckoutRequest) -> Result<PageAddress, Error> {
         self.0
             .call(Method::POST, "/api/billing/checkout")
             .json(body)
@@ -45,7 +46,7 @@ impl Billing<'_> {
     /// The account's invoices, newest first.
     ///
     /// `GET /api/billing/invoices`.
-    pub async fn invoices(&self, query: &InvoicesQuery) -> Result<InvoicePage, ApiError> {
+    pub async fn invoices(&self, query: &InvoicesQuery) -> Result<InvoicePage, Error> {
         self.0
             .call(Method::GET, "/api/billing/invoices")
             .query(query)
@@ -57,7 +58,7 @@ impl Billing<'_> {
     /// What can be bought. Open to everybody.
     ///
     /// `GET /api/billing/plans`.
-    pub async fn plans(&self) -> Result<PlanList, ApiError> {
+    pub async fn plans(&self) -> Result<PlanList, Error> {
         self.0
             .call(Method::GET, "/api/billing/plans")
             .answer()
@@ -68,7 +69,7 @@ impl Billing<'_> {
     /// The payment provider's page for cards, addresses and receipts.
     ///
     /// `POST /api/billing/portal`.
-    pub async fn portal(&self) -> Result<PageAddress, ApiError> {
+    pub async fn portal(&self) -> Result<PageAddress, Error> {
         self.0
             .call(Method::POST, "/api/billing/portal")
             .answer()
@@ -79,7 +80,7 @@ impl Billing<'_> {
     /// Sets the most that top-ups of a UTC month may cost, automatic ones included.
     ///
     /// `PUT /api/billing/spend-cap`.
-    pub async fn set_spend_cap(&self, body: &SpendCapRequest) -> Result<Spending, ApiError> {
+    pub async fn set_spend_cap(&self, body: &SpendCapRequest) -> Result<Spending, Error> {
         self.0
             .call(Method::PUT, "/api/billing/spend-cap")
             .json(body)
@@ -91,7 +92,7 @@ impl Billing<'_> {
     /// The account's plan, its renewal, what is left, and what it decided about spending.
     ///
     /// `GET /api/billing/subscription`.
-    pub async fn subscription(&self) -> Result<SubscriptionInfo, ApiError> {
+    pub async fn subscription(&self) -> Result<SubscriptionInfo, Error> {
         self.0
             .call(Method::GET, "/api/billing/subscription")
             .answer()
@@ -102,7 +103,7 @@ impl Billing<'_> {
     /// Lets the subscription end with its period. What is left stays.
     ///
     /// `POST /api/billing/subscription/cancel`.
-    pub async fn cancel_subscription(&self) -> Result<(), ApiError> {
+    pub async fn cancel_subscription(&self) -> Result<(), Error> {
         self.0
             .call(Method::POST, "/api/billing/subscription/cancel")
             .answer()
@@ -114,7 +115,7 @@ impl Billing<'_> {
     /// from the next period on. The plan follows within seconds.
     ///
     /// `POST /api/billing/subscription/change`.
-    pub async fn change_subscription(&self, body: &ChangeRequest) -> Result<(), ApiError> {
+    pub async fn change_subscription(&self, body: &ChangeRequest) -> Result<(), Error> {
         self.0
             .call(Method::POST, "/api/billing/subscription/change")
             .json(body)
@@ -126,7 +127,7 @@ impl Billing<'_> {
     /// Lets a subscription that was cancelled go on after all.
     ///
     /// `POST /api/billing/subscription/resume`.
-    pub async fn resume_subscription(&self) -> Result<(), ApiError> {
+    pub async fn resume_subscription(&self) -> Result<(), Error> {
         self.0
             .call(Method::POST, "/api/billing/subscription/resume")
             .answer()
@@ -138,7 +139,7 @@ impl Billing<'_> {
     /// follows the traffic within seconds.
     ///
     /// `GET /api/billing/transactions`.
-    pub async fn transactions(&self, query: &TransactionsQuery) -> Result<TransactionPage, ApiError> {
+    pub async fn transactions(&self, query: &TransactionsQuery) -> Result<TransactionPage, Error> {
         self.0
             .call(Method::GET, "/api/billing/transactions")
             .query(query)

@@ -6,7 +6,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::management::{Api, ApiError, segment};
+use crate::error::Error;
+use crate::management::{Api, segment};
 use crate::values::{Change, Secret, Timestamp};
 
 /// Operations of this part of the API: [`Api::keys`].
@@ -17,7 +18,7 @@ impl Keys<'_> {
     /// The addresses from which the account has authenticated: those of them that a key with `ipLogin` lists need no password.
     ///
     /// `GET /api/proxy/addresses`.
-    pub async fn list_addresses(&self) -> Result<AddressList, ApiError> {
+    pub async fn list_addresses(&self) -> Result<AddressList, Error> {
         self.0
             .call(Method::GET, "/api/proxy/addresses")
             .answer()
@@ -29,7 +30,7 @@ impl Keys<'_> {
     /// proves its address as well.
     ///
     /// `POST /api/proxy/addresses`.
-    pub async fn claim_address(&self) -> Result<AddressInfo, ApiError> {
+    pub async fn claim_address(&self) -> Result<AddressInfo, Error> {
         self.0
             .call(Method::POST, "/api/proxy/addresses")
             .answer()
@@ -40,7 +41,7 @@ impl Keys<'_> {
     /// Gives an address up: from there a password is needed again, until a key with `ipLogin` is used from it anew.
     ///
     /// `DELETE /api/proxy/addresses/{address}`.
-    pub async fn release_address(&self, address: &str) -> Result<(), ApiError> {
+    pub async fn release_address(&self, address: &str) -> Result<(), Error> {
         self.0
             .call(
                 Method::DELETE,
@@ -54,14 +55,14 @@ impl Keys<'_> {
     /// The account's keys.
     ///
     /// `GET /api/proxy/keys`.
-    pub async fn list_keys(&self) -> Result<KeyList, ApiError> {
+    pub async fn list_keys(&self) -> Result<KeyList, Error> {
         self.0.call(Method::GET, "/api/proxy/keys").answer().await?.json()
     }
 
     /// Makes a key. Its secret is in this answer and nowhere else.
     ///
     /// `POST /api/proxy/keys`.
-    pub async fn create_key(&self, body: &CreateKeyBody) -> Result<NewKey, ApiError> {
+    pub async fn create_key(&self, body: &CreateKeyBody) -> Result<NewKey, Error> {
         self.0
             .call(Method::POST, "/api/proxy/keys")
             .json(body)
@@ -73,7 +74,7 @@ impl Keys<'_> {
     /// Deletes a key. Its usage stays in the reports.
     ///
     /// `DELETE /api/proxy/keys/{keyId}`.
-    pub async fn delete_key(&self, key_id: Uuid) -> Result<(), ApiError> {
+    pub async fn delete_key(&self, key_id: Uuid) -> Result<(), Error> {
         self.0
             .call(Method::DELETE, &format!("/api/proxy/keys/{key_id}"))
             .answer()
@@ -84,7 +85,7 @@ impl Keys<'_> {
     /// One key.
     ///
     /// `GET /api/proxy/keys/{keyId}`.
-    pub async fn get_key(&self, key_id: Uuid) -> Result<KeyInfo, ApiError> {
+    pub async fn get_key(&self, key_id: Uuid) -> Result<KeyInfo, Error> {
         self.0
             .call(Method::GET, &format!("/api/proxy/keys/{key_id}"))
             .answer()
@@ -95,7 +96,7 @@ impl Keys<'_> {
     /// Switches, renames or limits a key: for new requests at once, for the bytes of running ones within seconds.
     ///
     /// `PATCH /api/proxy/keys/{keyId}`.
-    pub async fn change_key(&self, key_id: Uuid, body: &ChangeKeyBody) -> Result<KeyInfo, ApiError> {
+    pub async fn change_key(&self, key_id: Uuid, body: &ChangeKeyBody) -> Result<KeyInfo, Error> {
         self.0
             .call(Method::PATCH, &format!("/api/proxy/keys/{key_id}"))
             .json(body)
@@ -107,7 +108,7 @@ impl Keys<'_> {
     /// Sets the addresses a key may be used from.
     ///
     /// `PUT /api/proxy/keys/{keyId}/whitelist`.
-    pub async fn set_key_whitelist(&self, key_id: Uuid, body: &WhitelistBody) -> Result<KeyInfo, ApiError> {
+    pub async fn set_key_whitelist(&self, key_id: Uuid, body: &WhitelistBody) -> Result<KeyInfo, Error> {
         self.0
             .call(Method::PUT, &format!("/api/proxy/keys/{key_id}/whitelist"))
             .json(body)

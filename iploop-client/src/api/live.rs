@@ -5,7 +5,8 @@
 use http::Method;
 use serde::Serialize;
 
-use crate::management::{Api, ApiError, Download};
+use crate::error::Error;
+use crate::management::{Api, Download};
 
 /// Operations of this part of the API: [`Api::live`].
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ impl Live<'_> {
     /// With `Last-Event-ID` requests that ended since then come first. At most 5 at the same time for an account.
     ///
     /// `GET /api/live`.
-    pub async fn live(&self, query: &LiveQuery) -> Result<Download, ApiError> {
+    pub async fn live(&self, query: &LiveQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/live")
             .query(query)

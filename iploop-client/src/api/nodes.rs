@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::management::{Api, ApiError};
+use crate::error::Error;
+use crate::management::Api;
 use crate::values::Timestamp;
 
 /// Operations of this part of the API: [`Api::nodes`].
@@ -18,7 +19,7 @@ impl Nodes<'_> {
     /// The live devices by page, in rows that say nothing of their owners, with the network's counts.
     ///
     /// `GET /api/nodes`.
-    pub async fn list(&self, query: &ListQuery) -> Result<NodesAnswer, ApiError> {
+    pub async fn list(&self, query: &ListQuery) -> Result<NodesAnswer, Error> {
         self.0
             .call(Method::GET, "/api/nodes")
             .query(query)
@@ -30,7 +31,7 @@ impl Nodes<'_> {
     /// Countries in which a device is live now.
     ///
     /// `GET /api/nodes/countries`.
-    pub async fn countries(&self) -> Result<NodeCountries, ApiError> {
+    pub async fn countries(&self) -> Result<NodeCountries, Error> {
         self.0
             .call(Method::GET, "/api/nodes/countries")
             .answer()
@@ -41,7 +42,7 @@ impl Nodes<'_> {
     /// Counts over the live devices.
     ///
     /// `GET /api/nodes/stats`.
-    pub async fn stats(&self) -> Result<NodeStats, ApiError> {
+    pub async fn stats(&self) -> Result<NodeStats, Error> {
         self.0
             .call(Method::GET, "/api/nodes/stats")
             .answer()

@@ -5,7 +5,8 @@
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::management::{Api, ApiError};
+use crate::error::Error;
+use crate::management::Api;
 
 /// Operations of this part of the API: [`Api::platform`].
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +16,7 @@ impl Platform<'_> {
     /// Whether registration is open, what is free, and what the operator has to say.
     ///
     /// `GET /api/platform`.
-    pub async fn platform(&self) -> Result<PlatformAnswer, ApiError> {
+    pub async fn platform(&self) -> Result<PlatformAnswer, Error> {
         self.0.call(Method::GET, "/api/platform").answer().await?.json()
     }
 }

@@ -6,7 +6,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::shared::{DaySums, PeriodInfo, Sums};
-use crate::management::{Api, ApiError};
+use crate::error::Error;
+use crate::management::Api;
 use crate::values::{Secret, Timestamp};
 
 /// Operations of this part of the API: [`Api::proxy`].
@@ -18,7 +19,7 @@ impl Proxy<'_> {
     /// served without any.
     ///
     /// `GET /api/proxy/config`.
-    pub async fn proxy_config(&self) -> Result<ConfigAnswer, ApiError> {
+    pub async fn proxy_config(&self) -> Result<ConfigAnswer, Error> {
         self.0
             .call(Method::GET, "/api/proxy/config")
             .answer()
@@ -29,7 +30,7 @@ impl Proxy<'_> {
     /// Sets how the customer usually reaches the proxy, whole.
     ///
     /// `POST /api/proxy/config`.
-    pub async fn set_proxy_config(&self, body: &ConfigBody) -> Result<ConfigAnswer, ApiError> {
+    pub async fn set_proxy_config(&self, body: &ConfigBody) -> Result<ConfigAnswer, Error> {
         self.0
             .call(Method::POST, "/api/proxy/config")
             .json(body)
@@ -41,7 +42,7 @@ impl Proxy<'_> {
     /// Host, ports, ready examples and the targeting parameters.
     ///
     /// `GET /api/proxy/endpoint`.
-    pub async fn endpoint(&self) -> Result<EndpointAnswer, ApiError> {
+    pub async fn endpoint(&self) -> Result<EndpointAnswer, Error> {
         self.0
             .call(Method::GET, "/api/proxy/endpoint")
             .answer()
@@ -55,7 +56,7 @@ impl Proxy<'_> {
     /// answers them: same code, detail, hint and parameter. An account may ask 60 times at once, and then 5 times a second.
     ///
     /// `GET /api/proxy/explain`.
-    pub async fn explain(&self, query: &ExplainQuery) -> Result<ExplainAnswer, ApiError> {
+    pub async fn explain(&self, query: &ExplainQuery) -> Result<ExplainAnswer, Error> {
         self.0
             .call(Method::GET, "/api/proxy/explain")
             .query(query)
@@ -67,7 +68,7 @@ impl Proxy<'_> {
     /// Countries and cities in which a device is live now. For everyone.
     ///
     /// `GET /api/proxy/locations`.
-    pub async fn locations(&self) -> Result<LocationsAnswer, ApiError> {
+    pub async fn locations(&self) -> Result<LocationsAnswer, Error> {
         self.0
             .call(Method::GET, "/api/proxy/locations")
             .answer()
@@ -78,7 +79,7 @@ impl Proxy<'_> {
     /// What was used in the last 30 days, UTC.
     ///
     /// `GET /api/proxy/stats`.
-    pub async fn proxy_stats(&self) -> Result<StatsAnswer, ApiError> {
+    pub async fn proxy_stats(&self) -> Result<StatsAnswer, Error> {
         self.0
             .call(Method::GET, "/api/proxy/stats")
             .answer()
@@ -90,7 +91,7 @@ impl Proxy<'_> {
     /// key with an IP whitelist that does not have it answers `ip_not_allowed`.
     ///
     /// `POST /api/proxy/test`.
-    pub async fn try_proxy(&self, body: &TrialBody) -> Result<TrialAnswer, ApiError> {
+    pub async fn try_proxy(&self, body: &TrialBody) -> Result<TrialAnswer, Error> {
         self.0
             .call(Method::POST, "/api/proxy/test")
             .json(body)

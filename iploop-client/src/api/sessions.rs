@@ -6,7 +6,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::management::{Api, ApiError, segment};
+use crate::error::Error;
+use crate::management::{Api, segment};
 use crate::values::Timestamp;
 
 /// Operations of this part of the API: [`Api::sessions`].
@@ -17,7 +18,7 @@ impl Sessions<'_> {
     /// Ends all live sessions of the account. What runs in them goes on.
     ///
     /// `DELETE /api/proxy/sessions`.
-    pub async fn end_sessions(&self) -> Result<EndedSessions, ApiError> {
+    pub async fn end_sessions(&self) -> Result<EndedSessions, Error> {
         self.0
             .call(Method::DELETE, "/api/proxy/sessions")
             .answer()
@@ -28,7 +29,7 @@ impl Sessions<'_> {
     /// The account's live sessions, of all its keys.
     ///
     /// `GET /api/proxy/sessions`.
-    pub async fn list_sessions(&self, query: &ListSessionsQuery) -> Result<SessionList, ApiError> {
+    pub async fn list_sessions(&self, query: &ListSessionsQuery) -> Result<SessionList, Error> {
         self.0
             .call(Method::GET, "/api/proxy/sessions")
             .query(query)
@@ -40,7 +41,7 @@ impl Sessions<'_> {
     /// Makes a session ahead of its first use, which has to come within 24 hours. Its exit is chosen then.
     ///
     /// `POST /api/proxy/sessions`.
-    pub async fn create_session(&self, body: &CreateSessionBody) -> Result<NewSession, ApiError> {
+    pub async fn create_session(&self, body: &CreateSessionBody) -> Result<NewSession, Error> {
         self.0
             .call(Method::POST, "/api/proxy/sessions")
             .json(body)
@@ -52,7 +53,7 @@ impl Sessions<'_> {
     /// Ends a session. What runs in it goes on; the next request of its name begins a new one.
     ///
     /// `DELETE /api/proxy/sessions/{sessionId}`.
-    pub async fn end_session(&self, session_id: &str) -> Result<(), ApiError> {
+    pub async fn end_session(&self, session_id: &str) -> Result<(), Error> {
         self.0
             .call(
                 Method::DELETE,
@@ -66,7 +67,7 @@ impl Sessions<'_> {
     /// One live session.
     ///
     /// `GET /api/proxy/sessions/{sessionId}`.
-    pub async fn get_session(&self, session_id: &str) -> Result<SessionInfo, ApiError> {
+    pub async fn get_session(&self, session_id: &str) -> Result<SessionInfo, Error> {
         self.0
             .call(
                 Method::GET,
@@ -80,7 +81,7 @@ impl Sessions<'_> {
     /// Gives the session's exit up: its next request has another address, if there is one, and says so. What runs goes on.
     ///
     /// `POST /api/proxy/sessions/{sessionId}/rotate`.
-    pub async fn rotate_session(&self, session_id: &str) -> Result<SessionInfo, ApiError> {
+    pub async fn rotate_session(&self, session_id: &str) -> Result<SessionInfo, Error> {
         self.0
             .call(
                 Method::POST,

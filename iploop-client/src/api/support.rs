@@ -6,7 +6,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::management::{Api, ApiError, Download};
+use crate::error::Error;
+use crate::management::{Api, Download};
 use crate::values::Timestamp;
 
 /// Operations of this part of the API: [`Api::support`].
@@ -19,7 +20,7 @@ impl Support<'_> {
     /// `suggestTicket`).
     ///
     /// `POST /api/support/chat`.
-    pub async fn chat(&self, body: &ChatBody) -> Result<ChatAnswer, ApiError> {
+    pub async fn chat(&self, body: &ChatBody) -> Result<ChatAnswer, Error> {
         self.0
             .call(Method::POST, "/api/support/chat")
             .json(body)
@@ -33,7 +34,7 @@ impl Support<'_> {
     /// `suggestTicket`).
     ///
     /// `POST /api/support/chat`. This one as `text/event-stream`.
-    pub async fn chat_events(&self, body: &ChatBody) -> Result<Download, ApiError> {
+    pub async fn chat_events(&self, body: &ChatBody) -> Result<Download, Error> {
         self.0
             .call(Method::POST, "/api/support/chat")
             .json(body)
@@ -45,7 +46,7 @@ impl Support<'_> {
     /// The account's tickets.
     ///
     /// `GET /api/support/tickets`.
-    pub async fn list_tickets(&self, query: &ListTicketsQuery) -> Result<TicketList, ApiError> {
+    pub async fn list_tickets(&self, query: &ListTicketsQuery) -> Result<TicketList, Error> {
         self.0
             .call(Method::GET, "/api/support/tickets")
             .query(query)
@@ -57,7 +58,7 @@ impl Support<'_> {
     /// Asks a person.
     ///
     /// `POST /api/support/tickets`.
-    pub async fn open_ticket(&self, body: &TicketBody) -> Result<TicketInfo, ApiError> {
+    pub async fn open_ticket(&self, body: &TicketBody) -> Result<TicketInfo, Error> {
         self.0
             .call(Method::POST, "/api/support/tickets")
             .json(body)
@@ -69,7 +70,7 @@ impl Support<'_> {
     /// One of the account's tickets.
     ///
     /// `GET /api/support/tickets/{ticketId}`.
-    pub async fn get_ticket(&self, ticket_id: Uuid) -> Result<TicketInfo, ApiError> {
+    pub async fn get_ticket(&self, ticket_id: Uuid) -> Result<TicketInfo, Error> {
         self.0
             .call(Method::GET, &format!("/api/support/tickets/{ticket_id}"))
             .answer()

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::shared::{DaySums, PeriodInfo, Sums};
-use crate::management::{Api, ApiError, Download};
+use crate::error::Error;
+use crate::management::{Api, Download};
 use crate::values::Timestamp;
 
 /// Operations of this part of the API: [`Api::usage`].
@@ -18,7 +19,7 @@ impl Usage<'_> {
     /// Sums by country of the exit.
     ///
     /// `GET /api/usage/by-country`.
-    pub async fn usage_by_country(&self, query: &UsageQuery) -> Result<CountriesAnswer, ApiError> {
+    pub async fn usage_by_country(&self, query: &UsageQuery) -> Result<CountriesAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-country")
             .query(query)
@@ -30,7 +31,7 @@ impl Usage<'_> {
     /// Sums by country of the exit.
     ///
     /// `GET /api/usage/by-country`. This one as `text/csv`.
-    pub async fn usage_by_country_csv(&self, query: &UsageQuery) -> Result<Download, ApiError> {
+    pub async fn usage_by_country_csv(&self, query: &UsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-country")
             .query(query)
@@ -46,7 +47,7 @@ impl Usage<'_> {
     pub async fn usage_by_destination(
         &self,
         query: &UsageByDestinationQuery,
-    ) -> Result<DestinationsAnswer, ApiError> {
+    ) -> Result<DestinationsAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-destination")
             .query(query)
@@ -59,10 +60,7 @@ impl Usage<'_> {
     /// whole; the others count together.
     ///
     /// `GET /api/usage/by-destination`. This one as `text/csv`.
-    pub async fn usage_by_destination_csv(
-        &self,
-        query: &UsageByDestinationQuery,
-    ) -> Result<Download, ApiError> {
+    pub async fn usage_by_destination_csv(&self, query: &UsageByDestinationQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-destination")
             .query(query)
@@ -74,7 +72,7 @@ impl Usage<'_> {
     /// Sums by key, deleted ones included.
     ///
     /// `GET /api/usage/by-key`.
-    pub async fn usage_by_key(&self, query: &UsageQuery) -> Result<KeysAnswer, ApiError> {
+    pub async fn usage_by_key(&self, query: &UsageQuery) -> Result<KeysAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-key")
             .query(query)
@@ -86,7 +84,7 @@ impl Usage<'_> {
     /// Sums by key, deleted ones included.
     ///
     /// `GET /api/usage/by-key`. This one as `text/csv`.
-    pub async fn usage_by_key_csv(&self, query: &UsageQuery) -> Result<Download, ApiError> {
+    pub async fn usage_by_key_csv(&self, query: &UsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-key")
             .query(query)
@@ -98,7 +96,7 @@ impl Usage<'_> {
     /// Sums by status of the answer and error code.
     ///
     /// `GET /api/usage/by-status`.
-    pub async fn usage_by_status(&self, query: &UsageQuery) -> Result<StatusesAnswer, ApiError> {
+    pub async fn usage_by_status(&self, query: &UsageQuery) -> Result<StatusesAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-status")
             .query(query)
@@ -110,7 +108,7 @@ impl Usage<'_> {
     /// Sums by status of the answer and error code.
     ///
     /// `GET /api/usage/by-status`. This one as `text/csv`.
-    pub async fn usage_by_status_csv(&self, query: &UsageQuery) -> Result<Download, ApiError> {
+    pub async fn usage_by_status_csv(&self, query: &UsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-status")
             .query(query)
@@ -122,7 +120,7 @@ impl Usage<'_> {
     /// Sums by the way to the proxy: plain HTTP, CONNECT or SOCKS5.
     ///
     /// `GET /api/usage/by-type`.
-    pub async fn usage_by_type(&self, query: &UsageQuery) -> Result<TypesAnswer, ApiError> {
+    pub async fn usage_by_type(&self, query: &UsageQuery) -> Result<TypesAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-type")
             .query(query)
@@ -134,7 +132,7 @@ impl Usage<'_> {
     /// Sums by the way to the proxy: plain HTTP, CONNECT or SOCKS5.
     ///
     /// `GET /api/usage/by-type`. This one as `text/csv`.
-    pub async fn usage_by_type_csv(&self, query: &UsageQuery) -> Result<Download, ApiError> {
+    pub async fn usage_by_type_csv(&self, query: &UsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/by-type")
             .query(query)
@@ -146,7 +144,7 @@ impl Usage<'_> {
     /// Sums by local day: days of 23 and 25 hours where clocks change.
     ///
     /// `GET /api/usage/daily`.
-    pub async fn daily_usage(&self, query: &UsageQuery) -> Result<DailyAnswer, ApiError> {
+    pub async fn daily_usage(&self, query: &UsageQuery) -> Result<DailyAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/daily")
             .query(query)
@@ -158,7 +156,7 @@ impl Usage<'_> {
     /// Sums by local day: days of 23 and 25 hours where clocks change.
     ///
     /// `GET /api/usage/daily`. This one as `text/csv`.
-    pub async fn daily_usage_csv(&self, query: &UsageQuery) -> Result<Download, ApiError> {
+    pub async fn daily_usage_csv(&self, query: &UsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/daily")
             .query(query)
@@ -170,7 +168,7 @@ impl Usage<'_> {
     /// Sums by local hour of the day, over all days of the period.
     ///
     /// `GET /api/usage/hourly`.
-    pub async fn hourly_usage(&self, query: &UsageQuery) -> Result<HourlyAnswer, ApiError> {
+    pub async fn hourly_usage(&self, query: &UsageQuery) -> Result<HourlyAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/hourly")
             .query(query)
@@ -182,7 +180,7 @@ impl Usage<'_> {
     /// Sums by local hour of the day, over all days of the period.
     ///
     /// `GET /api/usage/hourly`. This one as `text/csv`.
-    pub async fn hourly_usage_csv(&self, query: &UsageQuery) -> Result<Download, ApiError> {
+    pub async fn hourly_usage_csv(&self, query: &UsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/hourly")
             .query(query)
@@ -194,7 +192,7 @@ impl Usage<'_> {
     /// The newest requests, those still running included.
     ///
     /// `GET /api/usage/recent`.
-    pub async fn recent_usage(&self, query: &RecentUsageQuery) -> Result<RecentAnswer, ApiError> {
+    pub async fn recent_usage(&self, query: &RecentUsageQuery) -> Result<RecentAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/recent")
             .query(query)
@@ -206,7 +204,7 @@ impl Usage<'_> {
     /// The newest requests, those still running included.
     ///
     /// `GET /api/usage/recent`. This one as `text/csv`.
-    pub async fn recent_usage_csv(&self, query: &RecentUsageQuery) -> Result<Download, ApiError> {
+    pub async fn recent_usage_csv(&self, query: &RecentUsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/recent")
             .query(query)
@@ -219,7 +217,7 @@ impl Usage<'_> {
     /// its counters follow its bytes within 10 seconds. Kept for as long as the operator's `usage.retention` says.
     ///
     /// `GET /api/usage/requests`.
-    pub async fn search_usage(&self, query: &SearchUsageQuery) -> Result<Page, ApiError> {
+    pub async fn search_usage(&self, query: &SearchUsageQuery) -> Result<Page, Error> {
         self.0
             .call(Method::GET, "/api/usage/requests")
             .query(query)
@@ -233,7 +231,7 @@ impl Usage<'_> {
     /// begins with an apostrophe.
     ///
     /// `GET /api/usage/requests/export`.
-    pub async fn export_usage(&self, query: &ExportUsageQuery) -> Result<Download, ApiError> {
+    pub async fn export_usage(&self, query: &ExportUsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/requests/export")
             .query(query)
@@ -246,7 +244,7 @@ impl Usage<'_> {
     /// long each part took.
     ///
     /// `GET /api/usage/requests/{requestId}`.
-    pub async fn request_receipt(&self, request_id: Uuid) -> Result<RequestInfo, ApiError> {
+    pub async fn request_receipt(&self, request_id: Uuid) -> Result<RequestInfo, Error> {
         self.0
             .call(Method::GET, &format!("/api/usage/requests/{request_id}"))
             .answer()
@@ -257,7 +255,7 @@ impl Usage<'_> {
     /// Sums over the requests that began in the period, those that still run included, beside those of the period before.
     ///
     /// `GET /api/usage/summary`.
-    pub async fn usage_summary(&self, query: &UsageQuery) -> Result<SummaryAnswer, ApiError> {
+    pub async fn usage_summary(&self, query: &UsageQuery) -> Result<SummaryAnswer, Error> {
         self.0
             .call(Method::GET, "/api/usage/summary")
             .query(query)
@@ -269,7 +267,7 @@ impl Usage<'_> {
     /// Sums over the requests that began in the period, those that still run included, beside those of the period before.
     ///
     /// `GET /api/usage/summary`. This one as `text/csv`.
-    pub async fn usage_summary_csv(&self, query: &UsageQuery) -> Result<Download, ApiError> {
+    pub async fn usage_summary_csv(&self, query: &UsageQuery) -> Result<Download, Error> {
         self.0
             .call(Method::GET, "/api/usage/summary")
             .query(query)

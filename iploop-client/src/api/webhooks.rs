@@ -6,7 +6,8 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::management::{Api, ApiError};
+use crate::error::Error;
+use crate::management::Api;
 use crate::values::{Change, Secret, Timestamp};
 
 /// Operations of this part of the API: [`Api::webhooks`].
@@ -17,14 +18,14 @@ impl Webhooks<'_> {
     /// The account's webhooks, and what they can be told of.
     ///
     /// `GET /api/webhooks`.
-    pub async fn list_webhooks(&self) -> Result<WebhookList, ApiError> {
+    pub async fn list_webhooks(&self) -> Result<WebhookList, Error> {
         self.0.call(Method::GET, "/api/webhooks").answer().await?.json()
     }
 
     /// Makes a webhook.
     ///
     /// `POST /api/webhooks`.
-    pub async fn create_webhook(&self, body: &CreateWebhookBody) -> Result<NewWebhookAnswer, ApiError> {
+    pub async fn create_webhook(&self, body: &CreateWebhookBody) -> Result<NewWebhookAnswer, Error> {
         self.0
             .call(Method::POST, "/api/webhooks")
             .json(body)
@@ -36,7 +37,7 @@ impl Webhooks<'_> {
     /// Deletes a webhook with its deliveries.
     ///
     /// `DELETE /api/webhooks/{webhookId}`.
-    pub async fn delete_webhook(&self, webhook_id: Uuid) -> Result<(), ApiError> {
+    pub async fn delete_webhook(&self, webhook_id: Uuid) -> Result<(), Error> {
         self.0
             .call(Method::DELETE, &format!("/api/webhooks/{webhook_id}"))
             .answer()
@@ -47,7 +48,7 @@ impl Webhooks<'_> {
     /// One webhook.
     ///
     /// `GET /api/webhooks/{webhookId}`.
-    pub async fn get_webhook(&self, webhook_id: Uuid) -> Result<WebhookInfo, ApiError> {
+    pub async fn get_webhook(&self, webhook_id: Uuid) -> Result<WebhookInfo, Error> {
         self.0
             .call(Method::GET, &format!("/api/webhooks/{webhook_id}"))
             .answer()
@@ -62,7 +63,7 @@ impl Webhooks<'_> {
         &self,
         webhook_id: Uuid,
         body: &ChangeWebhookBody,
-    ) -> Result<WebhookInfo, ApiError> {
+    ) -> Result<WebhookInfo, Error> {
         self.0
             .call(Method::PUT, &format!("/api/webhooks/{webhook_id}"))
             .json(body)
@@ -78,7 +79,7 @@ impl Webhooks<'_> {
         &self,
         webhook_id: Uuid,
         query: &ListDeliveriesQuery,
-    ) -> Result<DeliveryList, ApiError> {
+    ) -> Result<DeliveryList, Error> {
         self.0
             .call(Method::GET, &format!("/api/webhooks/{webhook_id}/deliveries"))
             .query(query)
@@ -90,7 +91,7 @@ impl Webhooks<'_> {
     /// One delivery with all its tries.
     ///
     /// `GET /api/webhooks/{webhookId}/deliveries/{eventId}`.
-    pub async fn get_delivery(&self, webhook_id: Uuid, event_id: Uuid) -> Result<DeliveryDetail, ApiError> {
+    pub async fn get_delivery(&self, webhook_id: Uuid, event_id: Uuid) -> Result<DeliveryDetail, Error> {
         self.0
             .call(
                 Method::GET,
@@ -104,7 +105,7 @@ impl Webhooks<'_> {
     /// Sends an event once more, with the same id, as soon as there is a place. What is under way is not sent twice.
     ///
     /// `POST /api/webhooks/{webhookId}/deliveries/{eventId}/replay`.
-    pub async fn replay_delivery(&self, webhook_id: Uuid, event_id: Uuid) -> Result<(), ApiError> {
+    pub async fn replay_delivery(&self, webhook_id: Uuid, event_id: Uuid) -> Result<(), Error> {
         self.0
             .call(
                 Method::POST,
@@ -118,7 +119,7 @@ impl Webhooks<'_> {
     /// Makes a new secret. For 24 hours deliveries are signed with both.
     ///
     /// `POST /api/webhooks/{webhookId}/regenerate-secret`.
-    pub async fn regenerate_secret(&self, webhook_id: Uuid) -> Result<RegeneratedAnswer, ApiError> {
+    pub async fn regenerate_secret(&self, webhook_id: Uuid) -> Result<RegeneratedAnswer, Error> {
         self.0
             .call(
                 Method::POST,
@@ -132,7 +133,7 @@ impl Webhooks<'_> {
     /// Sends everything since a time once more, what never was delivered included: at most 1,000 events, the oldest first.
     ///
     /// `POST /api/webhooks/{webhookId}/replay`.
-    pub async fn replay_since(&self, webhook_id: Uuid, body: &ReplayBody) -> Result<ReplayAnswer, ApiError> {
+    pub async fn replay_since(&self, webhook_id: Uuid, body: &ReplayBody) -> Result<ReplayAnswer, Error> {
         self.0
             .call(Method::POST, &format!("/api/webhooks/{webhook_id}/replay"))
             .json(body)
@@ -144,7 +145,7 @@ impl Webhooks<'_> {
     /// Shows the secret again. By POST, so that no link and no other page's image can ask for it.
     ///
     /// `POST /api/webhooks/{webhookId}/reveal-secret`.
-    pub async fn reveal_secret(&self, webhook_id: Uuid) -> Result<SecretAnswer, ApiError> {
+    pub async fn reveal_secret(&self, webhook_id: Uuid) -> Result<SecretAnswer, Error> {
         self.0
             .call(Method::POST, &format!("/api/webhooks/{webhook_id}/reveal-secret"))
             .answer()
@@ -155,7 +156,7 @@ impl Webhooks<'_> {
     /// Sends a test event now and waits for the answer, at most 10 seconds. Also to a webhook that is switched off.
     ///
     /// `POST /api/webhooks/{webhookId}/test`.
-    pub async fn test_webhook(&self, webhook_id: Uuid) -> Result<TestAnswer, ApiError> {
+    pub async fn test_webhook(&self, webhook_id: Uuid) -> Result<TestAnswer, Error> {
         self.0
             .call(Method::POST, &format!("/api/webhooks/{webhook_id}/test"))
             .answer()

@@ -9,9 +9,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::{Api, ApiError, Download};
+use super::{Api, Download};
+use crate::error::Error;
 use crate::refusal::{Refusal, is_for_now};
 use crate::retries::Schedule;
 use crate::wire::{ConnectError, whole};
@@ -30,7 +31,7 @@ pub(crate) struct Call<'a> {
     query: Vec<String>,
     accept: &'static str,
     body: Option<Bytes>,
-    mistake: Option<ApiError>,
+    mistake: Option<Error>,
 }
 
 /// A success, whole.
@@ -56,7 +57,7 @@ impl<'a> Call<'a> {
         match serde_urlencoded::to_string(query) {
             Ok(text) if text.is_empty() => {}
             Ok(text) => self.query.push(text),
-            Err(error) => self.mistake = Some(ApiError::Invalid(error.to_string())),
+            Err(error) => self.mistake = Some(Error::invalid(error)),
         }
         self
     }
@@ -76,13 +77,13 @@ impl<'a> Call<'a> {
     pub(crate) fn json(mut self, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(body) => self.body = Some(body.into()),
-            Err(error) => self.mistake = Some(ApiError::Invalid(error.to_string())),
+            Err(error) => self.mistake = Some(Error::invalid(error)),
         }
         self
     }
 
     /// Sends it and reads the whole answer.
-    pub(crate) async fn answer(self) -> Result<Answer, ApiError> {
+    pub(crate) async fn answer(self) -> Result<Answer, Error> {
         let patience = self.api.shared.patience;
         let mut response = self.send().await?;
         Ok(Answer {
@@ -92,7 +93,7 @@ impl<'a> Call<'a> {
     }
 
     /// Sends it and leaves the answer's content to the caller.
-    pub(crate) async fn download(self) -> Result<Download, ApiError> {
+    pub(crate) async fn download(self) -> Result<Download, Error> {
         let patience = self.api.shared.patience;
         let response = self.send().await?;
         let content_type = response.headers().get(CONTENT_TYPE);
@@ -103,11 +104,11 @@ impl<'a> Call<'a> {
     }
 
     /// Until there is a success, or an error that repeating does not help.
-    async fn send(mut self) -> Result<Response<Incoming>, ApiError> {
+    async fn send(mut self) -> Result<Response<Incoming>, Error> {
         if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
         }
-        let mut schedule = Schedule::begin(self.api.shared.retries, Instant::now());
+        let mut schedule = Schedule::begin(self.api.shared.retries);
         loop {
             let (status, pause, error) = match self.try_once().await? {
                 Tried::Good(response) => return Ok(response),
@@ -115,22 +116,18 @@ impl<'a> Call<'a> {
             };
             // A POST that was refused may have acted all the same: not every 503 is ours.
             let may_repeat = self.method.is_idempotent() && is_for_now(status);
-            let wait = may_repeat
-                .then(|| schedule.next(Instant::now(), pause, rand::random()))
-                .flatten();
-            match wait {
-                Some(wait) => sleep(wait).await,
-                None => return Err(error),
+            if !may_repeat || !schedule.wait(pause).await {
+                return Err(error);
             }
         }
     }
 
-    async fn try_once(&self) -> Result<Tried, ApiError> {
+    async fn try_once(&self) -> Result<Tried, Error> {
         let patience = self.api.shared.patience;
         let sent = self.api.shared.client.request(self.request()?);
         let mut response = timeout(patience, sent)
             .await
-            .map_err(|_| ApiError::Timeout(patience))?
+            .map_err(|_| Error::Timeout(patience))?
             .map_err(transport)?;
         let status = response.status();
         if status.is_success() {
@@ -140,8 +137,8 @@ impl<'a> Call<'a> {
         let refusal = Refusal::read(response.headers(), &body);
         let pause = refusal.as_ref().and_then(|refusal| refusal.retry_after);
         let error = match refusal {
-            Some(refusal) => ApiError::Refused(Box::new(refusal)),
-            None => ApiError::Unreadable {
+            Some(refusal) => Error::Refused(Box::new(refusal)),
+            None => Error::Unreadable {
                 status: status.as_u16(),
                 problem: "it is no problem document of the API's".to_owned(),
             },
@@ -149,8 +146,7 @@ impl<'a> Call<'a> {
         Ok(Tried::Bad { status, pause, error })
     }
 
-    fn request(&self) -> Result<Request<Full<Bytes>>, ApiError> {
-        let invalid = |error: http::Error| ApiError::Invalid(error.to_string());
+    fn request(&self) -> Result<Request<Full<Bytes>>, Error> {
         let mut uri = format!("{}{}", self.api.shared.base, self.path);
         if !self.query.is_empty() {
             uri = format!("{uri}?{}", self.query.join("&"));
@@ -163,8 +159,7 @@ impl<'a> Call<'a> {
         if let Some(token) = &self.api.token {
             let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
             // Not the error's own words: they could hold a part of the token.
-            let mut value =
-                value.map_err(|_| ApiError::Invalid("the token has characters that none has".to_owned()))?;
+            let mut value = value.map_err(|_| Error::invalid("the token has characters that none has"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
@@ -173,7 +168,7 @@ impl<'a> Call<'a> {
         }
         request
             .body(Full::new(self.body.clone().unwrap_or_default()))
-            .map_err(invalid)
+            .map_err(Error::invalid)
     }
 }
 
@@ -182,7 +177,7 @@ enum Tried {
     Bad {
         status: StatusCode,
         pause: Option<Duration>,
-        error: ApiError,
+        error: Error,
     },
 }
 
@@ -191,8 +186,8 @@ impl Answer {
         self.status.as_u16()
     }
 
-    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_json::from_slice(&self.body).map_err(|error| ApiError::Unreadable {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| Error::Unreadable {
             status: self.status(),
             problem: error.to_string(),
         })
@@ -200,29 +195,27 @@ impl Answer {
 }
 
 /// The pool wraps what the connector said: callers want that itself.
-fn transport(error: hyper_util::client::legacy::Error) -> ApiError {
-    let mut error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
-    // Errors are taken apart by their sources, which can't be moved out: the words are.
-    let mut source = error.source();
+fn transport(error: hyper_util::client::legacy::Error) -> Error {
+    let mut source = std::error::Error::source(&error);
     while let Some(inner) = source {
         if let Some(connect) = inner.downcast_ref::<ConnectError>() {
-            error = Box::new(connect.again());
-            break;
+            // What is a source can't be moved out.
+            return Error::Connect(connect.again());
         }
         source = inner.source();
     }
-    ApiError::Transport(error)
+    Error::Broken(Box::new(error))
 }
 
 /// A part of a path, with everything encoded that could lead elsewhere.
 ///
 /// # Errors
 /// It is empty or made of dots: then the path would name something else.
-pub(crate) fn segment(text: &str) -> Result<String, ApiError> {
+pub(crate) fn segment(text: &str) -> Result<String, Error> {
     use std::fmt::Write as _;
 
     if matches!(text, "" | "." | "..") {
-        return Err(ApiError::Invalid(format!("`{text}` can't be part of a path")));
+        return Err(Error::invalid(format_args!("`{text}` can't be part of a path")));
     }
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -246,7 +239,7 @@ mod tests {
         assert_eq!(segment("a/b?c#d e%").unwrap(), "a%2Fb%3Fc%23d%20e%25");
         assert_eq!(segment("2001:db8::1").unwrap(), "2001%3Adb8%3A%3A1");
         for text in ["", ".", ".."] {
-            assert!(matches!(segment(text), Err(ApiError::Invalid(_))), "{text}");
+            assert!(matches!(segment(text), Err(Error::Invalid(_))), "{text}");
         }
     }
 
@@ -255,7 +248,7 @@ mod tests {
         let api = Api::at("http://127.0.0.1:9").unwrap().with_token("line\nbreak");
         let error = api.keys().list_keys().await.unwrap_err();
         assert!(
-            matches!(&error, ApiError::Invalid(problem) if !problem.contains("break")),
+            matches!(&error, Error::Invalid(problem) if !problem.contains("break")),
             "{error}"
         );
     }

@@ -2,7 +2,6 @@
 
 mod call;
 mod connector;
-mod error;
 mod stream;
 
 use std::fmt;
@@ -17,16 +16,17 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 pub(crate) use self::call::{Call, segment};
 use self::connector::Connector;
-pub use self::error::ApiError;
 pub use self::stream::Download;
+use crate::builder::Builder;
 use crate::retries::Retries;
 use crate::values::Secret;
-use crate::wire::{Dialer, PATIENCE, SetupError, Trust, read_url};
+use crate::wire::{Dialer, SetupError, read_url};
 
 /// How long a connection is kept for the next request. The server closes one after 6 seconds.
 const KEEP: Duration = Duration::from_secs(4);
 
-/// The API of one server. Clones share their connections.
+/// The API of one server. Clones share their connections. Requests that change nothing twice (GET, PUT, DELETE) are repeated after
+/// 429 and 503, as [`Retries`] say.
 #[derive(Clone)]
 pub struct Api {
     shared: Arc<Shared>,
@@ -41,13 +41,9 @@ struct Shared {
     retries: Retries,
 }
 
-/// What an [`Api`] is made of.
-#[must_use]
-pub struct ApiBuilder {
+/// What an [`Api`] alone is made of.
+pub struct ServerAddress {
     url: String,
-    trust: Trust,
-    patience: Duration,
-    retries: Retries,
     in_clear: bool,
 }
 
@@ -61,14 +57,11 @@ impl Api {
     }
 
     /// The same with settings.
-    pub fn builder(url: &str) -> ApiBuilder {
-        ApiBuilder {
+    pub fn builder(url: &str) -> Builder<ServerAddress> {
+        Builder::new(ServerAddress {
             url: url.to_owned(),
-            trust: Trust::default(),
-            patience: PATIENCE,
-            retries: Retries::default(),
             in_clear: false,
-        }
+        })
     }
 
     /// The same API asked by the owner of this token: of a login, or an API key where an operation takes one.
@@ -85,28 +78,10 @@ impl Api {
     }
 }
 
-impl ApiBuilder {
-    /// Trusts these authorities too: certificates in PEM.
-    pub fn trust_pem(mut self, pem: &[u8]) -> Self {
-        self.trust.add(pem);
-        self
-    }
-
-    /// Longest wait for an answer, and for each further piece of a [`Download`]; 60 seconds unless set.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// How often requests that change nothing twice (GET, PUT, DELETE) are repeated after 429 and 503.
-    pub fn retries(mut self, retries: Retries) -> Self {
-        self.retries = retries;
-        self
-    }
-
+impl Builder<ServerAddress> {
     /// Sends passwords and tokens in clear to another machine, where something else protects the way.
     pub fn allow_in_clear(mut self) -> Self {
-        self.in_clear = true;
+        self.own.in_clear = true;
         self
     }
 
@@ -115,11 +90,12 @@ impl ApiBuilder {
     /// # Errors
     /// What is wrong with the address or the certificates.
     pub fn build(self) -> Result<Api, SetupError> {
-        let (uri, place) = read_url(&self.url)?;
-        if uri.query().is_some() || self.url.contains('#') {
+        let ServerAddress { url, in_clear } = self.own;
+        let (uri, place) = read_url(&url)?;
+        if uri.query().is_some() || url.contains('#') {
             return Err(SetupError::Url("it has more than a path"));
         }
-        if !place.is_tls && !place.is_loopback() && !self.in_clear {
+        if !place.is_tls && !place.is_loopback() && !in_clear {
             return Err(SetupError::Url(
                 "passwords and tokens would go there in clear: use https://",
             ));
@@ -130,7 +106,7 @@ impl ApiBuilder {
             .build(Connector(Dialer::new(self.trust)?));
         Ok(Api {
             shared: Arc::new(Shared {
-                base: self.url.trim_end_matches('/').to_owned(),
+                base: url.trim_end_matches('/').to_owned(),
                 client,
                 patience: self.patience,
                 retries: self.retries,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Incoming;
 
-use super::ApiError;
+use crate::error::Error;
 use crate::wire::{next_piece, whole};
 
 /// An answer that arrives piece by piece: an export, or events as they happen. Dropping it ends it.
@@ -37,15 +37,15 @@ impl Download {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
-        Ok(next_piece(&mut self.content, self.patience).await?)
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        next_piece(&mut self.content, self.patience).await
     }
 
     /// All that is left, if it is no longer than `most` bytes.
     ///
     /// # Errors
-    /// As [`next`](Self::next), and [`ApiError::TooLong`].
-    pub async fn bytes(mut self, most: usize) -> Result<Bytes, ApiError> {
-        Ok(whole(&mut self.content, most, self.patience).await?)
+    /// As [`next`](Self::next), and [`Error::TooLong`].
+    pub async fn bytes(mut self, most: usize) -> Result<Bytes, Error> {
+        whole(&mut self.content, most, self.patience).await
     }
 }

@@ -7,7 +7,8 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{ProxyError, Told};
+use super::Told;
+use crate::error::Error;
 use crate::wire::{next_piece, whole};
 
 /// An answer of the destination, whatever its status. Dropping it ends the connection.
@@ -51,15 +52,15 @@ impl Answer {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, ProxyError> {
-        Ok(next_piece(&mut self.content, self.patience).await?)
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        next_piece(&mut self.content, self.patience).await
     }
 
     /// All of its content that is left, if it is no longer than `most` bytes.
     ///
     /// # Errors
-    /// As [`next`](Self::next), and [`ProxyError::TooLong`].
-    pub async fn bytes(mut self, most: usize) -> Result<Bytes, ProxyError> {
-        Ok(whole(&mut self.content, most, self.patience).await?)
+    /// As [`next`](Self::next), and [`Error::TooLong`].
+    pub async fn bytes(mut self, most: usize) -> Result<Bytes, Error> {
+        whole(&mut self.content, most, self.patience).await
     }
 }

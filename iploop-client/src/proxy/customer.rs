@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 use iploop_protocol::targeting::Targeting;
-use tokio::time::{Instant, sleep};
 
-use super::{Answer, ProxyError, ProxyLogin};
+use super::{Answer, ProxyLogin};
+use crate::builder::Builder;
+use crate::error::Error;
 use crate::refusal::Refusal;
 use crate::retries::{Retries, Schedule};
-use crate::wire::{Dialer, PATIENCE, Place, SetupError, Trust, read_url};
+use crate::wire::{Dialer, Place, SetupError, read_url};
 
 /// Makes requests through the proxy. Clones are cheap.
 ///
@@ -31,14 +32,10 @@ pub(super) struct Shared {
     retries: Retries,
 }
 
-/// What a [`Customer`] is made of.
-#[must_use]
-pub struct CustomerBuilder {
-    proxy: String,
+/// What a [`Customer`] alone is made of.
+pub struct ProxyAddress {
+    url: String,
     login: ProxyLogin,
-    trust: Trust,
-    patience: Duration,
-    retries: Retries,
 }
 
 impl Customer {
@@ -51,14 +48,11 @@ impl Customer {
     }
 
     /// The same with settings.
-    pub fn builder(proxy: &str, login: ProxyLogin) -> CustomerBuilder {
-        CustomerBuilder {
-            proxy: proxy.to_owned(),
+    pub fn builder(proxy: &str, login: ProxyLogin) -> Builder<ProxyAddress> {
+        Builder::new(ProxyAddress {
+            url: proxy.to_owned(),
             login,
-            trust: Trust::default(),
-            patience: PATIENCE,
-            retries: Retries::default(),
-        }
+        })
     }
 
     /// The same customer with these wishes.
@@ -92,10 +86,9 @@ impl Customer {
     ///
     /// # Cancel safety
     /// As [`request`](Self::request).
-    pub async fn get(&self, url: &str) -> Result<Answer, ProxyError> {
+    pub async fn get(&self, url: &str) -> Result<Answer, Error> {
         let request = Request::builder().method(Method::GET).uri(url).body(Bytes::new());
-        self.request(request.map_err(|error| ProxyError::Invalid(error.to_string()))?)
-            .await
+        self.request(request.map_err(Error::invalid)?).await
     }
 
     /// Makes a request and waits for the head of its answer. `https` goes through a tunnel, in which TLS is spoken with the
@@ -109,20 +102,16 @@ impl Customer {
     ///
     /// # Cancel safety
     /// Dropping the future ends the request; whether the destination acted is not known then.
-    pub async fn request(&self, request: Request<Bytes>) -> Result<Answer, ProxyError> {
-        let mut schedule = Schedule::begin(self.shared.retries, Instant::now());
+    pub async fn request(&self, request: Request<Bytes>) -> Result<Answer, Error> {
+        let mut schedule = Schedule::begin(self.shared.retries);
         loop {
-            let error = match self.try_once(&request).await {
-                Err(ProxyError::Refused(refusal)) => refusal,
+            let refusal = match self.try_once(&request).await {
+                Err(Error::Refused(refusal)) => refusal,
                 done => return done,
             };
-            let may_repeat = request.method().is_safe() && is_for_now(&error);
-            let wait = may_repeat
-                .then(|| schedule.next(Instant::now(), error.retry_after, rand::random()))
-                .flatten();
-            match wait {
-                Some(wait) => sleep(wait).await,
-                None => return Err(ProxyError::Refused(error)),
+            let may_repeat = request.method().is_safe() && is_for_now(&refusal);
+            if !may_repeat || !schedule.wait(refusal.retry_after).await {
+                return Err(Error::Refused(refusal));
             }
         }
     }
@@ -149,31 +138,14 @@ fn is_for_now(refusal: &Refusal) -> bool {
     )
 }
 
-impl CustomerBuilder {
-    /// Trusts these authorities too, for the proxy and for destinations: certificates in PEM.
-    pub fn trust_pem(mut self, pem: &[u8]) -> Self {
-        self.trust.add(pem);
-        self
-    }
-
-    /// Longest wait for the head of an answer, tunnel included, and for each further piece; 60 seconds unless set.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// How often a request is repeated that the gateway refused for now.
-    pub fn retries(mut self, retries: Retries) -> Self {
-        self.retries = retries;
-        self
-    }
-
+impl Builder<ProxyAddress> {
     /// Puts it together; nothing is asked yet.
     ///
     /// # Errors
     /// What is wrong with the address or the certificates.
     pub fn build(self) -> Result<Customer, SetupError> {
-        let (uri, place) = read_url(&self.proxy)?;
+        let ProxyAddress { url, login } = self.own;
+        let (uri, place) = read_url(&url)?;
         if uri.path_and_query().is_some_and(|path| path != "/") {
             return Err(SetupError::Url("it has more than host and port"));
         }
@@ -187,7 +159,7 @@ impl CustomerBuilder {
                 patience: self.patience,
                 retries: self.retries,
             }),
-            login: self.login,
+            login,
             rotates: false,
         })
     }

@@ -12,17 +12,16 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::tunnel::error_code;
-use super::{Answer, Customer, ProxyError, Told};
+use super::{Answer, Customer, Told};
+use crate::error::Error;
 use crate::wire::{Link, Place};
 
 impl Customer {
-    pub(super) async fn try_once(&self, request: &Request<Bytes>) -> Result<Answer, ProxyError> {
+    pub(super) async fn try_once(&self, request: &Request<Bytes>) -> Result<Answer, Error> {
         let to = Place::of(request.uri())
-            .map_err(|problem| ProxyError::Invalid(format!("the address: {problem}")))?;
+            .map_err(|problem| Error::invalid(format_args!("the address: {problem}")))?;
         if *request.method() == Method::CONNECT {
-            return Err(ProxyError::Invalid(
-                "an address with https has its tunnel already".to_owned(),
-            ));
+            return Err(Error::invalid("an address with https has its tunnel already"));
         }
         let patience = self.shared.patience;
         let exchange = async {
@@ -33,17 +32,17 @@ impl Customer {
         };
         timeout(patience, exchange)
             .await
-            .unwrap_or(Err(ProxyError::Timeout(patience)))
+            .unwrap_or(Err(Error::Timeout(patience)))
     }
 
-    async fn through_tunnel(&self, request: &Request<Bytes>, to: &Place) -> Result<Answer, ProxyError> {
+    async fn through_tunnel(&self, request: &Request<Bytes>, to: &Place) -> Result<Answer, Error> {
         let tunnel = self.tunnel(to).await?;
         let secured = self
             .shared
             .dialer
             .secure(tunnel.link, to)
             .await
-            .map_err(ProxyError::Destination)?;
+            .map_err(Error::Destination)?;
         // What the destination gets to see: a path.
         let path = request.uri().path_and_query().cloned();
         let path = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
@@ -56,13 +55,8 @@ impl Customer {
         ))
     }
 
-    async fn forwarded(&self, request: &Request<Bytes>, to: &Place) -> Result<Answer, ProxyError> {
-        let proxy = self
-            .shared
-            .dialer
-            .dial(&self.shared.proxy)
-            .await
-            .map_err(ProxyError::Proxy)?;
+    async fn forwarded(&self, request: &Request<Bytes>, to: &Place) -> Result<Answer, Error> {
+        let proxy = self.dial_proxy().await?;
         let mut request = message(request, to, request.uri().clone())?;
         self.put_login(request.headers_mut());
         let (mut response, connection) = exchanged(proxy, request).await?;
@@ -78,26 +72,23 @@ impl Customer {
 async fn exchanged(
     link: Link,
     request: Request<Full<Bytes>>,
-) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), ProxyError> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(link))
-        .await
-        .map_err(ProxyError::Broken)?;
+) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), Error> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(link)).await?;
     let connection = AbortOnDropHandle::new(tokio::spawn(async move {
         // What goes wrong, the sender or the content hears too.
         let _ = connection.await;
     }));
-    let response = sender.send_request(request).await.map_err(ProxyError::Broken)?;
+    let response = sender.send_request(request).await?;
     Ok((response, connection))
 }
 
 /// The customer's request with this target.
-fn message(request: &Request<Bytes>, to: &Place, target: Uri) -> Result<Request<Full<Bytes>>, ProxyError> {
+fn message(request: &Request<Bytes>, to: &Place, target: Uri) -> Result<Request<Full<Bytes>>, Error> {
     let mut message = Request::new(Full::new(request.body().clone()));
     *message.method_mut() = request.method().clone();
     *message.uri_mut() = target;
     *message.headers_mut() = request.headers().clone();
-    let host =
-        HeaderValue::try_from(to.host_field()).map_err(|error| ProxyError::Invalid(error.to_string()))?;
+    let host = HeaderValue::try_from(to.host_field()).map_err(Error::invalid)?;
     let headers = message.headers_mut();
     headers.entry(HOST).or_insert(host);
     // One request, one connection.

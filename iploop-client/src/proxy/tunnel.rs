@@ -9,7 +9,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Customer, ProxyError, Told};
+use super::{Customer, Told};
+use crate::error::Error;
 use crate::refusal::Refusal;
 use crate::wire::{Link, Place, whole};
 
@@ -25,17 +26,16 @@ pub(super) struct Tunnel {
 }
 
 impl Customer {
+    /// A connection to the proxy.
+    pub(super) async fn dial_proxy(&self) -> Result<Link, Error> {
+        let dialed = self.shared.dialer.dial(&self.shared.proxy).await;
+        dialed.map_err(Error::Connect)
+    }
+
     /// Opens a tunnel to this place.
-    pub(super) async fn tunnel(&self, to: &Place) -> Result<Tunnel, ProxyError> {
-        let proxy = self
-            .shared
-            .dialer
-            .dial(&self.shared.proxy)
-            .await
-            .map_err(ProxyError::Proxy)?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(proxy))
-            .await
-            .map_err(ProxyError::Broken)?;
+    pub(super) async fn tunnel(&self, to: &Place) -> Result<Tunnel, Error> {
+        let proxy = self.dial_proxy().await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(proxy)).await?;
         // It ends when the tunnel takes over, or when this does.
         let _connection = AbortOnDropHandle::new(tokio::spawn(async move {
             let _ = connection.with_upgrades().await;
@@ -46,14 +46,14 @@ impl Customer {
             .uri(&authority)
             .header(HOST, &authority)
             .body(Empty::<Bytes>::new())
-            .map_err(|error| ProxyError::Invalid(error.to_string()))?;
+            .map_err(Error::invalid)?;
         self.put_login(request.headers_mut());
-        let mut response = sender.send_request(request).await.map_err(ProxyError::Broken)?;
+        let mut response = sender.send_request(request).await?;
         if response.status() != StatusCode::OK {
             return Err(self.refusal(&mut response).await);
         }
         let told = Told::of(std::mem::take(response.headers_mut()));
-        let link = hyper::upgrade::on(response).await.map_err(ProxyError::Broken)?;
+        let link = hyper::upgrade::on(response).await?;
         Ok(Tunnel {
             link: Link::new(TokioIo::new(link)),
             told,
@@ -69,10 +69,13 @@ impl Customer {
     }
 
     /// Reads an answer that the gateway should have written.
-    pub(super) async fn refusal(&self, response: &mut Response<Incoming>) -> ProxyError {
+    pub(super) async fn refusal(&self, response: &mut Response<Incoming>) -> Error {
         let status = response.status();
         let Some(code) = error_code(response.headers()) else {
-            return ProxyError::Stranger(status.as_u16());
+            return Error::Unreadable {
+                status: status.as_u16(),
+                problem: "it is not our gateway's".to_owned(),
+            };
         };
         // Without its document the code is still there.
         let body = whole(response.body_mut(), MAX_PROBLEM, self.shared.patience)
@@ -81,7 +84,7 @@ impl Customer {
         let request = Told::of(response.headers().clone()).request_id;
         let refusal = Refusal::read(response.headers(), &body)
             .unwrap_or_else(|| Refusal::of_header(status, response.headers(), &code, request));
-        ProxyError::Refused(Box::new(refusal))
+        Error::Refused(Box::new(refusal))
     }
 }
 

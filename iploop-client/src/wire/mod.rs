@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-pub(crate) use self::content::{ContentError, next_piece, whole};
+pub(crate) use self::content::{next_piece, whole};
 pub(crate) use self::link::Link;
 pub(crate) use self::place::Place;
 pub(crate) use self::trust::Trust;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iploop_client::api::keys::CreateKeyBody;
 use iploop_client::api::usage::UsageQuery;
-use iploop_client::{Api, ApiError, ConnectError};
+use iploop_client::{Api, ConnectError, Error};
 
 use crate::server::{Server, answer, busy};
 
@@ -81,15 +81,9 @@ async fn an_answer_that_is_not_the_apis_is_told_from_a_refusal() {
     let page = answer("502 Bad Gateway", "Content-Type: text/html\r\n", "<html>");
     let server = Server::start(&[&page, &answer("200 OK", "", "{\"keys\": 1}")]).await;
     let error = api(&server).keys().list_keys().await.unwrap_err();
-    assert!(
-        matches!(error, ApiError::Unreadable { status: 502, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Unreadable { status: 502, .. }), "{error}");
     let error = api(&server).keys().list_keys().await.unwrap_err();
-    assert!(
-        matches!(error, ApiError::Unreadable { status: 200, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Unreadable { status: 200, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -99,17 +93,14 @@ async fn nobody_there_silence_and_a_broken_answer_are_three_errors() {
     let builder = Api::builder(&format!("http://{}", server.address));
     let silent = builder.patience(Duration::from_millis(50)).build().unwrap();
     let error = silent.keys().list_keys().await.unwrap_err();
-    assert!(matches!(error, ApiError::Timeout(_)), "{error}");
+    assert!(matches!(error, Error::Timeout(_)), "{error}");
     let error = api(&server).keys().list_keys().await.unwrap_err();
-    assert!(matches!(error, ApiError::Transport(_)), "{error}");
+    assert!(matches!(error, Error::Broken(_)), "{error}");
 
     let nobody = Api::at("http://127.0.0.1:9").unwrap();
     let error = nobody.keys().list_keys().await.unwrap_err();
-    let ApiError::Transport(source) = error else {
-        panic!("{error}")
-    };
     assert!(
-        matches!(source.downcast_ref(), Some(ConnectError::Refused { .. })),
-        "{source}"
+        matches!(error, Error::Connect(ConnectError::Refused { .. })),
+        "{error}"
     );
 }

@@ -2,7 +2,7 @@
 
 use iploop_client::http::{Method, Request};
 use iploop_client::targeting::Targeting;
-use iploop_client::{Customer, ProxyError};
+use iploop_client::{Customer, Error};
 
 use crate::server::{Server, answer, busy};
 
@@ -71,7 +71,7 @@ async fn a_destinations_own_error_is_its_answer_and_not_repeated() {
 async fn a_tunnel_refused_by_something_else_is_no_refusal_of_ours() {
     let server = Server::start(&[&answer("403 Forbidden", "", "go away")]).await;
     let error = customer(&server).get("https://example.com/").await.unwrap_err();
-    assert!(matches!(error, ProxyError::Stranger(403)), "{error}");
+    assert!(matches!(error, Error::Unreadable { status: 403, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -106,7 +106,7 @@ async fn what_is_no_address_is_not_sent() {
     let server = Server::start(&[]).await;
     for url in ["/path", "ftp://example.com/", "http://ada:secret@example.com/"] {
         let error = customer(&server).get(url).await.unwrap_err();
-        assert!(matches!(error, ProxyError::Invalid(_)), "{url}: {error}");
+        assert!(matches!(error, Error::Invalid(_)), "{url}: {error}");
     }
     let tunnel = Request::builder()
         .method(Method::CONNECT)
@@ -115,5 +115,5 @@ async fn what_is_no_address_is_not_sent() {
         .request(tunnel.body("".into()).unwrap())
         .await
         .unwrap_err();
-    assert!(matches!(error, ProxyError::Invalid(_)), "{error}");
+    assert!(matches!(error, Error::Invalid(_)), "{error}");
 }

@@ -8,7 +8,7 @@ use iploop_client::api::proxy::ExplainQuery;
 use iploop_client::api::sessions::CreateSessionBody;
 use iploop_client::api::usage::{ExportUsageQuery, Format, UsageQuery};
 use iploop_client::values::Change;
-use iploop_client::{Api, ApiError, Retries};
+use iploop_client::{Api, Error, Retries};
 
 use super::{api, customer, run};
 use crate::api::token_in_mail;
@@ -188,7 +188,7 @@ fn what_can_not_be_accepted_is_named_by_code_and_field() {
 }
 
 /// Asks so many times: an account may ask 60 times at once, and then 5 times a second.
-async fn explain_often(api: &Api, times: u32) -> Result<(), ApiError> {
+async fn explain_often(api: &Api, times: u32) -> Result<(), Error> {
     for _ in 0..times {
         api.proxy().explain(&ExplainQuery::default()).await?;
     }

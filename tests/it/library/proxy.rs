@@ -5,7 +5,7 @@ use iploop_client::api::keys::{ChangeKeyBody, Limits};
 use iploop_client::http::{Method, Request};
 use iploop_client::proxy::Answer;
 use iploop_client::targeting::Targeting;
-use iploop_client::{Customer, ProxyError};
+use iploop_client::{Customer, Error};
 use serde_json::{Value, json};
 
 use super::{api, customer, run};
@@ -23,7 +23,7 @@ async fn read(answer: Answer) -> Value {
     serde_json::from_slice(&answer.bytes(PLENTY).await.unwrap()).unwrap()
 }
 
-fn code(done: Result<Answer, ProxyError>) -> (u32, String) {
+fn code(done: Result<Answer, Error>) -> (u32, String) {
     let error = done.unwrap_err();
     let refusal = error.refusal().unwrap_or_else(|| panic!("{error}"));
     assert!(
@@ -88,7 +88,7 @@ fn a_body_goes_through_whole_and_an_answer_comes_back_whole() {
         }
         assert!(got == crate::harness::pattern(300_000));
         let long = customer.get(&world.origin.url("/bytes/5000")).await.unwrap();
-        assert!(matches!(long.bytes(4999).await, Err(ProxyError::TooLong(4999))));
+        assert!(matches!(long.bytes(4999).await, Err(Error::TooLong(4999))));
     });
 }
 
@@ -185,7 +185,7 @@ fn a_used_up_key_says_so() {
                 .await
         };
         let error = broken.await.unwrap_err();
-        assert!(matches!(error, ProxyError::Broken(_)), "{error}");
+        assert!(matches!(error, Error::Broken(_)), "{error}");
         for url in [world.origin.url("/echo"), world.origin.https_url("/echo")] {
             assert_eq!(
                 code(customer.get(&url).await),
@@ -234,13 +234,13 @@ fn a_proxy_that_is_not_there_and_a_certificate_that_is_not_trusted_are_told_apar
         let nobody = Customer::at("http://127.0.0.1:9", &world.account.key).unwrap();
         assert!(matches!(
             nobody.get("http://a.test/").await,
-            Err(ProxyError::Proxy(_))
+            Err(Error::Connect(_))
         ));
         let strict = Customer::at(&format!("http://{}", world.ready.proxy), &world.account.key).unwrap();
         let error = strict.get(&world.origin.https_url("/echo")).await.unwrap_err();
-        assert!(matches!(error, ProxyError::Destination(_)), "{error}");
+        assert!(matches!(error, Error::Destination(_)), "{error}");
         let strict = Customer::at(&format!("https://{}", world.ready.proxy), &world.account.key).unwrap();
         let error = strict.get(&world.origin.url("/echo")).await.unwrap_err();
-        assert!(matches!(error, ProxyError::Proxy(_)), "{error}");
+        assert!(matches!(error, Error::Connect(_)), "{error}");
     });
 }

@@ -67,7 +67,8 @@ pub(super) fn file(
         &used,
         &[
             ("super::shared", &shared),
-            ("crate::management", &["Api", "ApiError", "Download", "segment"]),
+            ("crate::error", &["Error"]),
+            ("crate::management", &["Api", "Download", "segment"]),
         ],
     );
     Ok(format!(
@@ -211,7 +212,7 @@ fn methods(
         };
         let _ = writeln!(
             out,
-            "{about}///\n/// {what}\npub async fn {id}(&self{arguments}) -> Result<{text}, ApiError> {{\n{end}\n}}\n"
+            "{about}///\n/// {what}\npub async fn {id}(&self{arguments}) -> Result<{text}, Error> {{\n{end}\n}}\n"
         );
     }
     for stream in &operation.streams {
@@ -238,7 +239,7 @@ fn methods(
         };
         let _ = writeln!(
             out,
-            "{about}///\n/// {what}\npub async fn {name}(&self{arguments}) -> Result<Download, ApiError> {{\n{begin}{steps}{form}.download().await\n}}\n"
+            "{about}///\n/// {what}\npub async fn {name}(&self{arguments}) -> Result<Download, Error> {{\n{begin}{steps}{form}.download().await\n}}\n"
         );
         if operation.answers.is_empty() {
             // The query names the form, if there are several.
