@@ -7,6 +7,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
@@ -46,6 +48,46 @@ pub(crate) fn write_page(arguments: &[&str], path: &Path) -> Result<()> {
 pub(crate) fn target(profile: &str) -> PathBuf {
     let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     folder.join(profile)
+}
+
+/// Ctrl-C and SIGTERM, which are noted from here on and end nothing by themselves: what we started is to end in order.
+pub(crate) struct Signals {
+    runtime: Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (interrupt, terminate) = {
+            let _within = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
+        Ok(Self {
+            runtime,
+            interrupt,
+            terminate,
+        })
+    }
+
+    /// Waits for one, for this time at most.
+    pub(crate) fn came_within(&mut self, most: Duration) -> bool {
+        let Self {
+            runtime,
+            interrupt,
+            terminate,
+        } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => true,
+                _ = terminate.recv() => true,
+                () = tokio::time::sleep(most) => false,
+            }
+        })
+    }
 }
 
 /// A program that runs beside us and ends with us.

@@ -4,14 +4,15 @@ mod client;
 mod site;
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::process::{Running, cargo, output, run, target};
+use crate::process::{Running, Signals, cargo, output, run, target};
 use crate::web;
 use client::{Proxy, Visit};
 use site::Site;
@@ -80,25 +81,55 @@ impl Demo {
             }
         };
 
+        let mut signals = Signals::new()?;
+        let mut platform = Platform::start(dashboard.as_deref())?;
+        platform.visit()?;
+        if self.once {
+            println!(
+                "\nAll three came back. Without --once everything stays up, with lines to copy and a status page."
+            );
+            return Ok(());
+        }
+        platform.invite(dashboard.is_some())?;
+        while !signals.came_within(Duration::from_secs(1)) {
+            platform.check()?;
+        }
+        println!("\nEnding the devices and the server …");
+        Ok(())
+    }
+}
+
+/// Everything that runs. Dropping it ends it in order: the devices, the server, then their folder goes.
+struct Platform {
+    devices: Vec<Running>,
+    server: Running,
+    log: PathBuf,
+    api: String,
+    proxy: Proxy,
+    account: Value,
+    site: Site,
+    _folder: TempDir,
+}
+
+impl Platform {
+    /// The echo site, the server with an account and a partner, the devices.
+    fn start(dashboard: Option<&Path>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("iploop-demo-").tempdir()?;
-        let data = folder.path().join("server");
         let site = Site::start()?;
         println!("\nAn echo site    http://{}   https://{}", site.http, site.https);
 
         let config = folder.path().join("iploop.toml");
-        std::fs::write(&config, server_config(&site, dashboard.as_deref()))?;
-        let server_program = target("debug").join("iploop-server");
-        let manage = |arguments: &[&str]| -> Result<Value> {
-            let mut command = Command::new(&server_program);
+        std::fs::write(&config, server_config(&site, dashboard))?;
+        let server_with = |arguments: &[&str]| {
+            let mut command = Command::new(target("debug").join("iploop-server"));
+            command.args(arguments).arg("--config").arg(&config);
+            command.arg("--data").arg(folder.path().join("server"));
             command
-                .args(arguments)
-                .arg("--config")
-                .arg(&config)
-                .arg("--data")
-                .arg(&data);
-            Ok(serde_json::from_str(&output(&mut command)?)?)
         };
-        let account = manage(&[
+        let made = |arguments: &[&str]| -> Result<Value> {
+            Ok(serde_json::from_str(&output(&mut server_with(arguments))?)?)
+        };
+        let account = made(&[
             "account",
             "create",
             "--email",
@@ -107,18 +138,10 @@ impl Demo {
             "--key",
             "demo",
         ])?;
-        let partner = manage(&["partner", "create", "--name", "Demo"])?;
-        let key = text(&account, "key")?;
+        let partner = made(&["partner", "create", "--name", "Demo"])?;
 
-        let mut serve = Command::new(&server_program);
-        serve
-            .arg("serve")
-            .arg("--config")
-            .arg(&config)
-            .arg("--data")
-            .arg(&data);
         let log = folder.path().join("server.log");
-        let mut server = Running::start("the server", &mut serve, &log)?;
+        let mut server = Running::start("the server", &mut server_with(&["serve"]), &log)?;
         let ready = server
             .wait_for("\"ready\"", PATIENCE)
             .with_context(|| read(&log))?;
@@ -141,13 +164,27 @@ impl Demo {
                 device.address, device.city, device.country, device.asn
             );
         }
-
         let proxy = Proxy {
             address: proxy.parse()?,
             user: "iploop".to_owned(),
-            key: key.clone(),
+            key: text(&account, "key")?,
         };
+        Ok(Self {
+            devices,
+            server,
+            log,
+            api,
+            proxy,
+            account,
+            site,
+            _folder: folder,
+        })
+    }
+
+    /// Sends one request by each protocol, each through another device.
+    fn visit(&self) -> Result<()> {
         println!("\nThree requests, each asking for a device of another country:\n");
+        let Self { proxy, site, .. } = self;
         let targeting = |device: &Device| format!("-country-{}", device.country);
         let [first, second, third] = &DEVICES;
         let visits = [
@@ -171,16 +208,15 @@ impl Demo {
         anyhow::ensure!(
             failed == 0,
             "{failed} of three requests failed; the server says:\n{}",
-            read(&log)
+            read(&self.log)
         );
+        Ok(())
+    }
 
-        if self.once {
-            println!(
-                "\nAll three came back. Without --once everything stays up, with lines to copy and a status page."
-            );
-            return Ok(());
-        }
-        let address = proxy.address;
+    /// Says what can be done with it.
+    fn invite(&self, has_dashboard: bool) -> Result<()> {
+        let Self { api, proxy, site, .. } = self;
+        let Proxy { address, key, .. } = proxy;
         println!("\nTry it yourself, in another terminal:\n");
         println!(
             "  curl -x http://iploop:{key}-country-DE@{address} http://{}/",
@@ -191,19 +227,19 @@ impl Demo {
             site.http
         );
         println!("  curl -x http://iploop:{key}@{address} https://example.com/     (with internet access)");
-        if dashboard.is_some() {
-            let password = text(&account, "password")?;
+        if has_dashboard {
+            let password = text(&self.account, "password")?;
             println!("\nDashboard       http://{api}/    {EMAIL}    {password}");
         }
         println!("\nStatus page     http://{api}/status");
         println!("\nEverything stays up until you press Ctrl-C.");
-        loop {
-            std::thread::sleep(Duration::from_secs(1));
-            server.check()?;
-            for device in &mut devices {
-                device.check()?;
-            }
-        }
+        Ok(())
+    }
+
+    /// The error if a part of it has ended by itself.
+    fn check(&mut self) -> Result<()> {
+        self.server.check()?;
+        self.devices.iter_mut().try_for_each(Running::check)
     }
 }
 
@@ -265,7 +301,7 @@ impl std::fmt::Display for Visit {
 fn server_config(site: &Site, dashboard: Option<&Path>) -> String {
     let dashboard = dashboard.map_or(String::new(), |folder| format!("dashboard = {folder:?}\n"));
     let mut text = format!(
-        "[gateway]\nlisten = [\"{}\", \"{}\"]\n[hub]\nlisten = \"{}\"\n[api]\nlisten = \"{}\"\n{dashboard}[metrics]\nlisten = \"{}\"\n\
+        "[gateway]\nlisten = [\"{}\", \"{}\"]\nsoft_drain = \"0s\"\n[hub]\nlisten = \"{}\"\n[api]\nlisten = \"{}\"\n{dashboard}[metrics]\nlisten = \"{}\"\n\
          [exit]\ntest_allow = [\"{}\", \"{}\"]\n",
         free(7777),
         free(1080),
