@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
 
 use crate::error::{OpenError, Waits, act};
 
@@ -61,7 +61,16 @@ impl PostgresStore {
                     Ok(true)
                 })
             });
-        let pool = act(async { Ok(pool.connect_with(options).await?) }).await?;
+        let pool = act(async {
+            match pool.connect_with(options.clone()).await {
+                // The pool says only that it waited. A connection beside it says for what.
+                Err(waited @ sqlx::Error::PoolTimedOut) => {
+                    Err(options.connect().await.err().unwrap_or(waited).into())
+                }
+                connected => Ok(connected?),
+            }
+        })
+        .await?;
         sql::migrate(&pool).await?;
         Ok(Self::new(pool.clone(), pool))
     }

@@ -1,5 +1,7 @@
 //! Opening: migrations, and what happens when others are there already.
 
+use std::time::Duration;
+
 use iploop_platform::account::Role;
 use iploop_platform::ids::{AccountId, GatewayId};
 use iploop_platform::store::{Accounts, Health, Plans, StoreError};
@@ -78,6 +80,17 @@ async fn parallel_servers_migrate_one_postgres_database_once() {
         });
     }
     assert_eq!(servers.join_all().await, [4; 8]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_in_the_systems_words() {
+    let waits = Waits {
+        connection: Duration::from_millis(50),
+        ..Waits::PATIENT
+    };
+    let nobody = PostgresStore::connect_with("postgres://127.0.0.1:9/iploop", 2, waits).await;
+    let said = nobody.err().unwrap().to_string();
+    assert!(said.contains("refused"), "{said}");
 }
 
 #[tokio::test]
