@@ -18,7 +18,7 @@ const MAX_MARKS: usize = 512;
 /// How long a minimum of the round trip is believed.
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
 /// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to `ACK_DELAY` late …
-const SLACK: Duration = Duration::from_millis(3);
+const SLACK: Duration = Duration::from_millis(4);
 /// … and, at a high rate, when one flush has come; so much is four of them.
 const SLACK_BYTES: f64 = 256.0 * 1024.0;
 /// The time that one message of bulk may take.
@@ -145,9 +145,12 @@ impl Path {
     }
 
     /// Bytes of one message: what the path carries in [`BURST`], so that a small frame never waits long for one before it.
+    ///
+    /// While nothing has filled the path its rate is not known, only that of the small answers it had to carry: a message of 2 ms
+    /// of these would be all headers, and TCP counts such crumbs as packets of its own.
     pub(super) fn burst_bytes(&self, most: usize) -> usize {
         let rate = self.rate.get();
-        if rate == 0.0 {
+        if rate == 0.0 || matches!(self.phase, Phase::Startup { again: false, .. }) {
             return most;
         }
         #[expect(
@@ -299,7 +302,7 @@ impl Path {
             // Once in a cycle ask for more, then let the queue run empty, so that the round trip is seen without it.
             Phase::Steady { .. } => match self.rounds % CYCLE_ROUNDS {
                 0 => (1.12, slack),
-                1 => (0.95, 0.0),
+                1 => (0.98, 0.0),
                 _ => (1.0, slack),
             },
         };

@@ -248,6 +248,7 @@ impl Receive {
     ///
     /// Half a window read within two round trips means that the window, not the path or the reader, sets the pace: it becomes
     /// eight times what is read in a round trip, and at most eight times as large at once: more would run into queues on the way.
+    /// Where measuring began anew since, half of it is enough: what came before the pause was another answer.
     pub(super) fn on_read(
         &mut self,
         now: Instant,
@@ -269,7 +270,7 @@ impl Receive {
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         if let Some(rtt) = rtt
             && rtt.max(elapsed) >= CLUMP
-            && self.paced_bytes >= u64::from(self.window / 2)
+            && self.paced_bytes >= u64::from(self.window / 4)
         {
             let nanos = elapsed.as_nanos().max(1);
             let read = u128::from(std::mem::take(&mut self.paced_bytes));

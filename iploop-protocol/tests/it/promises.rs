@@ -202,6 +202,29 @@ fn window_grows_at_once_where_the_peer_has_paused_after_a_small_answer() {
 }
 
 #[test]
+fn window_grows_with_the_first_half_of_it_also_where_a_part_was_read_before_the_pause() {
+    let line = Line::delay(ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    let stream = world.stream(Side::Hub);
+    let before = world.reserved_bytes();
+    world.write(Side::Node, stream, 1024);
+    world.pass(ONE_WAY * 2);
+    assert_eq!(world.read(Side::Hub, stream), Some(1024));
+    world.pass(ONE_WAY * 2);
+    let written = world.write(Side::Node, stream, usize::MAX);
+    world.pass(ONE_WAY * 2);
+    let now = world.now;
+    let mut read = 0;
+    while read < written * 5 / 8 {
+        match world.tunnel(Side::Hub).read(now, stream, 1024) {
+            Ok(Read::Data(data)) => read += data.len(),
+            other => panic!("{other:?} after {read} of {written} bytes"),
+        }
+    }
+    assert!(world.reserved_bytes() >= before + 512 * 1024);
+}
+
+#[test]
 fn window_does_not_grow_for_a_reader_that_is_slower_than_the_path() {
     let line = Line::delay(ONE_WAY);
     let mut world = World::open(line.clone(), line, 1);
@@ -400,23 +423,45 @@ fn small_answers_before_it_do_not_slow_a_download() {
     };
     for seed in 0..20 {
         let mut world = World::open(line.clone(), line.clone(), seed);
-        for _ in 0..10 {
-            let streams: Vec<StreamId> = (0..64).map(|_| world.stream(Side::Hub)).collect();
-            for stream in &streams {
-                world.write(Side::Node, *stream, 1024);
-            }
-            world.pass(Duration::from_millis(40));
-            for stream in streams {
-                world.read(Side::Hub, stream);
-                world.tunnel(Side::Hub).reset(stream, ResetCode::Cancelled, "");
-            }
-            world.pass(Duration::from_millis(100));
-            for side in SIDES {
-                world.end(side).events.clear();
-            }
-        }
+        give_small_answers(&mut world);
         let mut bulk = Bulk::start(&mut world, Side::Node, 1);
         bulk.run(&mut world, Duration::from_millis(600), |_| {});
         assert!(bulk.total() >= 16 << 20, "seed {seed}: {} bytes", bulk.total());
+    }
+}
+
+#[test]
+fn small_answers_before_it_do_not_cut_a_download_into_crumbs() {
+    let line = Line::delay(ONE_WAY);
+    let mut world = World::open(line.clone(), line, 1);
+    give_small_answers(&mut world);
+    let stream = world.stream(Side::Hub);
+    world.end(Side::Node).tapped = Some(Vec::new());
+    let written = world.write(Side::Node, stream, usize::MAX);
+    world.settle();
+    let messages = world.end(Side::Node).tapped.take().unwrap();
+    assert!(
+        messages.len() <= written / 16_000 + 1,
+        "{} messages for {written} bytes",
+        messages.len()
+    );
+}
+
+/// Ten times 64 answers of 1 KiB: they leave the path as unknown as it was.
+fn give_small_answers(world: &mut World) {
+    for _ in 0..10 {
+        let streams: Vec<StreamId> = (0..64).map(|_| world.stream(Side::Hub)).collect();
+        for stream in &streams {
+            world.write(Side::Node, *stream, 1024);
+        }
+        world.pass(Duration::from_millis(40));
+        for stream in streams {
+            world.read(Side::Hub, stream);
+            world.tunnel(Side::Hub).reset(stream, ResetCode::Cancelled, "");
+        }
+        world.pass(Duration::from_millis(100));
+        for side in SIDES {
+            world.end(side).events.clear();
+        }
     }
 }
