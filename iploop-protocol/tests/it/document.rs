@@ -9,7 +9,7 @@ use iploop_protocol::frame::{
     Frame, HEADER_BYTES, MAX_CLOSE_REASON_BYTES, MAX_DATA_BYTES, MAX_DATAGRAM_BYTES, MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES, MAX_RESET_DETAIL_BYTES,
 };
-use iploop_protocol::tunnel::{CONNECTION_WINDOW_BYTES, Config, MAX_STREAM_WINDOW_BYTES, Side};
+use iploop_protocol::tunnel::{CONNECTION_WINDOW_BYTES, Config, MAX_STREAM_WINDOW_BYTES, STREAM_WINDOW_BYTES, Side};
 
 const PAGE: &str = include_str!("../../../docs/protocol.md");
 
@@ -78,6 +78,13 @@ fn numbers_are_those_of_the_code() {
         .map(|row| (row[0].trim_matches('`'), row[1].replace(',', "").parse().unwrap()))
         .collect();
     assert_eq!(page, code);
+    for (bytes, said) in [
+        (STREAM_WINDOW_BYTES, "bytes at first, five full messages"),
+        (STREAM_WINDOW_BYTES / 5 * 4, "bytes, which is four full messages"),
+    ] {
+        let said = format!("{},{:03} {said}", bytes / 1_000, bytes % 1_000);
+        assert!(PAGE.contains(&said), "the page does not say {said:?}");
+    }
 }
 
 #[test]
