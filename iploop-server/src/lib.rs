@@ -14,6 +14,7 @@ pub mod manage;
 pub mod memory;
 mod metering;
 mod notify;
+pub mod open_files;
 mod owners;
 mod policy;
 pub mod server;

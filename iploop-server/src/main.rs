@@ -13,7 +13,7 @@ use clap::Parser;
 use iploop_server::command::{Act, Command, ConfigAct, LedgerAct};
 use iploop_server::config::{self, Config};
 use iploop_server::server::{DRAIN_GRACE, Server};
-use iploop_server::{ledger, manage, memory};
+use iploop_server::{ledger, manage, memory, open_files};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -133,6 +133,7 @@ async fn run(act: Act, config: Config) -> Result<()> {
             anyhow::ensure!(checked.differences.is_empty(), "the books are not in order");
         }
         Act::Serve => {
+            open_files::raise_limit(&config);
             let server = Server::bind(config).await?;
             memory::give_back();
             println!("{}", server.ready_line());

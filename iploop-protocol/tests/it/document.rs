@@ -9,7 +9,9 @@ use iploop_protocol::frame::{
     Frame, HEADER_BYTES, MAX_CLOSE_REASON_BYTES, MAX_DATA_BYTES, MAX_DATAGRAM_BYTES, MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES, MAX_RESET_DETAIL_BYTES,
 };
-use iploop_protocol::tunnel::{CONNECTION_WINDOW_BYTES, Config, MAX_STREAM_WINDOW_BYTES, STREAM_WINDOW_BYTES, Side};
+use iploop_protocol::tunnel::{
+    CONNECTION_WINDOW_BYTES, Config, MAX_STREAM_WINDOW_BYTES, STREAM_WINDOW_BYTES, Side,
+};
 
 const PAGE: &str = include_str!("../../../docs/protocol.md");
 
