@@ -61,11 +61,11 @@ pub struct GatewayConfig {
     pub max_attempts: u32,
     /// Asks another exit beside one that takes longer than it usually does, and uses the one that connects first. Costs customers nothing, and exits some dials: at most one more in ten.
     pub hedge_dials: bool,
-    /// How long a destination may take to answer a plain request, while nothing moves.
+    /// How long a destination may take to answer a plain request, and its customer with the rest of its content, while nothing moves.
     #[serde(with = "iploop_platform::duration")]
     #[schemars(with = "iploop_platform::duration::DurationText")]
     pub response_timeout: Duration,
-    /// How long a tunnel, or the content of a plain request, may stand still.
+    /// How long a tunnel, or the content of an answer to a plain request, may stand still.
     #[serde(with = "iploop_platform::duration")]
     #[schemars(with = "iploop_platform::duration::DurationText")]
     pub idle_timeout: Duration,

@@ -271,7 +271,7 @@ pub(crate) enum NoExit {
 
 impl AdmittedRequest {
     /// The next exit that reaches the destination, looked for while the customer waits, with what the answer says of the session.
-    /// It is in the books then. `early` goes along with the dial, and is counted.
+    /// It is in the books then. `early` goes along with the dial; whoever gives it has it counted.
     ///
     /// # Errors
     /// See [`NoExit`]. The request is not settled.
@@ -298,10 +298,6 @@ impl AdmittedRequest {
             .set_connect_times(search.select_time(), opened.dial);
         account.goes_through(&opened.exit, through);
         telemetry::connected(search.attempts(), account.began.elapsed());
-        if !early.is_empty() {
-            let charged = account.meter().charge_up(early.len()).await;
-            charged.map_err(|reason| NoExit::Error(reason.into()))?;
-        }
         Ok((opened, session))
     }
 

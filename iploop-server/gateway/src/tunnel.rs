@@ -70,6 +70,11 @@ pub(crate) async fn establish(
             return Err(NotEstablished::CustomerLeft);
         }
     };
+    if !early.is_empty()
+        && let Err(reason) = request.account.meter().charge_up(early.len()).await
+    {
+        return Err(NotEstablished::Error(request.failed(reason.into())));
+    }
     Ok(Established {
         opened,
         session,

@@ -283,7 +283,9 @@ impl ProxyError {
             Self::Request(_) | Self::Line(_) | Self::Content(_) | Self::Socks(_) => {
                 "a proxy forwards only what has one reading; see the detail for what to change"
             }
-            Self::RequestTimeout => "send the whole request head within 15 seconds of connecting",
+            Self::RequestTimeout => {
+                "send the whole request head within 15 seconds of connecting, and its content without long pauses"
+            }
             Self::Login(_) => {
                 "send Proxy-Authorization: Basic with iploop as the user and the API key as the password"
             }

@@ -149,6 +149,7 @@ async fn run(
     asked: Asked,
 ) -> Run {
     let head = head_for_destination(service, &request.targeting, &forward);
+    let head_bytes = head.len();
     // Bytes that go along with the dial may arrive although the attempt fails, and then arrive again through another exit.
     let may_repeat = forward.is_idempotent && forward.body == Framing::None;
     let (early, unsent) = match may_repeat && head.len() <= MAX_EARLY_BYTES {
@@ -159,6 +160,7 @@ async fn run(
         response: service.config.response_timeout,
         idle: service.config.idle_timeout,
     };
+    let mut is_charged = false;
     loop {
         let (opened, session) = match request.find_exit(service, customer, &early).await {
             Ok(found) => found,
@@ -178,6 +180,13 @@ async fn run(
             dial,
             ..
         } = opened;
+        // However many exits are asked with it, the customer sends its head once.
+        if !is_charged {
+            if let Err(reason) = request.account.meter().charge_up(head_bytes).await {
+                return Run::Failed(request.failed(reason.into()));
+            }
+            is_charged = true;
+        }
         let announcement = Announcement {
             request: &request,
             exit: &exit,
@@ -190,6 +199,7 @@ async fn run(
         let sending = Sending {
             head: unsent.clone(),
             body: forward.body,
+            expects_continue: forward.expects_continue,
             asked,
         };
         let announce = |status, first_byte, out: &mut BytesMut| announcement.write(status, first_byte, out);

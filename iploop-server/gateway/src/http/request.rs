@@ -73,6 +73,8 @@ pub(crate) struct Forward {
     pub(crate) user_agent: Option<std::ops::Range<usize>>,
     /// How its content is delimited.
     pub(crate) body: Framing,
+    /// The customer may wait with its content until it is told to go on.
+    pub(crate) expects_continue: bool,
     /// The answer has no content whatever its head says.
     pub(crate) is_head: bool,
     /// Asking twice does no more than asking once (RFC 9110 section 9.2.2).

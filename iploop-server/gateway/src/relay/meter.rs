@@ -45,11 +45,16 @@ impl RelayMeter {
         self.wait.lock().failed.unwrap_or(NoCredit::BalanceDepleted)
     }
 
-    /// Counts customer to destination; [`poll_refilled`](Self::poll_refilled) first if it does not go.
-    pub(crate) fn up(&self, bytes: usize) -> Counted {
+    /// Bytes that were counted before go to the destination.
+    pub(crate) fn note_up(&self) {
         if let Some(gauge) = &self.gauge {
             gauge.up(Instant::now());
         }
+    }
+
+    /// Counts customer to destination; [`poll_refilled`](Self::poll_refilled) first if it does not go.
+    pub(crate) fn up(&self, bytes: usize) -> Counted {
+        self.note_up();
         let counted = self.meter.count_up(bytes);
         if counted == Counted::Hold {
             self.held_up.store(bytes, Relaxed);

@@ -33,7 +33,7 @@ async fn a_connection_that_says_too_little_ends_within_15_seconds() {
             "{said:?}: {:?}",
             began.elapsed()
         );
-        if said.len() > 10 && said[0] == b'G' {
+        if said.first().is_some_and(u8::is_ascii_uppercase) {
             assert_eq!(
                 (status(&answer), field(&answer, "X-IPLoop-Error")),
                 (408, Some("request_timeout"))
@@ -149,28 +149,50 @@ async fn a_tunnel_without_a_byte_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn content_that_stops_is_given_up() {
-    let mut origin = Origin::start().await;
-    let to = origin.address;
-    let world = World::start(&[to]).await;
-    let mut customer = world.connect().await;
-    customer
-        .send(
-            format!(
-                "POST http://{to}/ HTTP/1.1\r\nHost: {to}\r\nContent-Length: 9\r\n{}\r\nhalf",
-                login("")
-            )
-            .as_bytes(),
-        )
-        .await;
-    let mut at_origin = origin.accept().await;
-    at_origin.head().await;
-    let began = Instant::now();
-    let answer = customer.rest().await;
-    assert_eq!(status(&answer), 504, "{answer}");
-    assert!(
-        began.elapsed() <= Duration::from_secs(245),
-        "{:?}",
-        began.elapsed()
-    );
+async fn content_that_stops_is_given_up_and_blamed_on_whose_turn_it_was() {
+    let late = (408, Some("request_timeout"));
+    let silent = (504, Some("response_timeout"));
+    for (fields, content, said, blamed) in [
+        ("Content-Length: 9\r\n", "half", "", late),
+        ("Content-Length: 9\r\n", "", "", late),
+        ("Transfer-Encoding: chunked\r\n", "4\r\nha", "", late),
+        // It need not send what the destination has not asked for.
+        ("Content-Length: 9\r\nExpect: 100-continue\r\n", "", "", silent),
+        ("Content-Length: 9\r\nExpect: 100-continue\r\n", "half", "", late),
+        (
+            "Content-Length: 9\r\nExpect: 100-continue\r\n",
+            "",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            late,
+        ),
+        ("Content-Length: 4\r\n", "half", "", silent),
+    ] {
+        let mut origin = Origin::start().await;
+        let to = origin.address;
+        let world = World::start(&[to]).await;
+        let mut customer = world.connect().await;
+        let head = format!(
+            "POST http://{to}/ HTTP/1.1\r\nHost: {to}\r\n{fields}{}\r\n",
+            login("")
+        );
+        customer.send(format!("{head}{content}").as_bytes()).await;
+        let mut at_origin = origin.accept().await;
+        at_origin.head().await;
+        at_origin.send(said.as_bytes()).await;
+        let began = Instant::now();
+        if !said.is_empty() {
+            assert_eq!(status(&customer.head().await), 100);
+        }
+        let answer = customer.head().await;
+        assert_eq!(
+            (status(&answer), field(&answer, "X-IPLoop-Error")),
+            blamed,
+            "{fields}{content}: {answer}"
+        );
+        assert!(
+            began.elapsed() <= Duration::from_secs(245),
+            "{:?}",
+            began.elapsed()
+        );
+    }
 }

@@ -167,6 +167,11 @@ async fn a_lost_exit_is_replaced_before_the_first_byte_of_a_repeatable_request()
             "{answer}"
         );
         assert_eq!(asked(&world).len(), if repeats { 2 } else { 1 });
+        if repeats {
+            // The echo's content is the head as it got it: once, for the customer.
+            let head = answer.split_once("\r\n\r\n").unwrap().1;
+            assert_eq!(usize::try_from(world.books().await[0].bytes_up), Ok(head.len()));
+        }
     }
 }
 

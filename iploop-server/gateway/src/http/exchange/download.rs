@@ -34,6 +34,8 @@ pub(super) struct Down<'a> {
     head: BytesMut,
     scanner: HeadScanner,
     interim: u8,
+    /// One of them was `100 Continue`.
+    told_to_go_on: bool,
     /// The final answer's content; none while its head is still to come.
     body: Option<Content>,
     /// The request's content went out whole.
@@ -62,6 +64,7 @@ impl<'a> Down<'a> {
             head: BytesMut::new(),
             scanner: HeadScanner::default(),
             interim: 0,
+            told_to_go_on: false,
             body: None,
             is_sent: false,
             to: Framing::None,
@@ -79,6 +82,11 @@ impl<'a> Down<'a> {
     /// The final head is on its way: no other answer can be given any more.
     pub(super) fn is_answered(&self) -> bool {
         self.body.is_some()
+    }
+
+    /// The destination has said that it wants the content.
+    pub(super) fn told_to_go_on(&self) -> bool {
+        self.told_to_go_on
     }
 
     /// Whether the request's content went out whole so far. An answer that comes before that is the connection's last: what is
@@ -209,6 +217,7 @@ impl<'a> Down<'a> {
         let mut response = response::parse(&head, asked).map_err(answer_fault)?;
         if response.interim {
             self.interim += 1;
+            self.told_to_go_on |= response.status == 100;
             if self.interim > MAX_INTERIM {
                 return Err(Stop::Answer("too many interim responses".to_owned()));
             }

@@ -61,10 +61,12 @@ pub(super) enum Failure {
 /// What is still to be sent, and what the answer is read by.
 #[derive(Debug)]
 pub(super) struct Sending {
-    /// The head; empty if it went along with the dial and was counted.
+    /// The head, which was counted; empty if it went along with the dial.
     pub(super) head: Bytes,
     /// How the content after it is delimited.
     pub(super) body: Framing,
+    /// The customer may wait with it until it is told to go on.
+    pub(super) expects_continue: bool,
     /// What was asked.
     pub(super) asked: Asked,
 }
@@ -88,6 +90,7 @@ pub(super) struct Exchange<'a> {
     meter: RelayMeter,
     up: Up,
     down: Down<'a>,
+    expects_continue: bool,
     patience: Patience,
     timer: Pin<Box<Sleep>>,
     /// The account was suspended.
@@ -147,10 +150,16 @@ impl<'a> Exchange<'a> {
         announce: Announce<'a>,
         cut: &CancellationToken,
     ) -> Self {
-        let Sending { head, body, asked } = sending;
+        let Sending {
+            head,
+            body,
+            expects_continue,
+            asked,
+        } = sending;
         Self {
             up: Up::new(head, body, &meter),
             down: Down::new(asked, announce),
+            expects_continue,
             customer,
             stream,
             meter,
@@ -224,7 +233,7 @@ impl<'a> Exchange<'a> {
                 return Poll::Ready(Err(match answered {
                     true => Failure::Broken(End::Idle),
                     false => Failure::Unanswered {
-                        error: ProxyError::ResponseTimeout,
+                        error: self.late(),
                         untouched: false,
                     },
                 }));
@@ -238,6 +247,16 @@ impl<'a> Exchange<'a> {
             self.timer.as_mut().reset(Instant::now() + patience);
         }
         Poll::Pending
+    }
+
+    /// Whose turn it was when nothing came for too long.
+    fn late(&self) -> ProxyError {
+        let may_wait = self.expects_continue && !self.up.has_begun() && !self.down.told_to_go_on();
+        if self.up.awaits_customer() && !may_wait {
+            ProxyError::RequestTimeout
+        } else {
+            ProxyError::ResponseTimeout
+        }
     }
 
     fn failure(&self, stop: Stop) -> Failure {

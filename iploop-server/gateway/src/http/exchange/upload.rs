@@ -35,20 +35,27 @@ pub(super) struct Up {
     /// Read, counted or held, not yet written.
     pending: Bytes,
     held: bool,
+    /// Something of the content has come.
+    has_begun: bool,
+    awaits_customer: bool,
     moved: u64,
     done: bool,
 }
 
 impl Up {
-    /// A head to be sent, and what follows it.
+    /// A head to be sent, which was counted, and what follows it.
     pub(super) fn new(head: Bytes, body: Framing, meter: &RelayMeter) -> Self {
-        let held = !head.is_empty() && meter.up(head.len()) == Counted::Hold;
+        if !head.is_empty() {
+            meter.note_up();
+        }
         let body = Content::new(body);
         let done = body.is_done() && head.is_empty();
         Self {
             body,
             pending: head,
-            held,
+            held: false,
+            has_begun: false,
+            awaits_customer: false,
             moved: 0,
             done,
         }
@@ -62,6 +69,16 @@ impl Up {
     /// Everything went out: what the customer sends next is another request.
     pub(super) fn sent_everything(&self) -> bool {
         self.done && self.body.is_done()
+    }
+
+    /// The customer owes more of the content: nobody else keeps it from going on.
+    pub(super) fn awaits_customer(&self) -> bool {
+        self.awaits_customer && !self.done
+    }
+
+    /// Something of the content has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Sends nothing more.
@@ -82,6 +99,7 @@ impl Up {
         stream: &mut Stream,
         meter: &RelayMeter,
     ) -> Result<(), Stop> {
+        self.awaits_customer = false;
         while !self.done {
             if self.held {
                 match meter.poll_refilled(cx).map_err(Stop::NoCredit)? {
@@ -114,9 +132,13 @@ impl Up {
                         return Err(Stop::Customer(ProxyError::Content("it ends before it is whole")));
                     }
                     Poll::Ready(Err(_)) => return Err(Stop::CustomerLeft),
-                    Poll::Pending => return Ok(()),
+                    Poll::Pending => {
+                        self.awaits_customer = true;
+                        return Ok(());
+                    }
                 }
             }
+            self.has_begun = true;
             let data = self.take(customer)?;
             self.held = !data.is_empty() && meter.up(data.len()) == Counted::Hold;
             self.pending = data;

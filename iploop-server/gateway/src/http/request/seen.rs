@@ -188,6 +188,7 @@ impl<'a> Seen<'a> {
             head: out.freeze(),
             user_agent,
             body: self.framing,
+            expects_continue: self.expects_continue,
             is_head: method == "HEAD",
             is_idempotent: matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
             upgrade: self.websocket.is_some(),
