@@ -71,7 +71,11 @@ pub(super) async fn take(
                     false => Ok(()),
                 };
             }
-            Reading::Part => more(customer, deadline).await?,
+            Reading::Part => match more(customer, deadline).await {
+                // No preface after all, and what it is instead is told what it lacks: `POST` begins like one.
+                Err(Refused::Gone) if !is_trusted => return Ok(()),
+                read => read?,
+            },
         }
     }
 }

@@ -331,6 +331,7 @@ async fn whoever_stops_in_the_middle_of_a_request_is_told_so() {
     let world = World::start(&[to]).await;
     let head = format!("POST http://{to}/ HTTP/1.1\r\nHost: {to}\r\n{}", login(""));
     for (request, code) in [
+        ("P".to_owned(), "malformed_request"),
         (head.clone(), "malformed_request"),
         (
             format!("{head}Content-Length: 5\r\n\r\nhell"),

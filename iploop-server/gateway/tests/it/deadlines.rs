@@ -15,6 +15,8 @@ async fn a_connection_that_says_too_little_ends_within_15_seconds() {
     for said in [
         &b""[..],
         b"G",
+        b"P",
+        b"PROXY TCP4",
         b"GET http://example.com/ HTTP/1.1\r\nHost: exam",
         b"\r",
         b"\r\n",
