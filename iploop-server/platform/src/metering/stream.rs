@@ -464,12 +464,16 @@ impl StreamState {
 
     /// The record for the ledger: from here on its bytes may be booked, whether we hear of it or not.
     ///
-    /// None while the journal lacks the request's end: a crash would replay an older state after the final one was
-    /// booked. `journal_fails` lifts that, as usage would pile up forever.
+    /// None while the journal lacks the request, or its end: after a crash nobody would end what was booked, or an older state would be
+    /// replayed after the final one. `journal_fails` lifts that, as usage would pile up forever.
     pub(super) fn record_to_book(&self, journal_fails: bool) -> Option<(UsageRecord, Version)> {
         let mut marks = self.marks.lock();
         let (record, version) = self.record();
-        if record.ended_at.is_some() && marks.journaled != Some(version) && !journal_fails {
+        let is_journaled = match record.ended_at {
+            Some(_) => marks.journaled == Some(version),
+            None => marks.journaled.is_some(),
+        };
+        if !is_journaled && !journal_fails {
             return None;
         }
         if record.billable {

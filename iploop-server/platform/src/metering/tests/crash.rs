@@ -43,6 +43,28 @@ async fn a_kill_loses_only_what_was_counted_since_the_last_tick() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_request_runs_for_ever_because_it_was_booked_before_it_was_journaled() {
+    let account = AccountId::new();
+    let config = MeteringConfig {
+        // The look at the running requests comes before the tick.
+        journal_interval: Duration::from_secs(60),
+        running_interval: Duration::from_secs(1),
+        ..MeteringConfig::default()
+    };
+    let mut gateway = Gateway::with(MemoryLedger::with(account, 1000 * MIB), config);
+    let process = gateway.start().await;
+    // The first tick is at once.
+    sleep(Duration::from_millis(1)).await;
+    let stream = process.begin(account).await.unwrap();
+    stream.charge_down(5000).await.unwrap();
+    sleep(Duration::from_secs(5)).await;
+    gateway.kill(process).await;
+    let _next = gateway.start().await;
+    let row = gateway.ledger.row(stream.request());
+    assert!(row.is_none_or(|row| row.ended_at.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn replaying_the_same_journal_again_bills_nothing() {
     let account = AccountId::new();
     let mut gateway = Gateway::new(MemoryLedger::with(account, 1000 * MIB));
