@@ -105,7 +105,7 @@ async fn serve_stream(
     mut respond: SendResponse<Piece>,
     (peer, local): (std::net::SocketAddr, Option<std::net::IpAddr>),
 ) {
-    let overloaded = service.load.connections() >= service.config.max_connections;
+    let overloaded = service.load.served() >= service.config.max_connections;
     let most = service.config.max_connections + service.config.max_refusals;
     if service.load.connections() >= most {
         respond.send_reset(Reason::REFUSED_STREAM);
