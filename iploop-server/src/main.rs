@@ -135,7 +135,6 @@ async fn run(act: Act, config: Config) -> Result<()> {
         Act::Serve => {
             open_files::raise_limit(&config);
             let server = Server::bind(config).await?;
-            memory::give_back();
             println!("{}", server.ready_line());
             io::stdout().flush()?;
             let (mut terminate, mut interrupt) =
@@ -153,10 +152,13 @@ async fn run(act: Act, config: Config) -> Result<()> {
                 }
                 std::future::pending::<()>().await;
             };
+            // The start needs some 10 MiB more than what follows.
+            let lean = tokio::spawn(memory::give_back_always());
             tokio::select! {
                 () = asked_to_end() => {}
                 () = reloads => {}
             }
+            lean.abort();
             // Whoever asks twice does not want to wait.
             server.drain(DRAIN_GRACE, asked_to_end()).await;
         }

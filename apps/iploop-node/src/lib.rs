@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod control;
 pub mod exit;
+mod memory;
 mod offline;
 mod power;
 mod report;

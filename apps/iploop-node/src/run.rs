@@ -12,14 +12,15 @@ use crate::args::Run;
 #[cfg(unix)]
 use crate::control::Server;
 use crate::exit::End;
+use crate::memory;
 use crate::power::{self, POWER_SUPPLIES};
 use crate::report::Report;
 use crate::terms;
 
 /// Open streams get this long after a signal.
 const GRACE: Duration = Duration::from_secs(10);
-/// Between two looks at the power supply.
-const POWER_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks at the power supply, and two times that memory is given back.
+const LOOK_AFTER_EVERY: Duration = Duration::from_secs(60);
 
 /// Shares until a signal, the owner or the hub ends it.
 pub(crate) async fn run(run: &Run, path: PathBuf, report: Report) -> Result<()> {
@@ -51,7 +52,7 @@ pub(crate) async fn run(run: &Run, path: PathBuf, report: Report) -> Result<()> 
     let reporter = AbortOnDropHandle::new(tokio::spawn(report.follow(node.events())));
     report.begin(&node);
     node.set_conditions(power::look(Path::new(POWER_SUPPLIES)));
-    let power = AbortOnDropHandle::new(tokio::spawn(watch_power(Arc::clone(&node))));
+    let caretaker = AbortOnDropHandle::new(tokio::spawn(look_after(Arc::clone(&node))));
     #[cfg(unix)]
     let control = match Server::open(&path, Arc::clone(&node)) {
         Ok(control) => Some(control),
@@ -69,7 +70,7 @@ pub(crate) async fn run(run: &Run, path: PathBuf, report: Report) -> Result<()> 
         control.finish().await;
     }
     node.shutdown(GRACE).await;
-    drop((power, node));
+    drop((caretaker, node));
     // With the node the events end, and so does the one who tells them.
     let _ = tokio::time::timeout(Duration::from_secs(1), reporter).await;
     match end {
@@ -78,10 +79,11 @@ pub(crate) async fn run(run: &Run, path: PathBuf, report: Report) -> Result<()> 
     }
 }
 
-async fn watch_power(node: Arc<Node>) {
+async fn look_after(node: Arc<Node>) {
     loop {
-        tokio::time::sleep(POWER_EVERY).await;
+        tokio::time::sleep(LOOK_AFTER_EVERY).await;
         node.set_conditions(power::look(Path::new(POWER_SUPPLIES)));
+        memory::give_back();
     }
 }
 
