@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -97,6 +98,22 @@ impl Process {
     pub(crate) async fn end(mut self) {
         // Already ended is as good.
         let _ = self.child.kill().await;
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.pid()?)?).context("no process id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Waits until it has ended by itself; its exit status, which one that was killed has not.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.wait().await?.code())
+    }
+
+    /// All of its log.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     /// The last lines of its log, for an error's text.

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::faults::{self, FaultsOptions};
 use crate::link::{self, LinkOptions};
 use crate::reads::ReadsOptions;
 use crate::run::{self, RunOptions};
@@ -22,6 +23,8 @@ enum Command {
     Run(RunOptions),
     /// Asks the API of a server on one core for its heaviest reads and prints the table
     Reads(ReadsOptions),
+    /// Breaks, floods and attacks a running system, and prints what of its promises held
+    Faults(FaultsOptions),
     /// The destination behind every peer
     #[command(hide = true)]
     Origin,
@@ -31,6 +34,9 @@ enum Command {
     /// One test through one route; the order comes on standard input
     #[command(hide = true)]
     Load,
+    /// Devices that come back again and again; the order comes on standard input
+    #[command(hide = true)]
+    Crowd,
     /// The API's reads; orders come on standard input
     #[command(hide = true)]
     ReadsLoad,
@@ -48,9 +54,11 @@ pub fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(options) => until_told(run::main(options)),
         Command::Reads(options) => until_told(reads::main(options)),
+        Command::Faults(options) => until_told(faults::main(options)),
         Command::Origin => origin::main(),
         Command::Link(options) => link::main(&options),
         Command::Load => load::main(),
+        Command::Crowd => load::crowd_main(),
         Command::ReadsLoad => reads::load_main(),
         Command::ReadsHashing => reads::hashing_main(),
     }

@@ -16,7 +16,10 @@ pub mod cli;
 
 mod child;
 mod columns;
+mod cores;
 mod exchange;
+mod faults;
+mod http;
 mod link;
 mod load;
 mod order;

@@ -72,7 +72,7 @@ fn one_process(pid: u32) -> anyhow::Result<Cost> {
 }
 
 /// `root` and every process that descends from it.
-fn family(root: u32) -> anyhow::Result<BTreeSet<u32>> {
+pub(crate) fn family(root: u32) -> anyhow::Result<BTreeSet<u32>> {
     let mut pairs = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();

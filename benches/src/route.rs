@@ -118,14 +118,14 @@ pub(crate) fn listen(
     Ok(TcpListener::from_std(socket.into())?)
 }
 
-async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
 /// Reads up to and with the empty line, and not a byte more: what follows belongs to the stream.
-async fn read_head(stream: &mut TcpStream) -> anyhow::Result<Vec<u8>> {
+pub(crate) async fn read_head(stream: &mut TcpStream) -> anyhow::Result<Vec<u8>> {
     let mut head = vec![0; HEAD_BYTES];
     let mut filled = 0;
     loop {
@@ -203,7 +203,8 @@ async fn socks5(
     Ok(())
 }
 
-fn basic(credentials: Option<&Credentials>) -> String {
+/// The field that carries the login, with its line end; nothing without one.
+pub(crate) fn basic(credentials: Option<&Credentials>) -> String {
     credentials.map_or_else(String::new, |Credentials { user, password }| {
         format!(
             "Proxy-Authorization: Basic {}\r\n",

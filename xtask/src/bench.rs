@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: our own load generator against us, a direct connection, and peers; then against our API.
+//! `cargo xtask bench`: our own load generator against us, a direct connection, and peers; then against our API; then faults.
 
 use std::process::Command;
 
@@ -26,12 +26,16 @@ impl Bench {
             "--package",
             "iploop-benches",
         ]))?;
-        run(bench("run").args(&self.arguments))?;
-        // Arguments choose among the peers' tests.
-        if self.arguments.is_empty() {
-            run(&mut bench("reads"))?;
+        match self.arguments.split_first() {
+            None => ["run", "reads", "faults"]
+                .into_iter()
+                .try_for_each(|what| run(&mut bench(what))),
+            Some((what, rest)) if ["run", "reads", "faults"].contains(&what.as_str()) => {
+                run(bench(what).args(rest))
+            }
+            // Arguments alone choose among the peers' tests.
+            Some(_) => run(bench("run").args(&self.arguments)),
         }
-        Ok(())
     }
 }
 

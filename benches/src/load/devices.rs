@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use iploop_protocol::control::{self, ConsentStatement, DeviceFacts, Hello, SharingStatus, ToHub, ToNode};
-use iploop_protocol::io::{self, Event, Events, Role, SUBPROTOCOL, Tunnel, WebSocket};
+use iploop_protocol::io::{self, Closed, Event, Events, Role, SUBPROTOCOL, Tunnel, WebSocket};
 use iploop_protocol::tunnel::{Config, Side};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -56,6 +56,13 @@ pub(super) async fn idle(
         ..Figures::default()
     })
 }
+
+/// A connection to the hub, by TLS or in clear.
+type Wire = Box<dyn Both>;
+
+trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Both for S {}
 
 /// A connected device; dropping it ends its connection.
 pub(super) struct Device {
@@ -134,31 +141,7 @@ impl Network {
     }
 
     async fn connect(&self, number: usize) -> anyhow::Result<Device> {
-        let socket = TcpSocket::new_v4()?;
-        let address = Ipv4Addr::from_bits(FIRST_ADDRESS + u32::try_from(number)?);
-        socket.bind(SocketAddr::from((address, 0)))?;
-        let stream = socket.connect(self.hub.address).await?;
-        stream.set_nodelay(true)?;
-        match &self.tls {
-            Some(tls) => {
-                let name = ServerName::from(self.hub.address.ip());
-                self.register(number, tls.connect(name, stream).await?).await
-            }
-            None => self.register(number, stream).await,
-        }
-    }
-
-    async fn register<S>(&self, number: usize, stream: S) -> anyhow::Result<Device>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let mut request = format!("ws://{}/ws", self.hub.address).into_client_request()?;
-        request
-            .headers_mut()
-            .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
-        let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-        let socket = WebSocket::new(socket.into_inner(), Role::Client, &[]);
-        let (tunnel, mut events, driver) = io::connect(socket, Config::new(Side::Node));
+        let (tunnel, mut events, driver) = self.tunnel(number).await?;
         let halted = Rc::new(Notify::new());
         let driver = spawn_local(until_halted(driver, Rc::clone(&halted))).abort_handle();
         tunnel.send_control(ToHub::Hello(Box::new(self.hello(number))).encode())?;
@@ -177,7 +160,40 @@ impl Network {
         anyhow::bail!("the hub closed the tunnel instead of a welcome")
     }
 
-    fn hello(&self, number: usize) -> Hello {
+    /// One connection of the device that says this hello, from its first packet to the end of its tunnel, without use.
+    pub(super) async fn live(&self, number: usize, hello: &Hello) -> anyhow::Result<Closed> {
+        let (tunnel, mut events, driver) = timeout(WELCOME_LIMIT, self.tunnel(number))
+            .await
+            .context("no tunnel in time")??;
+        tunnel.send_control(ToHub::Hello(Box::new(hello.clone())).encode())?;
+        let heard = async { while events.next().await.is_some() {} };
+        Ok(tokio::join!(driver, heard).0)
+    }
+
+    /// A tunnel of device number `number`, in which nothing was said.
+    async fn tunnel(&self, number: usize) -> anyhow::Result<(Tunnel, Events, io::Driver<WebSocket<Wire>>)> {
+        let socket = TcpSocket::new_v4()?;
+        let address = Ipv4Addr::from_bits(FIRST_ADDRESS + u32::try_from(number)?);
+        socket.bind(SocketAddr::from((address, 0)))?;
+        let stream = socket.connect(self.hub.address).await?;
+        stream.set_nodelay(true)?;
+        let wire: Wire = match &self.tls {
+            Some(tls) => {
+                let name = ServerName::from(self.hub.address.ip());
+                Box::new(tls.connect(name, stream).await?)
+            }
+            None => Box::new(stream),
+        };
+        let mut request = format!("ws://{}/ws", self.hub.address).into_client_request()?;
+        request
+            .headers_mut()
+            .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
+        let (socket, _) = tokio_tungstenite::client_async(request, wire).await?;
+        let socket = WebSocket::new(socket.into_inner(), Role::Client, &[]);
+        Ok(io::connect(socket, Config::new(Side::Node)))
+    }
+
+    pub(super) fn hello(&self, number: usize) -> Hello {
         let id = Uuid::now_v7().simple().to_string();
         Hello {
             versions: vec![control::VERSION],

@@ -164,17 +164,17 @@ async fn dial(mut incoming: Incoming, took: Duration, to: SocketAddr) {
 }
 
 /// The same luck in every run: the generator of Numerical Recipes (64-bit LCG), its high half.
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn of(number: usize) -> Self {
+    pub(super) fn of(number: usize) -> Self {
         let mut dice = Self(number as u64 + 1);
         dice.throw();
         dice
     }
 
     /// 0 to 1.
-    fn throw(&mut self) -> f64 {
+    pub(super) fn throw(&mut self) -> f64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -5,12 +5,14 @@
 
 mod bulk;
 mod crew;
+mod crowd;
 mod devices;
 mod fleet;
 mod held;
 mod requests;
 
 use anyhow::Context;
+pub(crate) use crowd::{CrowdOrder, main as crowd_main};
 use tokio::sync::mpsc;
 
 use crate::child;

@@ -22,9 +22,9 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use tokio::time::sleep;
 
-#[cfg(test)]
-pub(crate) use self::iploop::write_certificate;
-pub(crate) use self::iploop::{Program, TERMS_HASH, TERMS_VERSION, grant_plenty};
+pub(crate) use self::iploop::{
+    OWNER, Program, TERMS_HASH, TERMS_VERSION, generous_policy, grant_plenty, write_certificate,
+};
 
 use crate::child::Process;
 use crate::link;

@@ -11,8 +11,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::http::Connection;
 use crate::child;
+use crate::http::Connection;
 use crate::load::Console;
 use crate::statistics::Latency;
 

@@ -8,10 +8,8 @@
 //! Everything is as in production: signed-in accounts with the cookie of a real sign-in, every check on, a history of
 //! requests booked through the store itself.
 
-mod cores;
 mod hashing;
 mod history;
-mod http;
 mod load;
 mod routes;
 mod site;
@@ -28,6 +26,7 @@ pub(crate) use hashing::main as hashing_main;
 pub(crate) use load::main as load_main;
 
 use crate::child::Process;
+use crate::cores;
 use crate::process::cost_of;
 use crate::statistics::Spread;
 use load::{Done, Order};

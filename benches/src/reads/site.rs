@@ -13,11 +13,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::hashing::{Job, Rate};
+use super::hashing::{self, Job, Rate};
 use super::history::{self, Owner};
-use super::http::Connection;
-use super::{cores, hashing};
 use crate::child::Process;
+use crate::cores;
+use crate::http::{self, Connection};
 use crate::order::{Event, HubAccess, Mark, Order, Scenario};
 use crate::peer::{Program, TERMS_HASH, TERMS_VERSION, grant_plenty};
 use crate::route::Route;
@@ -210,13 +210,7 @@ fn configuration() -> anyhow::Result<String> {
 }
 
 fn post(api: SocketAddr, path: &str, token: Option<&str>, body: &Value) -> String {
-    let body = body.to_string();
-    let authorization = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: {api}\r\n{authorization}Content-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    http::request(("POST", api, path), token, Some(body))
 }
 
 fn sign_in(api: SocketAddr, email: &str) -> String {

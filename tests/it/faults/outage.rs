@@ -1,4 +1,4 @@
-//! PostgreSQL goes away while customers are served, and comes back.
+//! PostgreSQL or Redis goes away while customers are served.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::{
-    Place, Postgres, Settings, Tunnel, World, eventually, hex, pattern, read_head, read_response,
+    Place, Postgres, Redis, Settings, Tunnel, World, eventually, hex, pattern, read_head, read_response,
 };
 
 const DOWNLOAD: usize = 3_000_000;
@@ -143,4 +143,42 @@ fn without_postgresql_streams_and_known_keys_go_on_and_every_byte_is_booked_afte
         revoked.connect(to).err().filter(|answer| answer.status != 503)
     });
     assert_eq!((still.status, still.code()), (407, "credentials_invalid"));
+}
+
+#[test]
+fn without_redis_streams_and_every_good_key_go_on_and_what_was_revoked_stays_revoked() {
+    let mut redis = Redis::start();
+    let settings = Settings::with_places(&[Place::BERLIN])
+        .set("IPLOOP_REDIS__URL", &redis.url())
+        // Long past, as soon as it is gone: nothing is served from what was known before.
+        .set("IPLOOP_ADMISSION__KEY_TTL", "100ms");
+    let world = World::start_with(settings);
+    let (known, url) = (world.customer(), world.origin.url("/echo"));
+    let unknown = world.customer_of(&world.create_account("later@example.com", true));
+    let api = world.signed_in();
+    let made = api.post("/api/proxy/keys", &json!({ "name": "lost" })).json();
+    let mut revoked = world.account.clone();
+    made["key"].as_str().unwrap().clone_into(&mut revoked.key);
+    let revoked = world.customer_of(&revoked);
+    assert_eq!(revoked.get(&url).status, 200);
+    let gone = api.delete(&format!("/api/proxy/keys/{}", made["id"].as_str().unwrap()));
+    assert!(gone.status < 300, "{}", gone.text());
+    let mut running = known.connect(world.origin.http).ok().unwrap();
+    running.ask(&format!("/gate/outage/{DOWNLOAD}"));
+    let mut half = vec![0; DOWNLOAD / 2];
+    read_head(&mut running.stream).unwrap();
+    running.stream.read_exact(&mut half).unwrap();
+
+    redis.kill();
+    eventually("the server has noticed", || {
+        (world.api().get("/readyz").json()["parts"]["redis"] == "degraded").then_some(())
+    });
+    for customer in [&known, &unknown] {
+        assert_eq!(customer.get(&url).status, 200);
+    }
+    let refused = revoked.get(&url);
+    assert_eq!((refused.status, refused.code()), (407, "credentials_invalid"));
+    world.origin.open_gate("outage");
+    running.stream.read_to_end(&mut half).unwrap();
+    assert!(half == pattern(DOWNLOAD));
 }

@@ -15,7 +15,7 @@ const PLENTY: i64 = 1_000_000_000_000_000;
 const PLENTY_STREAMS: u32 = 1_000_000;
 
 /// What the device's owner grants beyond the defaults: no cap on bytes, streams for every test, and no condition that pauses.
-pub(super) const OWNER: [&str; 14] = [
+pub(crate) const OWNER: [&str; 14] = [
     "--daily-limit",
     "1000000GB",
     "--monthly-limit",
@@ -64,7 +64,7 @@ pub(crate) async fn grant_plenty(data: &Path) -> anyhow::Result<()> {
 }
 
 /// A policy document (`docs/protocol.md`, Policy) that allows one customer all of one device.
-pub(super) fn policy() -> String {
+pub(crate) fn policy() -> String {
     serde_json::json!({
         "format": 1,
         "version": 1,

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::Deserialize;
 use tokio::process::Command;
 
-pub(crate) use allowance::grant_plenty;
+pub(crate) use allowance::{OWNER, grant_plenty, policy as generous_policy};
 pub(crate) use program::Program;
 
 use super::{Env, Running};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,22 +14,23 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_BODY_BYTES: usize = 8 << 20;
 const MAX_FIELDS: usize = 64;
+const NO_CONTENT: u16 = 204;
 
 /// An open connection.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// An answer with its body.
 #[derive(Debug)]
-pub(super) struct Answer<'a> {
-    pub(super) status: u16,
-    pub(super) body: &'a [u8],
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
 }
 
 impl Connection {
-    pub(super) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -38,7 +40,7 @@ impl Connection {
     }
 
     /// Sends a whole request and reads its whole answer.
-    pub(super) async fn exchange(&mut self, request: &str) -> anyhow::Result<Answer<'_>> {
+    pub(crate) async fn exchange(&mut self, request: &str) -> anyhow::Result<Answer<'_>> {
         let (status, body_at) = timeout(ANSWER_LIMIT, self.ask(request))
             .await
             .with_context(|| format!("no answer in {ANSWER_LIMIT:?}"))??;
@@ -72,6 +74,21 @@ impl Connection {
     }
 }
 
+/// A whole request, with a token and a JSON body where there are some.
+pub(crate) fn request(
+    (method, host, path): (&str, SocketAddr, &str),
+    token: Option<&str>,
+    body: Option<&Value>,
+) -> String {
+    let authorization = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+    let body = body.map_or_else(String::new, Value::to_string);
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{authorization}Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 struct Head {
     status: u16,
     bytes: usize,
@@ -86,15 +103,18 @@ impl Head {
         let httparse::Status::Complete(bytes) = response.parse(bytes)? else {
             return Ok(None);
         };
+        let status = response.code.context("no status")?;
         let length = response
             .headers
             .iter()
-            .find(|field| field.name.eq_ignore_ascii_case("content-length"))
-            .context("no Content-Length")?;
-        let body_bytes = std::str::from_utf8(length.value)?.parse()?;
+            .find(|field| field.name.eq_ignore_ascii_case("content-length"));
+        let body_bytes = match length {
+            None if status == NO_CONTENT => 0,
+            length => std::str::from_utf8(length.context("no Content-Length")?.value)?.parse()?,
+        };
         anyhow::ensure!(body_bytes <= MAX_BODY_BYTES, "the body is too long");
         Ok(Some(Self {
-            status: response.code.context("no status")?,
+            status,
             bytes,
             body_bytes,
         }))
