@@ -19,8 +19,8 @@ const MAX_MARKS: usize = 512;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
 /// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to `ACK_DELAY` late …
 const SLACK: Duration = Duration::from_millis(4);
-/// … and, at a high rate, when one flush has come; so much is four of them.
-const SLACK_BYTES: f64 = 256.0 * 1024.0;
+/// … and, at a high rate, when one flush has come; so much is four and a half of them (`docs/decisions/0012-path-not-yet-full.md`).
+const SLACK_BYTES: f64 = 288.0 * 1024.0;
 /// The time that one message of bulk may take.
 const BURST: Duration = Duration::from_millis(2);
 /// Startup ends when the rate grew by less than a quarter in three rounds (BBR, section 5.3.1) …
