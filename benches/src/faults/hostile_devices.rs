@@ -10,6 +10,7 @@ use super::customers::{Load, eventually};
 use super::site::{Settings, Site};
 use super::{Bench, Bound, Figure};
 use crate::child::Process;
+use crate::load::CrowdOrder;
 use crate::process::cost_of;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/python/hostile.py");
@@ -35,9 +36,9 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let site = Site::with_devices(&bench.binaries, Settings::default(), 1).await?;
     let customer = site.customer();
     let pid = site.server().pid()?;
-    // What a server needs that serves.
+    // What a server needs that serves, also as many devices.
     let warm = Load::start(&customer, CUSTOMERS, 1_024, |_| false);
-    sleep(Duration::from_secs(3)).await;
+    meet_honest_devices(&site).await?;
     warm.stop().await;
     sleep(SETTLE).await;
     let before = cost_of(pid)?.anonymous_kib;
@@ -79,10 +80,7 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     }
     let served = load.stop().await;
     let lost = served.iter().filter(|asked| !asked.is_served()).count();
-    eventually("only the honest device is left", LIMIT, async || {
-        (site.connected_devices().await == Some(1)).then_some(())
-    })
-    .await?;
+    wait_for_devices(&site, 1).await?;
     sleep(SETTLE).await;
     let after = cost_of(pid)?.anonymous_kib;
     let panics = site
@@ -112,4 +110,25 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         )),
         Figure::none_of("requests of others lost", lost, served.len(), "requests"),
     ])
+}
+
+/// As many honest devices as there will be mute ones come and go.
+async fn meet_honest_devices(site: &Site) -> anyhow::Result<()> {
+    let mut crowd = Process::spawn_own("honest", &["crowd".to_owned()], site.folder())?;
+    let order = CrowdOrder {
+        hub: site.hub_access(),
+        from: 1_000,
+        count: MUTE,
+    };
+    crowd.tell(&serde_json::to_string(&order)?).await?;
+    wait_for_devices(site, 1 + u64::try_from(MUTE)?).await?;
+    crowd.end().await;
+    wait_for_devices(site, 1).await
+}
+
+async fn wait_for_devices(site: &Site, count: u64) -> anyhow::Result<()> {
+    eventually("these devices are connected and no other", LIMIT, async || {
+        (site.connected_devices().await == Some(count)).then_some(())
+    })
+    .await
 }
