@@ -115,6 +115,15 @@ impl Database {
         self.rows("SELECT COUNT(*) FROM consent_withdrawals")[0].get(0)
     }
 
+    /// How many mails of this template wait for another try, and nobody has them in hand.
+    pub(crate) fn mails_to_try_again(&self, template: &str) -> i64 {
+        let query = format!(
+            "SELECT COUNT(*) FROM mail_outbox \
+             WHERE template = '{template}' AND state = 'pending' AND tries > 0 AND lease IS NULL"
+        );
+        self.rows(&query)[0].get(0)
+    }
+
     /// Runs a statement.
     pub(crate) fn execute(&self, statement: &str) {
         self.with(async |database| {
