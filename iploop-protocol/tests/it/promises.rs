@@ -182,17 +182,22 @@ fn window_grows_to_what_a_path_of_50_ms_holds() {
     assert!(world.reserved_bytes() > 0);
 }
 
-#[test]
-fn window_grows_at_once_where_the_peer_has_paused_after_a_small_answer() {
+/// A stream on which the node has sent 1 KiB, which was read; the next request is on its way since.
+fn paused_after_a_small_answer() -> (World, StreamId) {
     let line = Line::delay(ONE_WAY);
     let mut world = World::open(line.clone(), line, 1);
     let stream = world.stream(Side::Hub);
-    let before = world.reserved_bytes();
     world.write(Side::Node, stream, 1024);
     world.pass(ONE_WAY * 2);
     assert_eq!(world.read(Side::Hub, stream), Some(1024));
-    // The next request is on its way, and the answer begins.
     world.pass(ONE_WAY * 2);
+    (world, stream)
+}
+
+#[test]
+fn window_grows_at_once_where_the_peer_has_paused_after_a_small_answer() {
+    let (mut world, stream) = paused_after_a_small_answer();
+    let before = world.reserved_bytes();
     world.write(Side::Node, stream, usize::MAX);
     world.pass(Duration::from_millis(1));
     world.write(Side::Node, stream, usize::MAX);
@@ -203,14 +208,8 @@ fn window_grows_at_once_where_the_peer_has_paused_after_a_small_answer() {
 
 #[test]
 fn window_grows_with_the_first_half_of_it_also_where_a_part_was_read_before_the_pause() {
-    let line = Line::delay(ONE_WAY);
-    let mut world = World::open(line.clone(), line, 1);
-    let stream = world.stream(Side::Hub);
+    let (mut world, stream) = paused_after_a_small_answer();
     let before = world.reserved_bytes();
-    world.write(Side::Node, stream, 1024);
-    world.pass(ONE_WAY * 2);
-    assert_eq!(world.read(Side::Hub, stream), Some(1024));
-    world.pass(ONE_WAY * 2);
     let written = world.write(Side::Node, stream, usize::MAX);
     world.pass(ONE_WAY * 2);
     let now = world.now;
