@@ -20,6 +20,7 @@ mod cores;
 mod exchange;
 mod faults;
 mod http;
+mod hub;
 mod link;
 mod load;
 mod order;

@@ -7,19 +7,17 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use iploop_protocol::codes::CloseCode;
-use iploop_protocol::control::{self, ToNode, Welcome};
 use iploop_protocol::destination::Destination;
 use iploop_protocol::frame::{Frame, Open, StreamId, StreamKind};
-use iploop_protocol::io::{Role, SUBPROTOCOL, Transport as _, WebSocket};
+use iploop_protocol::io::{Transport as _, WebSocket};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
-use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::site::agent_command;
 use super::{Bench, Bound, Figure};
 use crate::child::Process;
+use crate::hub;
 use crate::process::cost_of;
 
 /// How often each device is attacked; it waits longer each time before it comes back.
@@ -117,8 +115,8 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let mut devices = JoinSet::new();
     for (number, attack) in Attack::ALL.into_iter().enumerate() {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let hub = format!("ws://{}/ws", listener.local_addr()?);
-        let mut command = agent_command(&bench.binaries.join("iploop-node"), number, &hub, PARTNER)?;
+        let url = format!("ws://{}/ws", listener.local_addr()?);
+        let mut command = agent_command(&bench.binaries.join("iploop-node"), number, &url, PARTNER)?;
         command.arg("--state").arg(folder.path().join(number.to_string()));
         let device = Process::spawn(&format!("device-{number}"), command, folder.path())?;
         devices.spawn(async move {
@@ -197,9 +195,8 @@ impl Tunnel {
         let accepted = async {
             let (stream, _): (TcpStream, SocketAddr) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let socket = tokio_tungstenite::accept_hdr_async(stream, name_subprotocol).await?;
             let mut tunnel = Self {
-                socket: WebSocket::new(socket.into_inner(), Role::Server, &[]),
+                socket: hub::accept(stream).await?,
             };
             tunnel.receive().await?.context("the device said nothing")?;
             anyhow::Ok(tunnel)
@@ -286,19 +283,8 @@ impl Tunnel {
 }
 
 fn welcome() -> Bytes {
-    let welcome = Welcome {
-        version: control::VERSION,
-        node_id: "01900000-0000-7000-8000-000000000bad".to_owned(),
-        public_ip: None,
-        heartbeat_s: 300,
-        max_streams: 0,
-        policy: None,
-        platform_addresses: Vec::new(),
-        capabilities: Vec::new(),
-        paused: false,
-    };
     message(&Frame::Control {
-        part: ToNode::Welcome(Box::new(welcome)).encode(),
+        part: hub::welcome("01900000-0000-7000-8000-000000000bad".to_owned()).encode(),
         more: false,
     })
 }
@@ -330,12 +316,4 @@ fn packed(count: u32, frame: impl Fn(u32) -> Frame) -> Bytes {
         frame(number).encode(&mut out);
     }
     out.freeze()
-}
-
-#[expect(clippy::result_large_err, reason = "the library's own type")]
-fn name_subprotocol(_: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-    response
-        .headers_mut()
-        .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
-    Ok(response)
 }

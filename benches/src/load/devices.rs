@@ -259,33 +259,23 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
 
-    use iploop_protocol::control::Welcome;
     use rustls::pki_types::PrivateKeyDer;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::task::LocalSet;
     use tokio_rustls::TlsAcceptor;
-    use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
     use super::*;
+    use crate::hub;
 
     /// Addresses and ids of the devices that said hello.
     type Seen = Rc<RefCell<BTreeSet<(std::net::IpAddr, String)>>>;
-
-    #[expect(clippy::result_large_err, reason = "the library's own type")]
-    fn name_subprotocol(_: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
-        response
-            .headers_mut()
-            .insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
-        Ok(response)
-    }
 
     /// A hub that welcomes everyone.
     async fn welcome<S>(stream: S, address: std::net::IpAddr, seen: Seen)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let socket = tokio_tungstenite::accept_hdr_async(stream, name_subprotocol);
-        let socket = WebSocket::new(socket.await.unwrap().into_inner(), Role::Server, &[]);
+        let socket = hub::accept(stream).await.unwrap();
         let (tunnel, mut events, driver) = io::connect(socket, Config::new(Side::Hub));
         spawn_local(driver);
         while let Some(event) = events.next().await {
@@ -294,19 +284,8 @@ mod tests {
                 continue;
             };
             seen.borrow_mut().insert((address, hello.device.id.clone()));
-            let welcome = Welcome {
-                version: control::VERSION,
-                node_id: hello.device.id,
-                public_ip: None,
-                heartbeat_s: 300,
-                max_streams: 0,
-                policy: None,
-                platform_addresses: Vec::new(),
-                capabilities: Vec::new(),
-                paused: false,
-            };
             tunnel
-                .send_control(ToNode::Welcome(Box::new(welcome)).encode())
+                .send_control(hub::welcome(hello.device.id).encode())
                 .unwrap();
             tunnel.establish(hello.max_streams);
         }
