@@ -1,10 +1,14 @@
 //! The store on SQLite: one file, one writer, several readers. The embedded default.
 
-use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use tempfile::NamedTempFile;
+use tokio::time::Instant;
 
 use crate::error::{ACT_TIMEOUT, OpenError, Waits, act};
 
@@ -24,6 +28,9 @@ const WAITS: Waits = Waits {
     connection: Duration::from_secs(5),
     lock: Duration::from_secs(5),
 };
+
+/// Between two tries to open a file that another process opens as well.
+const LOCKED_PAUSE: Duration = Duration::from_millis(10);
 
 /// Rows that a connection's thread reads before whoever asked takes them: a page is read in one go.
 const ROWS_AHEAD: usize = 512;
@@ -52,12 +59,7 @@ impl SqliteStore {
             .busy_timeout(waits.lock)
             .row_buffer_size(ROWS_AHEAD)
             .pragma("journal_size_limit", WAL_LIMIT_BYTES.to_string());
-        let write = act(async {
-            Ok(one_connection(waits.connection)
-                .connect_with(options.clone())
-                .await?)
-        })
-        .await?;
+        let write = act(async { Ok(first_connection(&options, waits).await?) }).await?;
         // The readers come after the writer, which makes the tables.
         sql::migrate(&write).await?;
         let read = SqlitePoolOptions::new()
@@ -81,6 +83,29 @@ impl SqliteStore {
     }
 }
 
+/// The connection that writes. The first one of a new file turns on the write-ahead log, for which SQLite does not wait
+/// while another process does the same: whoever waited there would hold what the other waits for.
+async fn first_connection(options: &SqliteConnectOptions, waits: Waits) -> Result<Pool, sqlx::Error> {
+    let until = Instant::now() + waits.lock;
+    loop {
+        match one_connection(waits.connection)
+            .connect_with(options.clone())
+            .await
+        {
+            Err(error) if is_locked(&error) && Instant::now() < until => {
+                tokio::time::sleep(LOCKED_PAUSE).await
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Whether another process holds the file (SQLITE_BUSY).
+fn is_locked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code == "5")
+}
+
 /// A pool of one connection: writers queue here, in order, instead of failing with SQLITE_BUSY.
 fn one_connection(wait: Duration) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
@@ -93,15 +118,22 @@ fn one_connection(wait: Duration) -> SqlitePoolOptions {
 }
 
 /// Makes the file before SQLite does, so that nobody but its owner may read it; the write-ahead log takes over its mode.
+/// It is whole and closed before it has its name, and one that is there is not touched: to close a file ends every lock that
+/// this process has on it, those of an open database too ("How To Corrupt An SQLite Database File", section 2.2).
 fn make_file(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+    if path.try_exists()? {
+        return Ok(());
     }
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let file = NamedTempFile::new_in(folder)?.into_temp_path();
+    match file.persist_noclobber(path) {
+        Err(refused) if refused.error.kind() != ErrorKind::AlreadyExists => Err(refused.error),
+        _ => Ok(()),
+    }
 }
 
 /// The few words in which SQLite differs.
