@@ -19,8 +19,13 @@ const MAX_MARKS: usize = 512;
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
 /// Queueing time that we allow ourselves beyond the path's content: acknowledgements come up to `ACK_DELAY` late …
 const SLACK: Duration = Duration::from_millis(4);
-/// … and, at a high rate, when one flush has come; so much is four and a half of them (`docs/decisions/0012-path-not-yet-full.md`).
-const SLACK_BYTES: f64 = 288.0 * 1024.0;
+/// … and, at a high rate, when one flush has come. Bulk by itself is given seven of them, so that it seldom waits for one …
+const SLACK_BYTES: f64 = 448.0 * 1024.0;
+/// … and four and a half while a stream beside it says little, which then waits for less
+/// (`docs/decisions/0013-room-of-bulk-by-itself.md`).
+const SHARED_SLACK_BYTES: f64 = 288.0 * 1024.0;
+/// So long after a stream said little another word is awaited.
+const SHARED_FOR: Duration = Duration::from_millis(50);
 /// The time that one message of bulk may take.
 const BURST: Duration = Duration::from_millis(2);
 /// Startup ends when the rate grew by less than a quarter in three rounds (BBR, section 5.3.1) …
@@ -45,6 +50,8 @@ pub(super) struct Path {
     acked: u64,
     acked_at: Option<Instant>,
     marks: VecDeque<Mark>,
+    /// When a stream said little last.
+    little_at: Option<Instant>,
     /// The cap held something back in this round: otherwise what was delivered is no measure of the path.
     was_full: bool,
     /// When [`Path::delivery`] was asked last, the time since then that had room and nothing to fill it, and whether it has now.
@@ -110,6 +117,7 @@ impl Path {
             acked: 0,
             acked_at: None,
             marks: VecDeque::new(),
+            little_at: None,
             was_full: false,
             asked_at: None,
             idle: Duration::ZERO,
@@ -130,9 +138,9 @@ impl Path {
 
     /// Bytes that may be sent now. Bulk waits for the room of a whole message of `message_bytes`, as a piece of one would cost as
     /// much; a stream that has been quiet may go one message beyond, so that a small answer waits for no acknowledgement.
-    pub(super) fn rooms(&self, message_bytes: u64) -> Rooms {
+    pub(super) fn rooms(&self, now: Instant, message_bytes: u64) -> Rooms {
         let in_flight = self.sent - self.acked;
-        let cap = self.cap();
+        let cap = self.cap(now);
         let bulk = cap.saturating_sub(in_flight);
         Rooms {
             bulk: if bulk < message_bytes && in_flight > 0 {
@@ -191,6 +199,11 @@ impl Path {
                 acked_at: self.acked_at.unwrap_or(now),
             });
         }
+    }
+
+    /// A stream had no more to say than fits one message.
+    pub(super) fn on_little(&mut self, now: Instant) {
+        self.little_at = Some(now);
     }
 
     /// There is something to send and no room for it.
@@ -288,14 +301,22 @@ impl Path {
     }
 
     /// Bytes that may be in flight.
-    fn cap(&self) -> u64 {
+    fn cap(&self, now: Instant) -> u64 {
         let (Some(rtt), rate) = (self.rtt.get(), self.rate.get()) else {
             return INITIAL_CAP_BYTES;
         };
         if rate == 0.0 {
             return INITIAL_CAP_BYTES;
         }
-        let slack = (SLACK_BYTES / rate).min(SLACK.as_secs_f64());
+        let is_shared = self
+            .little_at
+            .is_some_and(|at| now.saturating_duration_since(at) < SHARED_FOR);
+        let slack_bytes = if is_shared {
+            SHARED_SLACK_BYTES
+        } else {
+            SLACK_BYTES
+        };
+        let slack = (slack_bytes / rate).min(SLACK.as_secs_f64());
         let (gain, slack) = match self.phase {
             Phase::Startup { again: false, .. } => (3.0, slack),
             Phase::Startup { again: true, .. } => (2.0, slack),
@@ -392,7 +413,7 @@ mod tests {
         while now < for_ {
             loop {
                 let message_bytes = path.burst_bytes(16 * 1024) as u64;
-                let bytes = path.rooms(message_bytes).bulk.min(message_bytes);
+                let bytes = path.rooms(start + now, message_bytes).bulk.min(message_bytes);
                 if bytes == 0 {
                     break;
                 }
@@ -430,6 +451,30 @@ mod tests {
     fn fills_a_fast_path() {
         let (used, _) = run(500_000_000.0, Duration::from_millis(1), Duration::from_secs(5));
         assert!(used > 0.97, "used {used}");
+    }
+
+    #[test]
+    fn bulk_has_less_room_while_a_stream_beside_it_says_little() {
+        let start = Instant::now();
+        let mut path = Path::new();
+        let mut now = start;
+        path.on_rtt(now, Duration::from_micros(100));
+        // A gigabyte a second, until the path is known.
+        while !matches!(path.phase, Phase::Steady { .. }) || path.rounds % CYCLE_ROUNDS < 2 {
+            let message = path.rooms(now, 16 * 1024).bulk.min(16 * 1024);
+            if message == 0 {
+                path.on_full();
+                now += Duration::from_micros(64);
+                path.on_acked(now, 64 * 1024);
+            } else {
+                path.on_sent(now, message);
+            }
+        }
+        let alone = path.cap(now);
+        path.on_little(now);
+        let beside = path.cap(now + SHARED_FOR / 2);
+        assert_eq!(alone - beside, 160 * 1024, "{alone} alone, {beside} beside");
+        assert_eq!(path.cap(now + SHARED_FOR), alone);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::sending::BULK_BYTES;
+use super::sending::{BULK_BYTES, FULL_DATA_BYTES};
 use crate::frame::StreamId;
 
 /// Bytes a stream may send in a round: what one flush carries, so that the peer's reader gets it whole.
@@ -21,6 +21,13 @@ pub(super) struct Turn {
     /// Bytes it may still send in `round`.
     deficit: i64,
     round: u32,
+}
+
+impl Turn {
+    /// Whether all that the stream sent in its round fits one message.
+    pub(super) fn said_little(&self) -> bool {
+        QUANTUM_BYTES - self.deficit <= i64::from(FULL_DATA_BYTES)
+    }
 }
 
 /// The two lists. Each stream is in at most one of them, at most once.

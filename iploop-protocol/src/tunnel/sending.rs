@@ -98,7 +98,7 @@ impl Tunnel {
     fn transmit_streams(&mut self, now: Instant, out: &mut BytesMut, start: usize) {
         let mut sent = 0u64;
         let message_bytes = self.path.burst_bytes(MESSAGE_BYTES);
-        let rooms = self.path.rooms(message_bytes as u64 - HEADER_BYTES as u64);
+        let rooms = self.path.rooms(now, message_bytes as u64 - HEADER_BYTES as u64);
         while out.len() - start + HEADER_BYTES < message_bytes {
             let room = if self.scheduler.next_is_new() {
                 rooms.quiet
@@ -136,6 +136,9 @@ impl Tunnel {
                 self.scheduler.requeue(id, &mut state.turn, bytes);
             } else {
                 Scheduler::rest(&mut state.turn, bytes);
+                if bytes > 0 && state.turn.said_little() {
+                    self.path.on_little(now);
+                }
             }
             if state.send.writer_waits && state.send.queued_bytes <= self.config.send_queue_bytes / 2 {
                 state.send.writer_waits = false;
