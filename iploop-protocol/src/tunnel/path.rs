@@ -21,9 +21,9 @@ const MIN_RTT_WINDOW: Duration = Duration::from_secs(30);
 const SLACK: Duration = Duration::from_millis(4);
 /// … and, at a high rate, when one flush has come. Bulk by itself is given seven of them, so that it seldom waits for one …
 const SLACK_BYTES: f64 = 448.0 * 1024.0;
-/// … and four and a half while a stream beside it says little, which then waits for less
+/// … and four while a stream beside it says little, which then waits for less
 /// (`docs/decisions/0013-room-of-bulk-by-itself.md`).
-const SHARED_SLACK_BYTES: f64 = 288.0 * 1024.0;
+const SHARED_SLACK_BYTES: f64 = 256.0 * 1024.0;
 /// So long after a stream said little another word is awaited.
 const SHARED_FOR: Duration = Duration::from_millis(50);
 /// The time that one message of bulk may take.
@@ -40,6 +40,8 @@ const QUEUE_BYTES: u64 = 128 * 1024;
 const FASTER: f64 = 1.15;
 /// Rounds between two probes for more rate, and how long a rate sample is believed.
 const CYCLE_ROUNDS: u32 = 12;
+/// Least time between two drains: a cycle of a fast path is too short to spend a part of it on an empty queue.
+const DRAIN_EVERY: Duration = Duration::from_millis(500);
 /// A path counts as full that had room and nothing to fill it for a part of the time that is no larger than one in so many.
 const FULL_BUT_FOR: u32 = 10;
 
@@ -63,6 +65,9 @@ pub(super) struct Path {
     round_ends_at: u64,
     round_began_at: u64,
     rounds: u32,
+    /// The queue is to run empty in this round.
+    drains: bool,
+    drained_at: Option<Instant>,
     /// The shortest round trip of this round.
     round_rtt: Option<Duration>,
     phase: Phase,
@@ -127,6 +132,8 @@ impl Path {
             round_ends_at: 0,
             round_began_at: 0,
             rounds: 0,
+            drains: false,
+            drained_at: None,
             round_rtt: None,
             phase: Phase::Startup {
                 best: 0.0,
@@ -253,13 +260,13 @@ impl Path {
             self.marks.pop_front();
         }
         if self.acked >= self.round_ends_at {
-            self.on_round();
+            self.on_round(now);
             self.round_began_at = self.acked;
             self.round_ends_at = self.sent;
         }
     }
 
-    fn on_round(&mut self) {
+    fn on_round(&mut self, now: Instant) {
         let rate = self.rate.get();
         let has_queue = match (self.rtt.get(), self.round_rtt.take()) {
             (Some(least), Some(round)) => {
@@ -272,6 +279,13 @@ impl Path {
         let was_full = std::mem::take(&mut self.was_full);
         if was_full {
             self.rounds = self.rounds.wrapping_add(1);
+            self.drains = self.rounds % CYCLE_ROUNDS == 1
+                && self
+                    .drained_at
+                    .is_none_or(|at| now.saturating_duration_since(at) >= DRAIN_EVERY);
+            if self.drains {
+                self.drained_at = Some(now);
+            }
         }
         match &mut self.phase {
             Phase::Startup { .. } if has_queue => self.phase = Phase::Steady { rate },
@@ -321,11 +335,9 @@ impl Path {
             Phase::Startup { again: false, .. } => (3.0, slack),
             Phase::Startup { again: true, .. } => (2.0, slack),
             // Once in a cycle ask for more, then let the queue run empty, so that the round trip is seen without it.
-            Phase::Steady { .. } => match self.rounds % CYCLE_ROUNDS {
-                0 => (1.12, slack),
-                1 => (0.98, 0.0),
-                _ => (1.0, slack),
-            },
+            Phase::Steady { .. } if self.drains => (0.98, 0.0),
+            Phase::Steady { .. } if self.rounds.is_multiple_of(CYCLE_ROUNDS) => (1.12, slack),
+            Phase::Steady { .. } => (1.0, slack),
         };
         let content = rate * (rtt.as_secs_f64() * gain + slack);
         #[expect(
@@ -453,14 +465,9 @@ mod tests {
         assert!(used > 0.97, "used {used}");
     }
 
-    #[test]
-    fn bulk_has_less_room_while_a_stream_beside_it_says_little() {
-        let start = Instant::now();
-        let mut path = Path::new();
-        let mut now = start;
-        path.on_rtt(now, Duration::from_micros(100));
-        // A gigabyte a second, until the path is known.
-        while !matches!(path.phase, Phase::Steady { .. }) || path.rounds % CYCLE_ROUNDS < 2 {
+    /// Sends over a path that takes 64 KiB in each 64 µs until `done`; returns the time.
+    fn flood(path: &mut Path, mut now: Instant, done: impl Fn(&Path, Instant) -> bool) -> Instant {
+        while !done(path, now) {
             let message = path.rooms(now, 16 * 1024).bulk.min(16 * 1024);
             if message == 0 {
                 path.on_full();
@@ -470,11 +477,37 @@ mod tests {
                 path.on_sent(now, message);
             }
         }
+        now
+    }
+
+    #[test]
+    fn bulk_has_less_room_while_a_stream_beside_it_says_little() {
+        let start = Instant::now();
+        let mut path = Path::new();
+        path.on_rtt(start, Duration::from_micros(100));
+        let now = flood(&mut path, start, |path, _| {
+            matches!(path.phase, Phase::Steady { .. }) && path.rounds % CYCLE_ROUNDS > 1
+        });
         let alone = path.cap(now);
         path.on_little(now);
         let beside = path.cap(now + SHARED_FOR / 2);
-        assert_eq!(alone - beside, 160 * 1024, "{alone} alone, {beside} beside");
+        assert_eq!(alone - beside, 192 * 1024, "{alone} alone, {beside} beside");
         assert_eq!(path.cap(now + SHARED_FOR), alone);
+    }
+
+    #[test]
+    fn the_queue_of_a_fast_path_runs_empty_twice_a_second() {
+        let start = Instant::now();
+        let mut path = Path::new();
+        path.on_rtt(start, Duration::from_micros(100));
+        let mut now = flood(&mut path, start, |path, _| path.drains);
+        for _ in 0..3 {
+            let ended = flood(&mut path, now, |path, _| !path.drains);
+            let drained = flood(&mut path, ended, |path, _| path.drains);
+            let apart = drained - now;
+            assert!(apart >= DRAIN_EVERY && apart < DRAIN_EVERY * 11 / 10, "{apart:?}");
+            now = drained;
+        }
     }
 
     #[test]
