@@ -334,7 +334,7 @@ impl Path {
         let (gain, slack) = match self.phase {
             Phase::Startup { again: false, .. } => (3.0, slack),
             Phase::Startup { again: true, .. } => (2.0, slack),
-            // Once in a cycle ask for more, then let the queue run empty, so that the round trip is seen without it.
+            // Once in a cycle ask for more, then, when it is time, let the queue run empty: the round trip is seen without it.
             Phase::Steady { .. } if self.drains => (0.98, 0.0),
             Phase::Steady { .. } if self.rounds.is_multiple_of(CYCLE_ROUNDS) => (1.12, slack),
             Phase::Steady { .. } => (1.0, slack),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
